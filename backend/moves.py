@@ -1,0 +1,55 @@
+"""The only statement that changes a run's state: a conditional UPDATE, its history row, one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, insert, update
+from sqlalchemy.orm import Session
+
+from backend.database import NOW
+from backend.models import Run, RunEvent
+from backend.states import RunState, may_move
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A run that made the move, with its fencing number afterwards."""
+
+    id: int
+    uid: str
+    fence: int
+
+
+def move(
+    session: Session,
+    where: list[ColumnElement[bool]],
+    origin: RunState,
+    target: RunState,
+    *,
+    reason: str = "",
+    actor: str = "",
+    **values: Any,
+) -> list[Moved]:
+    """Take every run that matches `where` and is in `origin` to `target`, with `values`; return those that moved.
+
+    Two callers that race for one run both execute the UPDATE: the loser matches no row and gets an empty list.
+    Raises ValueError for a move that states.ALLOWED does not know: that is a bug, not a race.
+    """
+    if not may_move(origin, target):
+        raise ValueError(f"a run never goes from {origin} to {target}")
+    rows = session.execute(
+        update(Run)
+        .where(*where, Run.state == origin.value)
+        .values(state=target.value, rev=Run.rev + 1, changed_at=NOW, **values)
+        .returning(Run.id, Run.uid, Run.fence)
+        .execution_options(synchronize_session=False)
+    ).all()
+    moved = [Moved(*row) for row in rows]
+    if moved:
+        record = {"origin": origin.value, "target": target.value, "reason": reason, "actor": actor}
+        session.execute(
+            insert(RunEvent).values(at=NOW), [{"run_id": one.id, "fence": one.fence, **record} for one in moved]
+        )
+    return moved

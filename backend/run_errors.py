@@ -1,0 +1,49 @@
+"""What can be wrong with a request about a run. Each message is a sentence for the person who asked.
+
+RunError
+ ├── RunNotFound           no run has this id
+ ├── StateConflict         the run's state does not allow what was asked
+ ├── ParentError           a run that it builds on is unknown, of the wrong kind, or did not succeed
+ ├── IdempotencyConflict   the same Idempotency-Key came with another request
+ └── LeaseLost             the worker that writes no longer owns the run (never reaches a person)
+"""
+
+from __future__ import annotations
+
+
+class RunError(Exception):
+    """Base of everything that backend/runs.py and backend/claims.py refuse."""
+
+
+class RunNotFound(RunError):  # noqa: N818 - reads as what happened
+    """No run has this id."""
+
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        super().__init__(f"no run has the id {uid!r}")
+
+
+class StateConflict(RunError):  # noqa: N818 - reads as what happened
+    """The run's state does not allow what was asked."""
+
+
+class ParentError(RunError):
+    """A run that this one builds on cannot be used. `role` is the config field that names it."""
+
+    def __init__(self, role: str, message: str) -> None:
+        self.role = role
+        super().__init__(message)
+
+
+class IdempotencyConflict(RunError):  # noqa: N818 - reads as what happened
+    """An Idempotency-Key was used again with another request."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the idempotency key {key!r} was already used for another request; choose a new one")
+
+
+class LeaseLost(RunError):  # noqa: N818 - reads as what happened
+    """The fencing number is no longer the run's: another attempt owns it, or it has ended. Stop, write nothing."""
+
+    def __init__(self, run_id: int, fence: int) -> None:
+        super().__init__(f"attempt {fence} of run {run_id} no longer owns it")

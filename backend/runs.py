@@ -1,0 +1,224 @@
+"""What people ask of runs: create, cancel, resume, retry, delete. Workers' writes are in claims.py.
+
+Functions take a session inside `Database.transaction()` and return a fresh row. Wake-up messages are sent by the caller
+after the commit (`Reconciler.wake`), never from in here. What happens to a run's children is in lineage.py.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import exists, func, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from backend import lineage
+from backend.database import NOW
+from backend.models import Checkpoint, Evaluation, MetricPoint, Pipeline, Run, RunEvent, RunParent, Sample
+from backend.moves import move
+from backend.run_errors import IdempotencyConflict, RunNotFound, StateConflict
+from backend.settings import Settings
+from backend.states import OWNED, TERMINAL, RunState
+from copg_core.config import RunConfig
+
+FROM_SCRATCH = "tried again from the beginning"
+_ENDED = (RunState.FAILED, RunState.CANCELLED)
+_FRESH: dict[str, Any] = {
+    "attempt": 0,  # a person's decision gives a run all its attempts back
+    "owner": None,
+    "lease_until": None,
+    "published_at": None,
+    "not_before": 0.0,
+    "stage": None,
+    "stage_done": 0,
+    "stage_total": 0,
+    "training_started_at": None,
+    "training_started_step": None,
+    "error": None,
+    "error_kind": None,
+    "finished_at": None,
+}
+
+
+def folder(settings: Settings, uid: str) -> Path:
+    """Where everything that a run writes stands: `<data>/runs/<uid>`."""
+    return settings.runs_path / uid
+
+
+def get(session: Session, uid: str) -> Run:
+    """The run with this public id, as the database has it now. Raises RunNotFound."""
+    query = select(Run).where(Run.uid == uid).execution_options(populate_existing=True)
+    run = session.scalars(query).one_or_none()
+    if run is None:
+        raise RunNotFound(uid)
+    return run
+
+
+def create(
+    session: Session,
+    config: RunConfig,
+    *,
+    name: str | None = None,
+    notes: str = "",
+    priority: int = 0,
+    pipeline: Pipeline | None = None,
+    queue: str = "default",
+    idempotency_key: str | None = None,
+    request_hash: str | None = None,
+) -> Run:
+    """A new run: WAITING while a parent has not succeeded, QUEUED otherwise.
+
+    The same `idempotency_key` with the same `request_hash` gives the run that the first request made.
+    Raises ParentError (a parent is unknown, of the wrong kind, failed or cancelled) and IdempotencyConflict.
+    """
+    if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
+        return earlier
+    parents = lineage.find_parents(session, config)
+    ready = all(parent.state == RunState.SUCCEEDED for parent in parents.values())
+    beta = getattr(config, "beta", None)
+    run = Run(
+        uid=uuid.uuid4().hex,
+        name=name or (config.algorithm if beta is None else f"{config.algorithm} β={beta:g}"),
+        notes=notes,
+        algorithm=config.algorithm,
+        beta=beta,
+        config=config.model_dump(mode="json"),
+        pipeline_id=pipeline.id if pipeline is not None else None,
+        queue=queue,
+        priority=priority,
+        state=(RunState.QUEUED if ready else RunState.WAITING).value,
+        idempotency_key=idempotency_key,
+        request_hash=request_hash,
+        created_at=NOW,
+        changed_at=NOW,
+    )
+    try:
+        with session.begin_nested():
+            session.add(run)
+            session.flush()
+            session.add_all(
+                RunParent(run_id=run.id, role=role, parent_id=parent.id) for role, parent in parents.items()
+            )
+            session.execute(insert(RunEvent).values(run_id=run.id, fence=0, target=run.state, actor="user", at=NOW))
+    except IntegrityError:
+        # Two requests with one key raced: the other one won.
+        if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
+            return earlier
+        raise
+    return get(session, run.uid)
+
+
+def _earlier(session: Session, key: str, request_hash: str | None) -> Run | None:
+    earlier = session.scalars(select(Run).where(Run.idempotency_key == key)).one_or_none()
+    if earlier is not None and earlier.request_hash != request_hash:
+        raise IdempotencyConflict(key)
+    return earlier
+
+
+def cancel(session: Session, run: Run, reason: str = "cancelled by the user", actor: str = "user") -> Run:
+    """Stop a run. One that no worker has ends at once; one that trains goes to CANCELLING and its worker stops it.
+
+    Asking again while it stops changes nothing. Runs that wait for it are cancelled with it.
+    Raises StateConflict where the run has ended already.
+    """
+    mine = [Run.id == run.id]
+    for origin in (RunState.WAITING, RunState.QUEUED):
+        if move(session, mine, origin, RunState.CANCELLED, reason=reason, actor=actor, finished_at=NOW):
+            lineage.settle_children(session, [run.id])
+            return get(session, run.uid)
+    # In this order: a run that was claimed since the lines above is RUNNING by now, never QUEUED again so soon.
+    move(session, mine, RunState.RUNNING, RunState.CANCELLING, reason=reason, actor=actor)
+    run = get(session, run.uid)
+    if run.state == RunState.CANCELLING:
+        return run
+    if RunState(run.state) in TERMINAL:
+        raise StateConflict(f"run {run.name!r} has already {_ended(run)}, so there is nothing to cancel")
+    return cancel(session, run, reason, actor)
+
+
+def resume(session: Session, run: Run) -> Run:
+    """Let a failed or cancelled run go on from its last checkpoint, or from the beginning where it has none.
+
+    Runs that were cancelled because this one did not succeed wait for it again. Raises StateConflict.
+    """
+    return _again(session, run, "resumed", {})
+
+
+def retry(session: Session, run: Run) -> Run:
+    """Run a failed or cancelled run again from the beginning: its points, evaluations and checkpoints are dropped.
+
+    Raises StateConflict.
+    """
+    cleared = {
+        "fence": Run.fence + 1,  # viewers see that the curve starts anew
+        "step": 0,
+        "last_reward": None,
+        "checkpoint_step": None,
+        "checkpoint_path": None,
+        "output_path": None,
+        "report": {},
+        "started_at": None,
+    }
+    run = _again(session, run, FROM_SCRATCH, cleared)
+    for table in (MetricPoint, Evaluation, Sample, Checkpoint):
+        session.execute(sql_delete(table).where(table.run_id == run.id).execution_options(synchronize_session=False))
+    return run
+
+
+def _again(session: Session, run: Run, reason: str, values: dict[str, Any]) -> Run:
+    run = get(session, run.uid)
+    if RunState(run.state) not in _ENDED:
+        raise StateConflict(f"run {run.name!r} is {run.state}: only a failed or cancelled run can be taken up again")
+    parents = lineage.parents_of(session, run.id)
+    for parent in parents:
+        if RunState(parent.state) in (*_ENDED, RunState.CANCELLING):
+            raise StateConflict(f"run {run.name!r} needs {parent.name!r}, which is {parent.state}: take that up first")
+    ready = all(parent.state == RunState.SUCCEEDED for parent in parents)
+    target = RunState.QUEUED if ready else RunState.WAITING
+    changes = {**_FRESH, **values}
+    if not move(session, [Run.id == run.id], RunState(run.state), target, reason=reason, actor="user", **changes):
+        raise StateConflict(f"run {run.name!r} changed at the same moment: look at it again")
+    lineage.revive_children(session, run)
+    return get(session, run.uid)
+
+
+def delete(session: Session, run: Run) -> None:
+    """Forget a run that no worker has, with everything recorded about it. Its folder is the caller's to remove.
+
+    Raises StateConflict while a worker has it, or where other runs build on it.
+    """
+    children = session.scalars(
+        select(Run.name).join(RunParent, RunParent.run_id == Run.id).where(RunParent.parent_id == run.id)
+    ).all()
+    if children:
+        listed = ", ".join(repr(name) for name in sorted(set(children)))
+        raise StateConflict(f"run {run.name!r} cannot be deleted, because {listed} builds on it: delete that first")
+    try:
+        with session.begin_nested():
+            gone = session.execute(
+                sql_delete(Run)
+                .where(Run.id == run.id, Run.state.not_in([state.value for state in OWNED]))
+                .returning(Run.id)
+                .execution_options(synchronize_session=False)
+            ).all()
+    except IntegrityError as error:
+        raise StateConflict(f"run {run.name!r} was just named as the parent of another run") from error
+    if not gone:
+        raise StateConflict(f"run {run.name!r} is {get(session, run.uid).state}: cancel it before deleting it")
+    session.expunge(run) if run in session else None
+    if run.pipeline_id is not None:
+        empty = ~exists(select(Run.id).where(Run.pipeline_id == run.pipeline_id))
+        session.execute(sql_delete(Pipeline).where(Pipeline.id == run.pipeline_id, empty))
+
+
+def counts(session: Session) -> dict[RunState, int]:
+    """How many runs are in each state; states without runs are 0."""
+    found = dict(session.execute(select(Run.state, func.count()).group_by(Run.state)).tuples().all())
+    return {state: found.get(state.value, 0) for state in RunState}
+
+
+def _ended(run: Run) -> str:
+    return {RunState.CANCELLED: "been cancelled"}.get(RunState(run.state), run.state)
