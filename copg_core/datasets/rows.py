@@ -1,0 +1,76 @@
+"""What a data source turns into: typed rows, the two halves of a split, and a preview for the page. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, Self, TypeVar
+
+Value = str | int | float | bool | None
+Turn = dict[str, str]
+
+
+class Dialogue(str):
+    """A prompt that is a conversation: text like any other, which also knows its turns.
+
+    As text it reads the way the data wrote it (HH-RLHF) or as `role: text` lines (chat messages). A tokenizer with a chat
+    template is given `turns` instead, so that a chat model sees the markers it was trained on.
+    """
+
+    turns: tuple[Turn, ...]
+
+    def __new__(cls, text: str, turns: tuple[Turn, ...]) -> Self:
+        dialogue = super().__new__(cls, text)
+        dialogue.turns = turns
+        return dialogue
+
+    def __getnewargs__(self) -> tuple[str, tuple[Turn, ...]]:  # type: ignore[override]
+        return str(self), self.turns
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One prompt and the completion to imitate."""
+
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One prompt and two completions; rewards (reward units) where the data has them.
+
+    A chosen/rejected row has the chosen completion first and rewards 1/2 and 0: the contrast at which CoPG's gradient is
+    IPO's (Property 3). Pairs that the data does not order carry no rewards.
+    """
+
+    prompt: str
+    completion_1: str
+    completion_2: str
+    reward_1: float | None = None
+    reward_2: float | None = None
+
+
+Row = TypeVar("Row", Demonstration, Comparison)
+
+
+@dataclass(frozen=True)
+class Split(Generic[Row]):
+    """Training and validation rows, and a report that counts every row that was read, dropped or shared."""
+
+    train: list[Row]
+    validation: list[Row]
+    report: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """How a source was understood: its shape, its columns, the role of each used column, and the first rows.
+
+    `counted_rows` is None where counting would mean reading a large file to its end.
+    """
+
+    shape: str
+    columns: list[str]
+    mapping: dict[str, str]
+    rows: list[Demonstration] | list[Comparison]
+    counted_rows: int | None
