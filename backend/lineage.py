@@ -48,7 +48,7 @@ def find_parents(session: Session, config: RunConfig) -> dict[str, Run]:
 
 def parents_of(session: Session, run_id: int) -> Sequence[Run]:
     """The runs that a run builds on, as the database has them now."""
-    query = select(Run).join(RunParent, RunParent.parent_id == Run.id).where(RunParent.run_id == run_id).distinct()
+    query = select(Run).where(Run.id.in_(select(RunParent.parent_id).where(RunParent.run_id == run_id)))
     return session.scalars(query.execution_options(populate_existing=True)).all()
 
 
