@@ -1,0 +1,86 @@
+"""`python -m copg_core train FILE`: the library without web, database or queue."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from copg_core.errors import CopgError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 a foreseeable failure (one sentence on stderr), 75 stopped."""
+    parser = argparse.ArgumentParser(prog="python -m copg_core", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    train = commands.add_parser("train", help="train one run from a TOML file")
+    train.add_argument("file", type=Path, metavar="FILE", help="the run's configuration (see experiments/)")
+    train.add_argument("--folder", type=Path, help="where checkpoints and the output go; default: FILE without .toml")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the folder")
+    train.add_argument(
+        "--dry-run", action="store_true", help="check everything, print what would be done, train nothing"
+    )
+    chosen = parser.parse_args(arguments)
+    folder = chosen.folder or chosen.file.with_suffix("")
+    try:
+        return _dry_run(chosen.file, folder) if chosen.dry_run else _train(chosen.file, folder, resume=chosen.resume)
+    except CopgError as error:
+        print(f"{error}", file=sys.stderr)  # noqa: T201 - the command's own output
+        return 1
+
+
+def _train(file: Path, folder: Path, *, resume: bool) -> int:
+    from copg_core.checkpoints import latest_checkpoint
+    from copg_core.config import load_config
+    from copg_core.errors import CheckpointError, ConfigError
+    from copg_core.progress import ProgressBar
+
+    config = load_config(file)
+    checkpoint = latest_checkpoint(folder / "checkpoints")
+    if resume and checkpoint is None:
+        raise CheckpointError(f"{folder} has no checkpoint to resume from")
+    if not resume and ((folder / "output").exists() or checkpoint is not None):
+        raise ConfigError(f"{folder} already holds a run: add --resume to go on with it, or choose another --folder")
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, frame: stopping.append(caught))
+    with ProgressBar() as bar:
+        bar.console.print(f"{config.algorithm}: {file} -> {folder}", highlight=False)
+        from copg_core.train import train  # torch and transformers take seconds to import
+
+        outcome = train(
+            config,
+            bar,
+            lambda: bool(stopping),
+            folder=folder,
+            resume_from=checkpoint if resume else None,
+            resolve_run=lambda run: output_of(run, file.parent),
+            cache_folder=folder.parent / "cache",
+        )
+        if not outcome.finished:
+            bar.console.print(f"stopped after step {outcome.step}; add --resume to go on", highlight=False)
+    return 0 if outcome.finished else 75
+
+
+def _dry_run(file: Path, folder: Path) -> int:
+    from rich.console import Console
+
+    from copg_core.config import load_config
+    from copg_core.train import plan
+
+    console = Console()
+    for line in plan(load_config(file), resolve_run=lambda run: output_of(run, file.parent)):
+        console.print(line, highlight=False, markup=False)
+    console.print(f"would write to {folder}; nothing was trained", highlight=False, markup=False)
+    return 0
+
+
+def output_of(run: str, beside: Path) -> Path:
+    """The output folder of an earlier run that a configuration names by its folder, absolute or beside the file."""
+    folder = beside / run
+    return folder / "output" if (folder / "output").is_dir() else folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())
