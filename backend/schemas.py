@@ -113,6 +113,7 @@ class PipelineOut(BaseModel):
 
 class PipelineList(BaseModel):
     items: list[PipelineOut]
+    next_cursor: str | None
 
 
 class Series(BaseModel):
@@ -302,7 +303,7 @@ class FigureOut(BaseModel):
     """A Plotly figure and where its data ends: ask `/points?after=cursor` for what came since."""
 
     figure: dict[str, Any]
-    cursor: int
+    cursor: str = Field(description="Opaque; hand it back as `after`.")
     fence: int
     empty: bool = Field(description="Nothing to draw yet.")
 
@@ -310,10 +311,27 @@ class FigureOut(BaseModel):
 class FigurePoints(BaseModel):
     """What to append to each trace, in order. `reset`: the run was resumed, fetch the whole figure again."""
 
-    cursor: int
+    cursor: str
     fence: int
     reset: bool
-    traces: list[dict[str, list[float | None]]] = Field(description="One `{x, y}` for each trace.")
+    traces: list[TracePoints] = Field(description="One for each trace of the figure, in its order.")
+
+
+class TracePoints(BaseModel):
+    x: list[float]
+    y: list[float | None]
+
+
+FigureName = Literal["reward", "accuracy", "kl", "explained_contrast", "loss", "length", "throughput"]
+
+
+class FigureInfo(BaseModel):
+    name: FigureName
+    title: str
+
+
+class RunFigures(BaseModel):
+    items: list[FigureInfo]
 
 
 class FieldError(BaseModel):
@@ -333,3 +351,4 @@ class Problem(BaseModel):
 
 
 RunDetail.model_rebuild()
+FigurePoints.model_rebuild()

@@ -1,0 +1,188 @@
+"""Every error as RFC 9457 problem details: one shape, whatever went wrong and wherever.
+
+    {"type": "about:blank", "title": "...", "status": 422, "detail": "...", "instance": "/api/v1/runs",
+     "errors": [{"field": "config.beta", "message": "..."}]}
+
+ProblemError
+ ├── NotFound      404   no such run, pipeline, data set, file
+ ├── Conflict      409   the state forbids it, a name is taken, a key was used for another request
+ └── Invalid       422   with the field that a form can find
+
+Exceptions of the other rooms are translated here too; what nobody foresaw is a 500 without internals, and its traceback
+goes to the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from backend.run_errors import IdempotencyConflict, ParentError, RunNotFound, StateConflict
+from backend.schemas import FieldError, Problem
+
+log = logging.getLogger(__name__)
+
+_TAGGED = {"policy", "data", "reward", "source", "config"}
+_TAGS = {"hub", "folder", "preset", "run", "task", "file", "gold", "data", "sft", "reward_model", "copg", "dpo", "ipo"}
+_CLASS_TAG = re.compile(r"[A-Z]\w*$|function-|nullable")
+
+
+class ProblemError(Exception):
+    """An error that the client is told about."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+    def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = list(errors)
+
+
+class NotFound(ProblemError):
+    """What the address names does not exist."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class Conflict(ProblemError):
+    """The present state forbids it."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class Invalid(ProblemError):
+    """The request is understood and wrong; `errors` say which fields."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    @classmethod
+    def field(cls, field: str, message: str) -> Invalid:
+        """One wrong field."""
+        return cls(message, [FieldError(field=field, message=message)])
+
+
+def field_path(location: Sequence[str | int], *, root: str = "") -> str:
+    """The dotted path of a field as it stands in the request, from pydantic's location.
+
+    Pydantic names the branch of a union that it tried, which no form has as a field: `config.copg.policy.run.run`. In
+    our bodies a union stands only in `config`, `policy`, `data`, `reward` and `source`, so that one word after those
+    which names a branch is dropped.
+
+    >>> field_path(("body", "config", "copg", "policy", "run", "run"))
+    'config.policy.run'
+    >>> field_path(("sft", "reward", "RunReward", "run"), root="config")
+    'config.reward.run'
+    """
+    parts = [str(part) for part in location]
+    if parts and parts[0] in {"body", "query", "path", "header", "cookie"}:
+        parts = parts[1:]
+    parts = [*root.split("."), *parts] if root else parts
+    kept: list[str] = []
+    after_union = False
+    for part in parts:
+        if after_union and (part in _TAGS or _CLASS_TAG.match(part)):
+            after_union = False
+            continue
+        kept.append(part)
+        after_union = part in _TAGGED
+    return ".".join(kept)
+
+
+def field_errors(errors: Sequence[Mapping[str, Any]], *, root: str = "") -> list[FieldError]:
+    """Pydantic's errors as fields and sentences. An error of a whole object says so at the object's path."""
+    found = []
+    for item in errors:
+        message = str(item["msg"]).removeprefix("Value error, ")
+        if item["type"] == "union_tag_not_found":
+            key = str(item["ctx"]["discriminator"]).strip("'")
+            message, location = f"say which: {key!r} is missing", (*item["loc"], key)
+        elif item["type"] == "union_tag_invalid":
+            key = str(item["ctx"]["discriminator"]).strip("'")
+            message = f"{item['ctx']['tag']!r} is not one of {item['ctx']['expected_tags']}"
+            location = (*item["loc"], key)
+        else:
+            location = tuple(item["loc"])
+        found.append(FieldError(field=field_path(location, root=root), message=message))
+    return found
+
+
+def invalid_fields(errors: Sequence[FieldError]) -> Invalid:
+    """An Invalid whose sentence lists the fields, for people who read only `detail`."""
+    return Invalid("; ".join(f"{item.field or 'body'}: {item.message}" for item in errors[:5]), errors)
+
+
+def _answer(
+    request: Request,
+    status: int,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    problem = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        errors=list(errors),
+    )
+    return JSONResponse(
+        problem.model_dump(), status, media_type="application/problem+json", headers=dict(headers or {})
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem document."""
+
+    @app.exception_handler(ProblemError)
+    def on_problem(request: Request, error: ProblemError) -> JSONResponse:
+        return _answer(request, error.status, error.detail, error.errors)
+
+    @app.exception_handler(RequestValidationError)
+    def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        problem = invalid_fields(field_errors(error.errors()))
+        return _answer(request, problem.status, problem.detail, problem.errors)
+
+    @app.exception_handler(HTTPException)
+    def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        detail = {404: f"nothing at {request.url.path}", 405: f"{request.method} is not allowed here"}.get(
+            error.status_code, error.detail
+        )
+        return _answer(request, error.status_code, detail, headers=error.headers)
+
+    @app.exception_handler(RunNotFound)
+    def on_missing(request: Request, error: RunNotFound) -> JSONResponse:
+        return _answer(request, 404, str(error))
+
+    @app.exception_handler(StateConflict)
+    @app.exception_handler(IdempotencyConflict)
+    def on_conflict(request: Request, error: Exception) -> JSONResponse:
+        return _answer(request, 409, str(error))
+
+    @app.exception_handler(ParentError)
+    def on_parent(request: Request, error: ParentError) -> JSONResponse:
+        problem = Invalid.field(f"config.{error.role}.run", str(error))
+        return _answer(request, problem.status, problem.detail, problem.errors)
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(PoolTimeout)
+    def on_database(request: Request, error: Exception) -> JSONResponse:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        log.error("database: %s", cause)
+        return _answer(
+            request, 503, "the database cannot be reached or is busy; try again", headers={"Retry-After": "2"}
+        )
+
+    @app.exception_handler(Exception)
+    def on_unforeseen(request: Request, error: Exception) -> JSONResponse:
+        # Starlette's outermost middleware logs the traceback and passes the exception on to the server.
+        return _answer(request, 500, "something went wrong inside; the server's log says what")

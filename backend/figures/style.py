@@ -1,0 +1,138 @@
+"""The one look of every figure, and the few kinds of trace that they are drawn with.
+
+Each trace carries `meta`: `role` (what it shows), `algorithm` (whose colour it has) and `source` (`metric` or
+`evaluation`: which cursor its points are counted by), so that a page can recolour it and append to it. Points travel as
+`x` and `y` alone, which is why hover texts are made from those two: a band's edges say the standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import plotly.graph_objects as go
+
+from backend import statistics
+
+Source = Literal["metric", "evaluation"]
+Values = Sequence[float | None]
+
+# Okabe and Ito's palette: told apart by people with any colour vision, and fixed for each algorithm everywhere.
+COLOURS = {"copg": "#0072B2", "dpo": "#D55E00", "ipo": "#009E73", "sft": "#56B4E9", "reward_model": "#CC79A7"}
+GOLD = "#B8860B"
+NEUTRAL = "#808080"
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": "Inter, system-ui, sans-serif", "size": 13},
+        "margin": {"l": 64, "r": 24, "t": 16, "b": 48},
+        "hovermode": "x unified",
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+        "xaxis": {"showgrid": False, "zeroline": False, "ticks": "outside", "rangemode": "tozero", "hoverformat": ",d"},
+        "yaxis": {"zeroline": False, "gridcolor": "rgba(128,128,128,0.2)"},
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "paper_bgcolor": "rgba(0,0,0,0)",
+    }
+)
+
+
+def figure(traces: Sequence[go.Scatter], y_title: str, *, second_y: str | None = None, **y_axis: Any) -> go.Figure:
+    """A figure over optimizer steps. `second_y` titles an axis on the right, for traces with yaxis="y2"."""
+    drawn = go.Figure(list(traces))
+    drawn.update_layout(
+        template=TEMPLATE,
+        xaxis={"title": {"text": "Optimizer step"}},
+        yaxis={"title": {"text": y_title}, **y_axis},
+        uirevision="keep",  # zoom and hidden traces survive a redraw
+    )
+    if second_y is not None:
+        drawn.update_layout(yaxis2={"title": {"text": second_y}, "overlaying": "y", "side": "right", "showgrid": False})
+    return drawn
+
+
+def line(
+    x: Sequence[int],
+    y: Values,
+    name: str,
+    *,
+    role: str,
+    algorithm: str,
+    source: Source,
+    colour: str | None = None,
+    digits: str = ".4g",
+    dash: str = "solid",
+    width: float = 2,
+    opacity: float = 1.0,
+    markers: bool = False,
+    axis: str = "y",
+) -> go.Scatter:
+    """One curve; a missing value is a gap."""
+    return go.Scatter(
+        x=list(x),
+        y=list(y),
+        name=name,
+        mode="lines+markers" if markers else "lines",
+        line={"color": colour or COLOURS[algorithm], "width": width, "dash": dash},
+        marker={"size": 5},
+        opacity=opacity,
+        hovertemplate=f"%{{y:{digits}}}",
+        meta={"role": role, "algorithm": algorithm, "source": source},
+        yaxis=axis,
+    )
+
+
+def raw(x: Sequence[int], y: Values, name: str, *, role: str, algorithm: str, digits: str = ".4g") -> go.Scatter:
+    """What the optimizer saw, batch by batch: light and not smoothed."""
+    return line(
+        x, y, name, role=role, algorithm=algorithm, source="metric", digits=digits, width=1, opacity=0.55
+    )  # fmt: skip
+
+
+def mean_with_band(
+    x: Sequence[int],
+    mean: Values,
+    stderr: Values,
+    name: str,
+    *,
+    role: str,
+    algorithm: str,
+    colour: str | None = None,
+    digits: str = ".3f",
+    dash: str = "solid",
+    axis: str = "y",
+) -> list[go.Scatter]:
+    """Lower edge, upper edge and mean: a band of one standard error to either side. Missing errors close the band."""
+    colour = colour or COLOURS[algorithm]
+    lower, upper = statistics.band(mean, stderr)
+    edges = [
+        go.Scatter(
+            x=list(x),
+            y=statistics.as_values(edge),
+            name=f"{sign} 1 s.e.",
+            mode="lines",
+            line={"width": 0, "color": colour},
+            fill=fill,
+            fillcolor=_faint(colour),
+            hovertemplate=f"%{{y:{digits}}}",
+            showlegend=False,
+            legendgroup=role,
+            meta={"role": f"{role}_{end}", "algorithm": algorithm, "source": "evaluation"},
+            yaxis=axis,
+        )
+        for edge, sign, end, fill in ((lower, "−", "lower", None), (upper, "+", "upper", "tonexty"))
+    ]
+    centre = line(
+        x, mean, name, role=role, algorithm=algorithm, source="evaluation", colour=colour, digits=digits, dash=dash,
+        markers=True, axis=axis,
+    )  # fmt: skip
+    centre.legendgroup = role
+    return [*edges, centre]
+
+
+def meta(trace: go.Scatter) -> Mapping[str, str]:
+    """The `meta` of a trace made here."""
+    return dict(trace.meta)
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"

@@ -1,0 +1,40 @@
+"""What a route needs beside its request: the database, the settings, the feed and the way to wake workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+
+from backend.database import Database
+from backend.feed import Feed
+from backend.settings import Settings
+
+
+@dataclass(frozen=True)
+class Studio:
+    """The one object that an application carries; everything in it is thread-safe."""
+
+    settings: Settings
+    database: Database
+    feed: Feed
+    wake: Callable[[], None]
+    """Says, after a commit, that runs may be due. Never waits: the reconcile loop sends the hints."""
+
+
+def _studio(request: Request) -> Any:
+    return request.app.state.studio
+
+
+Context = Annotated[Studio, Depends(_studio)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="Sent again with the same body, the first answer's object is returned; with another body: 409.",
+    ),
+]

@@ -1,0 +1,42 @@
+"""Cursors: where a list goes on, as an opaque word that survives inserts and deletes before it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, false, or_
+
+from backend.errors import Invalid
+
+
+def pack(*key: Any) -> str:
+    """A cursor after the row with this sort key."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def unpack(cursor: str, length: int) -> list[Any]:
+    """The sort key in a cursor. Raises Invalid where it was not made by `pack`."""
+    try:
+        key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError):
+        key = None
+    if not isinstance(key, list) or len(key) != length or not all(
+        item is None or isinstance(item, str | int | float) for item in key
+    ):  # fmt: skip
+        raise Invalid.field("cursor", "this is not a cursor that a list has given out")
+    return key
+
+
+def rows_after(
+    column: ColumnElement[Any], identity: ColumnElement[int], value: Any, last: int, *, descending: bool
+) -> ColumnElement[bool]:
+    """Condition for the rows after (`value`, `last`) in the order `column, identity`, with NULLs at the end."""
+    further = identity < last if descending else identity > last
+    if value is None:
+        return and_(column.is_(None), further)
+    beyond = column < value if descending else column > value
+    tail = false() if column is identity else column.is_(None)
+    return or_(beyond, and_(column == value, further), tail)

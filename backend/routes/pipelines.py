@@ -1,0 +1,72 @@
+"""Pipelines: several runs asked for as one request, each waiting for its parents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from backend import pipelines, views
+from backend.errors import NotFound
+from backend.models import Pipeline
+from backend.routes.context import Context, IdempotencyKey, Studio
+from backend.routes.paging import pack, unpack
+from backend.routes.runs import body_hash
+from backend.schemas import PipelineCreate, PipelineList, PipelineOut
+
+router = APIRouter(prefix="/pipelines", tags=["pipelines"])
+
+
+@router.post("", status_code=201, response_model=PipelineOut)
+def create_pipeline(
+    body: PipelineCreate, context: Context, response: Response, key: IdempotencyKey = None
+) -> PipelineOut:
+    """Queue a preset or a list of steps, all or none. A step refers to an earlier one as `$alias`."""
+    steps = pipelines.plan(body)
+    try:
+        created, replayed = _create(context, body, steps, key)
+    except IntegrityError:  # the same key arrived twice at once: the other request won, and is found now
+        created, replayed = _create(context, body, steps, key)
+    if replayed:
+        response.status_code = 200
+    response.headers["Location"] = f"/api/v1/pipelines/{created.id}"
+    context.wake()
+    return created
+
+
+def _create(
+    context: Studio, body: PipelineCreate, steps: list[pipelines.PlannedStep], key: str | None
+) -> tuple[PipelineOut, bool]:
+    with context.database.transaction() as session:
+        row, replayed = pipelines.create(session, body, steps, idempotency_key=key, request_hash=body_hash(body))
+        [out] = views.pipelines(session, [row])
+        return out, replayed
+
+
+@router.get("", response_model=PipelineList)
+def list_pipelines(
+    context: Context, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = 50
+) -> PipelineList:
+    """Pipelines with their runs, newest first."""
+    page = select(Pipeline).order_by(Pipeline.id.desc()).limit(limit + 1)
+    if cursor is not None:
+        [last] = unpack(cursor, 1)
+        page = page.where(Pipeline.id < last)
+    with context.database.snapshot() as session:
+        found = list(session.scalars(page))
+        more, found = len(found) > limit, found[:limit]
+        items = views.pipelines(session, found)
+    return PipelineList(items=items, next_cursor=pack(found[-1].id) if more else None)
+
+
+@router.get("/{pipeline_id}", response_model=PipelineOut)
+def get_pipeline(pipeline_id: str, context: Context) -> PipelineOut:
+    """One pipeline with its runs."""
+    with context.database.snapshot() as session:
+        row = session.scalar(select(Pipeline).where(Pipeline.uid == pipeline_id))
+        if row is None:
+            raise NotFound(f"there is no pipeline {pipeline_id!r}")
+        [out] = views.pipelines(session, [row])
+        return out

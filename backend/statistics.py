@@ -1,0 +1,44 @@
+"""Means and their uncertainty. Every number that is drawn or printed with an error gets it from here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = Sequence[float | None] | npt.NDArray[np.float64]
+
+
+def as_array(values: Numbers) -> npt.NDArray[np.float64]:
+    """Numbers as float64, with NaN where one is missing."""
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def mean_and_stderr(values: Numbers) -> tuple[float, float]:
+    """Mean and standard error of independent values: s / sqrt(n) with s over n - 1. Missing values are left out.
+
+    NaN where there is no value, or for the error where there is only one.
+    """
+    array = as_array(values)
+    array = array[~np.isnan(array)]
+    if array.size == 0:
+        return float("nan"), float("nan")
+    stderr = float(array.std(ddof=1) / np.sqrt(array.size)) if array.size > 1 else float("nan")
+    return float(array.mean()), stderr
+
+
+def band(mean: Numbers, stderr: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """mean - stderr and mean + stderr; the mean itself where the error is not known, so that the band closes there."""
+    centre, half = as_array(mean), np.nan_to_num(as_array(stderr), nan=0.0)
+    return centre - half, centre + half
+
+
+def spread(stderr: float, n: int) -> float:
+    """Standard deviation over prompts, back from the standard error of a mean over `n` of them."""
+    return stderr * float(np.sqrt(n))
+
+
+def as_values(array: npt.NDArray[np.float64]) -> list[float | None]:
+    """Plain numbers for JSON, None where one is missing or infinite."""
+    return [float(value) if np.isfinite(value) else None for value in array]
