@@ -45,7 +45,7 @@ def test_every_field_of_the_form_is_explained() -> None:
     def walk(schema: dict, path: str) -> list[str]:
         bare = []
         for name, field in schema.get("properties", {}).items():
-            if name in {"kind", "algorithm"}:
+            if name in {"kind", "algorithm"} or "$ref" in field:  # a section is explained by its own class
                 continue
             if not field.get("description") or not field.get("title"):
                 bare.append(f"{path}.{name}")
