@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NODE := $(abspath $(VENV))/node
 NPM := PATH="$(NODE)/bin:$$PATH" node $(NODE)/lib/node_modules/npm/bin/npm-cli.js --prefix frontend
 PAGE_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
-PYTHON_ROOMS := copg_core backend worker tests benchmarks
+PYTHON_ROOMS := copg_core backend worker tests experiments benchmarks
 
 .PHONY: up test lint format types page api bench lock clean
 
