@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from copg_core.datasets.rows import Comparison, Demonstration, Dialogue
 from copg_core.errors import ModelError
+from copg_core.rows import Comparison, Demonstration, Dialogue
 
 Tokenizer = Any  # a transformers tokenizer; named so that this module imports without transformers
 

@@ -1,6 +1,18 @@
 """Data sources (built-in task, files, hub) to typed rows. Torch-free."""
 
-from copg_core.datasets.load import load_comparisons, load_demonstrations
-from copg_core.datasets.rows import Comparison, Demonstration, Dialogue, Preview, Split
+from copg_core.datasets.load import content_hash, load_comparisons, load_demonstrations
+from copg_core.datasets.preview import check, preview
+from copg_core.rows import Comparison, Demonstration, Dialogue, Preview, Split
 
-__all__ = ["Comparison", "Demonstration", "Dialogue", "Preview", "Split", "load_comparisons", "load_demonstrations"]
+__all__ = [
+    "Comparison",
+    "Demonstration",
+    "Dialogue",
+    "Preview",
+    "Split",
+    "check",
+    "content_hash",
+    "load_comparisons",
+    "load_demonstrations",
+    "preview",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from copg_core.datasets.rows import Comparison, Demonstration
+from copg_core.rows import Comparison, Demonstration
 
 Part = Literal["train", "validation"]
 

@@ -10,7 +10,7 @@ import math
 import random
 import zlib
 
-from copg_core.datasets.rows import Comparison, Demonstration
+from copg_core.rows import Comparison, Demonstration
 from copg_core.tasks.base import Part
 from copg_core.tasks.posts import PROMPT_END, SLOTS, Post, read_facts, write_post
 from copg_core.tasks.summaries import CORRUPTIONS, FILLERS, Writer, gold_reward

@@ -1,0 +1,256 @@
+"""Files to rows: jsonl, json, csv, tsv (each also gzipped) and parquet, streamed, with the number of each row.
+
+Memory is bounded by the longest row allowed, whatever the size of the file. Every failure is a DataError that names the file,
+the row (data rows count from 1; a CSV header is no row) and what was expected. Torch-free.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from copg_core.errors import DataError
+
+Record = dict[str, Any]
+
+MAX_ROW_BYTES = 16 * 2**20
+FORMATS = "jsonl, json, csv or tsv (each also as .gz), or parquet"
+_CHUNK = 1 << 16
+
+
+def read_rows(path: str) -> Iterator[tuple[int, Record]]:
+    """Row number and columns of every row, in the file's order; opens the file at the first `next`."""
+    file = _existing(path)
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    zipped = suffixes[-1:] == [".gz"]
+    kind = (suffixes[:-1] if zipped else suffixes)[-1:]
+    reader = _READERS.get(kind[0] if kind else "")
+    if kind == [".parquet"] and not zipped:
+        yield from _parquet(file, str(path))
+        return
+    if reader is None:
+        raise DataError(f"the name must end in {FORMATS}", source=str(path))
+    try:
+        with _open(file, zipped=zipped) as stream:
+            yield from reader(stream, str(path))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        reason = (
+            "is cut off: the gzip stream has no end" if isinstance(error, EOFError) else f"is no gzip file: {error}"
+        )
+        raise DataError(f"{reason}; copy or download it again", source=str(path)) from error
+    except OSError as error:
+        raise _unreadable(error, path) from error
+
+
+def file_hash(path: str) -> str:
+    """SHA-256 of the file's bytes, in hex."""
+    file = _existing(path)
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(error, path) from error
+
+
+def _existing(path: str) -> Path:
+    file = Path(path).expanduser()
+    try:
+        if file.is_dir():
+            raise DataError(f"is a folder: name one file ({FORMATS})", source=str(path))
+        if not file.exists():
+            raise DataError("does not exist on this machine", source=str(path))
+        if file.is_file() and file.stat().st_size == 0:
+            raise DataError("is empty", source=str(path))
+        if not file.is_file():
+            raise DataError("is no regular file", source=str(path))
+    except (OSError, ValueError) as error:
+        raise _unreadable(error, path) from error
+    return file
+
+
+def _unreadable(error: OSError | ValueError, path: str) -> DataError:
+    return DataError(f"cannot be read: {getattr(error, 'strerror', None) or error}", source=str(path))
+
+
+def _open(file: Path, *, zipped: bool) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file, "rb")) if zipped else file.open("rb")
+
+
+# ---------------------------------------------------------------- text
+
+
+def _lines(stream: BinaryIO, source: str) -> Iterator[str]:
+    """Lines with their ends, decoded one by one; a line may hold MAX_ROW_BYTES."""
+    for number in _count():
+        line = stream.readline(MAX_ROW_BYTES + 1)
+        if not line:
+            return
+        if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise DataError("is UTF-16 text: save it as UTF-8", source=source)
+        if len(line) > MAX_ROW_BYTES:
+            raise DataError(
+                f"line is longer than {MAX_ROW_BYTES // 2**20} MiB: expected one row on each line",
+                source=source,
+                row=number,
+            )
+        yield _decode(line, source, number)
+
+
+def _decode(line: bytes, source: str, row: int) -> str:
+    try:
+        return line.decode("utf-8-sig" if row == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"is not UTF-8 text (byte {error.start + 1} of the line is 0x{line[error.start]:02x}): save it as UTF-8",
+            source=source,
+            row=row,
+        ) from error
+
+
+def _count() -> Iterator[int]:
+    number = 0
+    while True:
+        number += 1
+        yield number
+
+
+def _jsonl(stream: BinaryIO, source: str) -> Iterator[tuple[int, Record]]:
+    for number, line in enumerate(_lines(stream, source), start=1):
+        if line.strip():
+            yield number, _object(_parse(line, source, number), source, number)
+
+
+def _parse(text: str, source: str, row: int) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        reason = (
+            f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deeply nested"
+        )
+        raise DataError(f"is not valid JSON: {reason}", source=source, row=row) from error
+
+
+def _object(value: Any, source: str, row: int) -> Record:
+    if not isinstance(value, dict):
+        raise DataError(f"expected a JSON object of columns, found {type(value).__name__}", source=source, row=row)
+    return value
+
+
+def _json(stream: BinaryIO, source: str) -> Iterator[tuple[int, Record]]:
+    """A JSON array of objects, parsed object by object; or one object on each line under the name .json."""
+    text = _TextWindow(stream, source)
+    if text.peek() != "[":
+        stream.seek(0)
+        yield from _jsonl(stream, source)
+        return
+    text.skip(1)
+    for row in _count():
+        if text.peek() in ("]", ""):
+            if text.peek() == "":
+                raise DataError("ends before the closing ] of its array", source=source, row=row)
+            return
+        if row > 1:
+            if text.peek() != ",":
+                raise DataError("is not valid JSON: expected a comma or ] after a row", source=source, row=row)
+            text.skip(1)
+        yield row, _object(text.value(row), source, row)
+
+
+class _TextWindow:
+    """The unread part of a JSON text, of which no more is held than the next value needs."""
+
+    def __init__(self, stream: BinaryIO, source: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._source = source
+        self.buffer = ""
+
+    def _more(self, size: int = _CHUNK) -> bool:
+        try:
+            data = self._stream.read(size)
+            self.buffer += self._decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            raise DataError("is not UTF-8 text: save it as UTF-8", source=self._source) from error
+        return bool(data)
+
+    def peek(self) -> str:
+        """The next character that is no white space; empty at the end."""
+        self.buffer = self.buffer.lstrip()
+        while not self.buffer and self._more():
+            self.buffer = self.buffer.lstrip()
+        return self.buffer[:1]
+
+    def skip(self, count: int) -> None:
+        self.buffer = self.buffer[count:]
+
+    def value(self, row: int) -> Any:
+        self.peek()
+        while True:
+            try:
+                value, end = json.JSONDecoder().raw_decode(self.buffer)
+            except (json.JSONDecodeError, RecursionError) as error:
+                # Reading as much again as is held keeps the work linear in the length of the row.
+                if len(self.buffer) <= MAX_ROW_BYTES and self._more(max(_CHUNK, len(self.buffer))):
+                    continue
+                raise DataError(
+                    f"is not valid JSON: {getattr(error, 'msg', error)}", source=self._source, row=row
+                ) from error
+            self.skip(end)
+            return value
+
+
+def _delimited(delimiter: str) -> Callable[[BinaryIO, str], Iterator[tuple[int, Record]]]:
+    def read(stream: BinaryIO, source: str) -> Iterator[tuple[int, Record]]:
+        csv.field_size_limit(MAX_ROW_BYTES)
+        reader = csv.reader(_lines(stream, source), delimiter=delimiter, strict=True)
+        row = 0
+        try:
+            header = next(reader, [])
+            if not any(header) or len(set(header)) < len(header):
+                raise DataError(f"expected a header of different column names, found {header}", source=source)
+            for cells in reader:
+                if not cells:
+                    continue
+                row += 1
+                if len(cells) != len(header):
+                    raise DataError(
+                        f"has {len(cells)} cells, expected {len(header)}: {', '.join(header)}", source=source, row=row
+                    )
+                yield row, dict(zip(header, cells, strict=True))
+        except csv.Error as error:
+            raise DataError(f"is not valid CSV: {error}", source=source, row=row + 1) from error
+
+    return read
+
+
+_READERS: dict[str, Callable[[BinaryIO, str], Iterator[tuple[int, Record]]]] = {
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".json": _json,
+    ".csv": _delimited(","),
+    ".tsv": _delimited("\t"),
+}
+
+# ---------------------------------------------------------------- parquet
+
+
+def _parquet(file: Path, source: str) -> Iterator[tuple[int, Record]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row = 0
+    try:
+        with pq.ParquetFile(file) as table:
+            for batch in table.iter_batches(batch_size=256):
+                for record in batch.to_pylist():
+                    row += 1
+                    yield row, record
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"is no readable parquet file: {error}", source=source, row=row + 1 if row else None) from error

@@ -1,0 +1,107 @@
+"""What the web process asks of a source before anything is queued: a preview, and a check in bounded time. Torch-free."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+from copg_core.config import DataSource, FileData, HubData, TaskData
+from copg_core.datasets import builtin
+from copg_core.datasets.files import Record, read_rows
+from copg_core.datasets.load import located, matches, need_pairs
+from copg_core.datasets.shapes import Shape, recognise
+from copg_core.errors import DataError
+from copg_core.rows import Comparison, Demonstration, Preview
+
+Parse = Callable[[Record], Demonstration | Comparison | str]
+
+CHECK_SECONDS = 1.0
+CHECK_ROWS = 20_000
+# Smaller files are counted to their end for the preview.
+COUNTED_BYTES = 8 * 2**20
+# A preview shows rows that training keeps; it looks no further than this for them.
+PREVIEW_ROWS = 2_000
+
+
+def preview(source: DataSource, algorithm: str, rows: int) -> Preview:
+    """How the source was understood, with its first usable rows. Raises DataError as loading would.
+
+    For SFT the rows are demonstrations; for every other algorithm they are comparisons.
+    """
+    pairs = algorithm != "sft"
+    if isinstance(source, TaskData):
+        return builtin.preview(source, pairs=pairs, rows=rows)
+    if isinstance(source, HubData):
+        raise DataError("a hub data set is read when its run starts and has no preview here", source=source.id)
+    shape, parse, numbered = _opened(source, source.path, pairs=pairs)
+    shown: list[Demonstration | Comparison] = []
+    for number, record in islice(numbered, PREVIEW_ROWS):
+        with located(source.path, number):
+            row = parse(record) if matches(record, source.where) else "filtered"
+        if not isinstance(row, str):
+            shown.append(row)
+        if len(shown) >= rows:
+            break
+    if not shown:
+        raise DataError(f"none of the first {PREVIEW_ROWS} rows is usable: filtered out or empty", source=source.path)
+    return Preview(shape.name, shape.columns, shape.mapping, shown, _count(source))  # type: ignore[arg-type]
+
+
+def check(source: DataSource, algorithm: str) -> None:
+    """Raise DataError where the source cannot be used; look at as many rows as fit in about a second for each file.
+
+    Small files are read to their end, so a broken row or a cut gzip stream is named before anything is queued. Of a hub data
+    set only the form of its id is known here, and the configuration has checked that.
+    """
+    if not isinstance(source, FileData):
+        return
+    _check_file(source, source.path, algorithm, validation=False)
+    if source.validation_path:
+        _check_file(source, source.validation_path, algorithm, validation=True)
+
+
+def _check_file(source: FileData, path: str, algorithm: str, *, validation: bool) -> None:
+    pairs = algorithm != "sft"
+    deadline = time.monotonic() + CHECK_SECONDS
+    _, parse, numbered = _opened(source, path, pairs=pairs)
+    where = source.validation_where if validation else source.where
+    read = filtered = usable = 0
+    for read, (number, record) in enumerate(numbered, start=1):
+        with located(path, number):
+            kept = matches(record, where)
+            if source.validation_where:
+                matches(record, source.validation_where)
+            usable += kept and not isinstance(parse(record), str)
+        filtered += not kept
+        if read >= CHECK_ROWS or time.monotonic() > deadline:
+            break
+    else:
+        if usable == 0:
+            raise DataError(
+                f"has no usable row: of {read}, {filtered} are filtered out and {read - filtered} have an empty completion, "
+                "two equal ones, or no common prompt",
+                source=path,
+            )
+
+
+def _opened(source: FileData, path: str, *, pairs: bool) -> tuple[Shape, Parse, Iterator[tuple[int, Record]]]:
+    """The shape of a file, the reader of one record, and all its rows, the first one included."""
+    numbered = read_rows(path)
+    first = next(numbered, None)
+    if first is None:
+        raise DataError("has no rows", source=path)
+    with located(path, first[0]):
+        shape = recognise(first[1], source.columns, source.prompt_template)
+        need_pairs(shape, pairs=pairs)
+    return shape, shape.comparison if pairs else shape.demonstration, chain([first], numbered)
+
+
+def _count(source: FileData) -> int | None:
+    try:
+        if Path(source.path).expanduser().stat().st_size > COUNTED_BYTES:
+            return None
+        return sum(1 for _ in read_rows(source.path))
+    except (OSError, DataError):
+        return None

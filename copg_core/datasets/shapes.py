@@ -1,0 +1,291 @@
+"""Recognises the columns that people have, and turns one row into a demonstration or a comparison. Torch-free.
+
+`recognise` looks at column names (and at the first row, to tell text from messages) and answers a `Shape`; `Shape.row` then
+reads one record. A record that has no use (empty completion, two equal ones) comes back as the reason, to be counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from copg_core.datasets.turns import as_turns, common_turns, is_messages, split_messages, transcripts
+from copg_core.errors import DataError
+from copg_core.rows import Comparison, Demonstration
+from copg_core.templates import check_template, fill_template, messages_prompt, summary_prompt
+
+Record = Mapping[str, Any]
+Dropped = Literal["empty_completion", "identical_pair", "no_common_prompt"]
+ROLES = (
+    "prompt",
+    "completion",
+    "completion_1",
+    "completion_2",
+    "reward_1",
+    "reward_2",
+    "chosen",
+    "rejected",
+    "messages",
+)
+
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "prompt": (
+        "prompt",
+        "query",
+        "question",
+        "instruction",
+        "post",
+        "input",
+        "text",
+        "selftext",
+        "article",
+        "document",
+    ),
+    "completion": ("completion", "response", "answer", "summary", "tldr", "output", "code", "canonical_solution"),
+    "chosen": ("chosen",),
+    "rejected": ("rejected",),
+    "messages": ("messages", "conversations"),
+    "completion_1": ("completion_1", "response_1", "summary_1", "answer_1", "response_0", "response_a", "completion_a"),
+    "completion_2": ("completion_2", "response_2", "summary_2", "answer_2", "response_1", "response_b", "completion_b"),
+    "reward_1": ("reward_1", "score_1"),
+    "reward_2": ("reward_2", "score_2"),
+}
+_SUMMARIES = ("summary", "tldr")
+_POSTS = ("query", "post", "text", "selftext", "article", "document")
+EXPECTED = (
+    "prompt/completion, post/summary, question/answer, messages, text, prompt/chosen/rejected, chosen/rejected transcripts, "
+    "prompt/completion_1/completion_2[/reward_1/reward_2], or info/summaries/choice"
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How rows are read: a name for people, the columns, role -> column, and the reader of one record."""
+
+    name: str
+    pairs: bool
+    columns: list[str]
+    mapping: dict[str, str]
+    read: Callable[[Record], Comparison | Demonstration | Dropped] = field(repr=False)
+
+    def comparison(self, record: Record) -> Comparison | Dropped:
+        """The pair of a record; a record with an empty completion or two equal ones is dropped."""
+        row = self.read(record)
+        assert not isinstance(row, Demonstration), "only shapes of pairs are asked for comparisons"
+        if isinstance(row, Comparison):
+            if not (row.completion_1.strip() and row.completion_2.strip()):
+                return "empty_completion"
+            if row.completion_1 == row.completion_2:
+                return "identical_pair"
+        return row
+
+    def demonstration(self, record: Record) -> Demonstration | Dropped:
+        """What to imitate: the completion, or of a pair the one with the higher reward (the first without rewards)."""
+        row = self.read(record)
+        if isinstance(row, Comparison):
+            second = (row.reward_2 or 0.0) > (row.reward_1 or 0.0)
+            row = Demonstration(row.prompt, row.completion_2 if second else row.completion_1)
+        if isinstance(row, Demonstration) and not row.completion.strip():
+            return "empty_completion"
+        return row
+
+
+def recognise(first: Record, columns: Mapping[str, str], template: str) -> Shape:
+    """The shape of a source by its first row. Raises DataError saying which columns there are and which would do."""
+    names = [str(name) for name in first]
+    mapping = _mapping(names, columns)
+    if template:
+        check_template(template, names)
+    prompt = _prompt_reader(names, mapping, template)
+    if not columns and {"info", "summaries", "choice"} <= set(names):
+        return _openai(names, template)
+    if {"chosen", "rejected"} <= mapping.keys():
+        return _chosen_rejected(first, mapping, prompt)
+    if {"completion_1", "completion_2"} <= mapping.keys() and prompt is not None:
+        return _plain_pairs(names, mapping, prompt)
+    if "completion" in mapping and prompt is not None:
+        return _demonstrations(names, mapping, prompt)
+    if "messages" in mapping:
+        return _conversation(names, mapping)
+    if "text" in names and not columns:
+        return Shape(
+            "text", False, names, {"completion": "text"}, lambda record: Demonstration("", _text(record, "text"))
+        )
+    raise DataError(
+        f"the columns {', '.join(map(str, names))} are not recognised: expected {EXPECTED}; or name them with `columns`, "
+        f'for example {{"prompt": "...", "completion": "..."}}'
+    )
+
+
+def _mapping(names: list[str], columns: Mapping[str, str]) -> dict[str, str]:
+    for role, column in columns.items():
+        if role not in ROLES:
+            raise DataError(f"`columns` knows no role {role!r}: the roles are {', '.join(ROLES)}")
+        if column not in names:
+            raise DataError(f"has no column {column!r} (for {role}); it has {', '.join(map(str, names))}")
+    lower = {str(name).lower(): name for name in reversed(names)}
+    mapping = dict(columns)
+    for role, aliases in _ALIASES.items():
+        found = [lower[alias] for alias in aliases if alias in lower]
+        if role not in mapping and found:
+            mapping[role] = found[0]
+    if mapping.get("completion_1") == mapping.get("completion_2") and "completion_1" not in columns:
+        # response_0/response_1: the second alias list meets the first one's column.
+        mapping.pop("completion_1", None)
+        mapping.pop("completion_2", None)
+        if {"response_0", "response_1"} <= lower.keys():
+            mapping.update(completion_1=lower["response_0"], completion_2=lower["response_1"])
+    return mapping
+
+
+# ---------------------------------------------------------------- values
+
+
+def _text(record: Record, column: str) -> str:
+    value = _value(record, column)
+    if value is None:
+        return ""
+    if isinstance(value, dict | list):
+        raise DataError(f"column {column!r} holds a {type(value).__name__}, expected text")
+    return str(value)
+
+
+def _value(record: Record, column: str) -> Any:
+    try:
+        return record[column]
+    except KeyError:
+        raise DataError(f"has no column {column!r}; it has {', '.join(map(str, record))}") from None
+
+
+def _completion(record: Record, column: str) -> str:
+    """Text, or the assistant's last message of a list."""
+    value = _value(record, column)
+    return split_messages(value)[1] if is_messages(value) else _text(record, column)
+
+
+def _number(record: Record, column: str) -> float | None:
+    value = _value(record, column)
+    if value is None or value == "":
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise DataError(f"column {column!r} holds {value!r}, expected a number") from None
+    if number != number or number in (float("inf"), float("-inf")):
+        raise DataError(f"column {column!r} holds {value!r}, expected a finite number")
+    return number
+
+
+PromptReader = Callable[[Record], str]
+
+
+def _prompt_reader(names: list[str], mapping: dict[str, str], template: str) -> PromptReader | None:
+    if template:
+        mapping.pop("prompt", None)
+        return lambda record: fill_template(template, record)
+    column = mapping.get("prompt")
+    if column is None:
+        return None
+    summary = mapping.get("completion", "").lower() in _SUMMARIES and column.lower() in _POSTS
+    if summary:
+        title, subreddit = (name if name in names else None for name in ("title", "subreddit"))
+        return lambda record: summary_prompt(
+            _text(record, column), *(_text(record, name) if name else "" for name in (title, subreddit))
+        )
+
+    def read(record: Record) -> str:
+        value = _value(record, column)
+        if is_messages(value):
+            return messages_prompt(as_turns(value))
+        return _text(record, column)
+
+    return read
+
+
+# ---------------------------------------------------------------- shapes
+
+
+def _used(mapping: dict[str, str], *roles: str) -> dict[str, str]:
+    return {role: mapping[role] for role in roles if role in mapping}
+
+
+def _demonstrations(names: list[str], mapping: dict[str, str], prompt: PromptReader) -> Shape:
+    column = mapping["completion"]
+    name = "/".join([mapping.get("prompt", "template"), column])
+    used = _used(mapping, "prompt", "completion")
+    return Shape(name, False, names, used, lambda record: Demonstration(prompt(record), _completion(record, column)))
+
+
+def _conversation(names: list[str], mapping: dict[str, str]) -> Shape:
+    def read(record: Record) -> Demonstration:
+        turns, last = split_messages(_value(record, mapping["messages"]))
+        return Demonstration(messages_prompt(turns), last)
+
+    return Shape("messages", False, names, _used(mapping, "messages"), read)
+
+
+def _plain_pairs(names: list[str], mapping: dict[str, str], prompt: PromptReader) -> Shape:
+    rewarded = {"reward_1", "reward_2"} <= mapping.keys()
+    roles = ["prompt", "completion_1", "completion_2", *(["reward_1", "reward_2"] if rewarded else [])]
+
+    def read(record: Record) -> Comparison:
+        pair = (_completion(record, mapping["completion_1"]), _completion(record, mapping["completion_2"]))
+        rewards = (
+            (_number(record, mapping["reward_1"]), _number(record, mapping["reward_2"])) if rewarded else (None, None)
+        )
+        if (rewards[0] is None) != (rewards[1] is None):
+            raise DataError("has a reward for one completion only: expected both or none")
+        return Comparison(prompt(record), *pair, *rewards)
+
+    return Shape("/".join(roles), True, names, _used(mapping, *roles), read)
+
+
+def _chosen_rejected(first: Record, mapping: dict[str, str], prompt: PromptReader | None) -> Shape:
+    chosen, rejected = mapping["chosen"], mapping["rejected"]
+    used = _used(mapping, "prompt", "chosen", "rejected")
+    if prompt is not None:
+        return Shape(
+            "/".join([mapping.get("prompt", "template"), "chosen", "rejected"]),
+            True,
+            list(first),
+            used,
+            lambda record: Comparison(
+                prompt(record), _completion(record, chosen), _completion(record, rejected), 0.5, 0.0
+            ),
+        )
+
+    def read(record: Record) -> Comparison | Dropped:
+        values = (_value(record, chosen), _value(record, rejected))
+        parts: tuple[str, str, str] | None
+        if all(map(is_messages, values)):
+            parts = common_turns(*values)
+        else:
+            parts = transcripts(_text(record, chosen), _text(record, rejected))
+        return "no_common_prompt" if parts is None else Comparison(*parts, 0.5, 0.0)
+
+    dialogue = is_messages(_value(first, chosen)) or "\n\nAssistant:" in _text(first, chosen)
+    return Shape(
+        "chosen/rejected dialogues" if dialogue else "chosen/rejected without prompt", True, list(first), used, read
+    )
+
+
+def _openai(names: list[str], template: str) -> Shape:
+    def read(record: Record) -> Comparison:
+        info, summaries, choice = (_value(record, name) for name in ("info", "summaries", "choice"))
+        try:
+            texts = [str(summary["text"]) for summary in summaries]
+            best, other = texts[choice], texts[1 - choice]
+        except (TypeError, KeyError, IndexError) as error:
+            raise DataError(
+                "expected two summaries with `text` and a `choice` of 0 or 1, as OpenAI publishes them"
+            ) from error
+        if template:
+            return Comparison(fill_template(template, record), best, other, 0.5, 0.0)
+        post, title, subreddit = (str(info.get(name) or "") for name in ("post", "title", "subreddit"))
+        return Comparison(
+            summary_prompt(post or str(info.get("article") or ""), title, subreddit), best, other, 0.5, 0.0
+        )
+
+    used = {"prompt": "info", "completion_1": "summaries", "completion_2": "summaries", "chosen": "choice"}
+    return Shape("OpenAI info/summaries/choice", True, names, used, read)
