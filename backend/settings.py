@@ -24,6 +24,9 @@ class Settings:
     )
     queue: str = field(default="default", metadata={"doc": "Celery queue that this worker serves."})
     slots: int = field(default=1, metadata={"doc": "Runs that this worker trains at the same time."})
+    worker_name: str = field(
+        default="", metadata={"doc": "Name of this worker. Empty: host, process id and a random part."}
+    )
     lease_seconds: float = field(
         default=60.0, metadata={"doc": "How long a worker may be silent before its run is taken away."}
     )

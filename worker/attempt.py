@@ -1,0 +1,141 @@
+"""The files of one attempt, and the process tree that works on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from backend.claims import Claim
+from backend.settings import Settings
+from copg_core.events import CheckpointRemoved
+from worker import guard, orphans
+
+QUICK_SECONDS = 3.0
+"""How long a cancelled run may take to stop by itself. With the time to notice, it stays under five seconds."""
+
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
+_KEPT_PREFIXES = (
+    "LC_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "OPENBLAS_", "TORCH", "PYTORCH_", "TRANSFORMERS_", "HF_",
+    "HUGGINGFACE_", "TOKENIZERS_", "ACCELERATE_", "XDG_", "SSL_CERT_", "REQUESTS_CA_",
+    "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+)  # fmt: skip
+_HUB_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "HUGGINGFACE_TOKEN")
+
+
+class AttemptFiles:
+    """Where an attempt writes: `<data>/runs/<uid>/attempt-<fence>/`; the log is shared by all attempts of the run."""
+
+    def __init__(self, settings: Settings, uid: str, fence: int) -> None:
+        self.run = settings.runs_path / uid
+        self.fence = fence
+        self.folder = self.run / f"attempt-{fence}"
+        self.spool = self.folder / "spool.jsonl"
+        self.job = self.folder / "job.json"
+        self.log = self.run / "log.txt"
+
+    def older(self) -> list[Path]:
+        """Folders of the run's other attempts."""
+        return [path for path in sorted(self.run.glob("attempt-*")) if path != self.folder]
+
+    def drop_older_checkpoints(self) -> list[CheckpointRemoved]:
+        """Delete the checkpoints of earlier attempts, once this one has its own; the events say which are gone."""
+        gone = []
+        for attempt in self.older():
+            for path in sorted((attempt / "checkpoints").glob("step-*")):
+                shutil.rmtree(path, ignore_errors=True)
+                number = path.name.removeprefix("step-")
+                if number.isdigit():
+                    gone.append(CheckpointRemoved(step=int(number), path=str(path)))
+        return gone
+
+
+def training_environment(claim: Claim, gpu: str | None, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the training process may see: no address or password of the database or the broker.
+
+    The hub's token travels only where the run reads from the hub.
+    """
+    kept = {name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    uses_hub = "hub" in (claim.config.policy.kind, claim.config.data.kind)
+    if not uses_hub:
+        for name in _HUB_SECRETS:
+            kept.pop(name, None)
+    if gpu is not None:
+        kept["CUDA_VISIBLE_DEVICES"] = gpu
+    return kept | orphans.marks(claim.uid, claim.fence) | {"PYTHONUNBUFFERED": "1"}
+
+
+def write_job(files: AttemptFiles, settings: Settings, claim: Claim, resume_from: str | None, train: str) -> None:
+    """The job file that worker/child.py reads. Raises OSError where the folder cannot be written."""
+    files.folder.mkdir(parents=True, exist_ok=True)
+    job = {
+        "config": claim.config.model_dump(mode="json"),
+        "folder": str(files.folder),
+        "resume_from": resume_from,
+        "parents": claim.parents,
+        "cache_folder": str(settings.cache_path),
+        "spool": str(files.spool),
+        "train": train,
+    }
+    files.job.write_text(json.dumps(job, indent=1), encoding="utf-8")
+
+
+class ProcessTree:
+    """A guard and the training process under it. Leaving the `with` block leaves nothing of it behind."""
+
+    def __init__(self, files: AttemptFiles, settings: Settings, claim: Claim, gpu: str | None) -> None:
+        self._claim = claim
+        freeze = settings.lease_seconds * 0.75  # dead before anybody else can be given the run
+        command = [
+            sys.executable, "-I", "-S", guard.__file__, str(freeze), str(settings.grace_seconds), str(QUICK_SECONDS),
+            "--", sys.executable, "-m", "worker.child", str(files.job),
+        ]  # fmt: skip
+        with files.log.open("ab") as log:
+            self._guard = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                env=training_environment(claim, gpu, os.environ),
+            )  # fmt: skip
+        self._over = threading.Event()
+        # A thread of its own: waiting for a slow database is no freeze. A frozen process freezes all its threads.
+        self._pulse = threading.Thread(target=self._beat, args=(freeze / 5,), name="pulse", daemon=True)
+        self._pulse.start()
+
+    def _beat(self, period: float) -> None:
+        while not self._over.wait(period):
+            self._tell(b".")
+
+    def _tell(self, byte: bytes) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            assert self._guard.stdin is not None
+            os.write(self._guard.stdin.fileno(), byte)
+
+    def poll(self) -> int | None:
+        """Exit code (see guard.py and child.py), or None while it works. Negative: the guard itself was killed."""
+        return self._guard.poll()
+
+    def stop(self, *, quick: bool) -> None:
+        """Ask for a checkpoint and an end: within QUICK_SECONDS, or within the settings' `grace_seconds`."""
+        self._tell(b"Q" if quick else b"T")
+
+    def __enter__(self) -> ProcessTree:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._pulse.join()
+        with contextlib.suppress(OSError):
+            assert self._guard.stdin is not None
+            self._guard.stdin.close()  # end of file: the guard kills what is left
+        try:
+            self._guard.wait(10)
+        except subprocess.TimeoutExpired:
+            self._guard.kill()
+            self._guard.wait()
+        if self._guard.returncode < 0:
+            orphans.sweep_attempt(self._claim.uid, self._claim.fence)

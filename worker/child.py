@@ -1,0 +1,112 @@
+"""The process that trains: reads a job file, calls `copg_core.train.train`, writes events to the spool.
+
+It knows neither the database nor the broker. SIGTERM asks it to write a checkpoint and stop.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from copg_core.config import RUN_CONFIG
+from copg_core.errors import CheckpointError, CopgError, StorageError
+from copg_core.events import Failed
+from worker.spool import SpoolRecorder
+
+TRAIN = "copg_core.train:train"
+FINISHED, FAILED, BROKEN, DISK, STOPPED = 0, 65, 70, 74, 75
+"""Exit codes: done; a CopgError; a bug; the spool itself cannot be written; stopped after a checkpoint."""
+
+
+class _StopFlag:
+    """`should_stop` of the training loop, set by SIGTERM."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+    def __call__(self) -> bool:
+        return self.asked
+
+
+def run(job: dict[str, Any]) -> int:
+    """Train as the job says; the exit code tells the supervisor how it ended."""
+    should_stop = _StopFlag()  # before the slow imports, so that a run can be stopped from its first moment
+    try:
+        spool = SpoolRecorder(Path(job["spool"]))
+    except OSError as error:
+        return _say(DISK, f"{job['spool']} cannot be written: {error.strerror}")
+    try:
+        try:
+            outcome = _train(job, spool, should_stop)
+        except CopgError as error:
+            spool.record(Failed(kind=error.kind, message=str(error)))
+            return _say(FAILED, f"{error.kind} error: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user is told and the log has the rest
+            traceback.print_exc()
+            problem, kind = _explain(error)
+            spool.record(Failed(kind=kind, message=problem))
+            return BROKEN if kind == "internal" else FAILED
+    except StorageError as error:
+        return _say(DISK, str(error))
+    finally:
+        spool.close()
+    return FINISHED if outcome.finished else STOPPED
+
+
+def _train(job: dict[str, Any], spool: SpoolRecorder, should_stop: Callable[[], bool]) -> Any:
+    outputs: dict[str, str] = job["parents"]
+
+    def resolve(run: str) -> Path:
+        if run in outputs:
+            return Path(outputs[run])
+        if "/" not in run:
+            raise CheckpointError(f"the output of run {run} is not known to this machine")
+        return Path(run)
+
+    module, _, function = job.get("train", TRAIN).partition(":")
+    train = getattr(importlib.import_module(module), function)
+    return train(
+        RUN_CONFIG.validate_python(job["config"]),
+        spool,
+        should_stop,
+        folder=Path(job["folder"]),
+        resume_from=Path(job["resume_from"]) if job["resume_from"] else None,
+        resolve_run=resolve,
+        cache_folder=Path(job["cache_folder"]),
+    )
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """A sentence and an error kind for what no CopgError foresaw."""
+    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return f"The disk is full: {error}", "storage"
+    if isinstance(error, PermissionError):
+        return f"A file may not be read or written: {error}", "storage"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"Memory ran out; a smaller micro-batch needs less: {str(error).splitlines()[0]}", "memory"
+    return f"Unexpected {type(error).__name__}: {error}. The log has the details.", "internal"
+
+
+def _say(code: int, sentence: str) -> int:
+    sys.stderr.write(sentence + "\n")
+    return code
+
+
+def main() -> int:
+    return run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

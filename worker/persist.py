@@ -1,0 +1,81 @@
+"""Writing to a database that may be away for a while: a hiccup of the database never ends a training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from backend import claims
+from backend.database import Database
+from copg_core.events import Event
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+def attempt(database: Database, work: Callable[[Session], T]) -> tuple[bool, T | None]:
+    """Try one transaction: (True, its result), or (False, None) where the database did not take it. Try again later."""
+    try:
+        with database.transaction() as session:
+            return True, work(session)
+    except SQLAlchemyError as error:
+        _log.warning("the database does not answer, will try again: %s", _first_line(error))
+        return False, None
+
+
+class Shipper:
+    """Brings one attempt's events to the database, in order, each at least once; what failed waits here."""
+
+    def __init__(self, database: Database, run_id: int, fence: int, lease_seconds: float) -> None:
+        self._database = database
+        self._run_id, self._fence, self._lease = run_id, fence, lease_seconds
+        self.pending: list[Event] = []
+
+    def ship(self) -> bool | None:
+        """Renew the lease and send what is pending. Whether the run is to be cancelled; None where the database is away.
+
+        Raises LeaseLost.
+        """
+        try:
+            cancelling = self._send(self.pending)
+        except (DataError, IntegrityError):
+            return self._ship_singly()
+        except SQLAlchemyError as error:
+            _log.warning("%d events wait for the database: %s", len(self.pending), _first_line(error))
+            return None
+        self.pending = []
+        return cancelling
+
+    def _ship_singly(self) -> bool | None:
+        """One event of the batch is refused for what it holds: the others must not wait for it forever."""
+        cancelling = None
+        while self.pending:
+            try:
+                cancelling = self._send(self.pending[:1])
+            except (DataError, IntegrityError) as error:
+                _log.error("the database refuses a %s event: %s", self.pending[0].event, _first_line(error))
+            except SQLAlchemyError:
+                return None
+            del self.pending[0]
+        return cancelling
+
+    def _send(self, batch: Sequence[Event]) -> bool:
+        with self._database.transaction() as session:
+            return claims.renew(session, self._run_id, self._fence, self._lease, batch)
+
+    def cancelling(self) -> bool | None:
+        """Only look whether the run is to be cancelled; takes no lock. None where the database is away."""
+        try:
+            with self._database.snapshot() as session:
+                return claims.is_cancelling(session, self._run_id, self._fence)
+        except SQLAlchemyError:
+            return None
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"
