@@ -1,0 +1,183 @@
+"""Measure a policy on a fixed set of prompts, or a reward model on held-out pairs, with standard errors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from copg_core.config import RunConfig
+from copg_core.encoding import decode_completion
+from copg_core.events import Evaluation, Sample
+from copg_core.generate import Completion, generate
+from copg_core.layout import TokenRow
+from copg_core.logprobs import CodePath, CompletionLogProbs
+from copg_core.objectives import Array, Objective, Table
+from copg_core.policies import Policy
+from copg_core.reference import log_probs_of
+from copg_core.rewards import Scorer
+
+Progress = Callable[[int, int], None]
+
+
+class Reference:
+    """The policy that training starts from, at hand for fresh completions.
+
+    With adapters it is the same model with them switched off. Otherwise it is a frozen copy that rests in main memory
+    and visits the device for an evaluation: there is no room for both beside Adam's states.
+    """
+
+    def __init__(self, model: Any, path: CodePath, *, adapters: bool, device: torch.device) -> None:
+        self._adapted = model if adapters else None
+        self._device = device
+        frozen = model if adapters else copy.deepcopy(model).cpu().requires_grad_(False).eval()
+        self._log_probs = CompletionLogProbs(frozen, path)
+
+    @contextmanager
+    def module(self) -> Iterator[nn.Module]:
+        """The reference's log-probabilities, on the device, for as long as the block lasts."""
+        if self._adapted is not None:
+            with self._adapted.disable_adapter():
+                yield self._log_probs
+            return
+        try:
+            yield self._log_probs.to(self._device)
+        finally:
+            if self._device.type != "cpu":
+                self._log_probs.cpu()
+
+
+@dataclass
+class PromptSet:
+    """The fixed prompts of a run's evaluations, as text and as ids."""
+
+    texts: list[str]
+    ids: list[list[int]]
+
+
+@dataclass
+class PolicyEvaluator:
+    """Generates, scores and measures. `reference` is None for SFT, whose start is no reference for KL."""
+
+    policy: Policy
+    module: nn.Module
+    path: CodePath
+    reference: Reference | None
+    prompts: PromptSet
+    scorer: Scorer | None
+    gold: Scorer | None
+    config: RunConfig
+    device: torch.device
+    autocast: Callable[[], Any] = nullcontext
+
+    def evaluate(self, step: int, values: dict[str, float | None], progress: Progress | None = None) -> Evaluation:
+        """One completion for each prompt, from seeds that are functions of (seed, step, prompt)."""
+        plan = self.config.evaluation.generation
+        with self.autocast():
+            completions = generate(
+                self.policy,
+                self.policy.model,
+                self.prompts.ids,
+                max_new_tokens=plan.max_new_tokens,
+                temperature=plan.temperature,
+                batch_size=plan.batch_size,
+                seed=self.config.seed,
+                step=step,
+                device=self.device,
+                between=progress,
+            )
+        texts = [self._text(completion) for completion in completions]
+        finished = [completion.finished for completion in completions]
+        reward = self.scorer.score(self.prompts.texts, texts, finished) if self.scorer else None
+        gold = self.gold.score(self.prompts.texts, texts, finished) if self.gold else None
+        log_ratio = self._log_ratio(completions) if self.reference else None
+        lengths = np.array([len(completion.ids) for completion in completions])
+        extra = {"gold_stderr": standard_error(gold), "kl_stderr": standard_error(log_ratio)}
+        return Evaluation(
+            step=step,
+            n=len(texts),
+            reward_mean=_mean(reward),
+            reward_stderr=standard_error(reward),
+            kl=_mean(log_ratio),
+            length_mean=float(lengths.mean()),
+            unfinished_share=1 - float(np.mean(finished)),
+            gold_mean=_mean(gold),
+            values=values | {name: value for name, value in extra.items() if value is not None},
+            samples=tuple(
+                Sample(
+                    prompt_index=i,
+                    prompt=str(self.prompts.texts[i]),
+                    completion=texts[i],
+                    reward=_at(reward, i),
+                    gold=_at(gold, i),
+                    kl=_at(log_ratio, i),
+                    length=int(lengths[i]),
+                    finished=finished[i],
+                )
+                for i in range(len(texts))
+            ),
+        )
+
+    def _text(self, completion: Completion) -> str:
+        ids = completion.ids[:-1] if completion.finished else completion.ids
+        return decode_completion(self.policy.tokenizer, ids)
+
+    def _log_ratio(self, completions: Sequence[Completion]) -> Array:
+        rows = [TokenRow(x, (y.ids,)) for x, y in zip(self.prompts.ids, completions, strict=True)]
+        assert self.reference is not None
+        mine = self._log_probs(self.module, rows)
+        with self.reference.module() as reference:
+            return mine - self._log_probs(reference, rows)
+
+    def _log_probs(self, module: nn.Module, rows: list[TokenRow]) -> Array:
+        with self.autocast():
+            return log_probs_of(
+                module,
+                rows,
+                packed=self.path.packed,
+                pad=self.policy.pad,
+                token_budget=self.config.micro_batch_tokens,
+                device=self.device,
+            )[:, 0]
+
+
+def validation_loss(objective: Objective, output: Array, table: Table) -> float:
+    """The training loss on rows that were not trained on."""
+    indices = list(range(len(table)))
+    losses = objective.losses(torch.from_numpy(output), table, indices)
+    return float(losses.sum()) / objective.normaliser(table, indices)
+
+
+def pair_accuracy(margin: Array, resolution: float = 0.0) -> dict[str, float | None]:
+    """Share of pairs ordered rightly, its standard error, and how many pairs are tied. A tie is not right.
+
+    Margins up to `resolution` are ties: differences of log-probabilities that are only rounding.
+    """
+    margin = np.where(np.abs(margin) <= resolution, 0.0, margin)
+    accuracy = float((margin > 0).mean())
+    return {
+        "accuracy": accuracy,
+        "accuracy_stderr": float(np.sqrt(accuracy * (1 - accuracy) / len(margin))),
+        "ties": float((margin == 0).sum()),
+    }
+
+
+def standard_error(values: Array | None) -> float | None:
+    """Standard deviation over the root of n; None for fewer than two values."""
+    if values is None or len(values) < 2:
+        return None
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _mean(values: Array | None) -> float | None:
+    return None if values is None else float(values.mean())
+
+
+def _at(values: Array | None, index: int) -> float | None:
+    return None if values is None else float(values[index])

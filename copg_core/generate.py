@@ -1,0 +1,102 @@
+"""Sample completions for a fixed set of prompts, each from random numbers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from copg_core.policies import Policy
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Sampled token ids, the end token included where the completion has `finished`."""
+
+    ids: list[int]
+    finished: bool
+
+
+class _OwnRandomNumbers(LogitsProcessor):  # type: ignore[misc]
+    """Replace the logits of each row by the certain choice of the token that its own uniform number picks.
+
+    Inverse-transform sampling in float64: the completion of a prompt depends on its seed and its logits, not on the
+    other prompts of the batch, and two policies that are alike write alike completions (common random numbers make
+    the comparison of runs sharper). Temperature 0 is the most probable token.
+    """
+
+    def __init__(self, uniform: Tensor, prompt_length: int, temperature: float) -> None:
+        self._uniform, self._prompt_length, self._temperature = uniform, prompt_length, temperature
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if self._temperature == 0:
+            choice = scores.argmax(-1, keepdim=True)
+        else:
+            position = input_ids.shape[1] - self._prompt_length
+            cumulative = (scores.double() / self._temperature).softmax(-1).cumsum(-1)
+            threshold = self._uniform[:, position, None] * cumulative[:, -1:]
+            choice = torch.searchsorted(cumulative, threshold, right=True).clamp_(max=scores.shape[1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter_(1, choice, 0.0)
+
+
+def uniform_numbers(seed: int, step: int, prompts: Sequence[int], tokens: int) -> np.ndarray:
+    """(prompts, tokens) in [0, 1): a pure function of (seed, step, prompt number)."""
+    return np.stack([np.random.default_rng((seed, step, prompt)).random(tokens) for prompt in prompts])
+
+
+@torch.no_grad()
+def generate(
+    policy: Policy,
+    model: Any,
+    prompts: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    batch_size: int,
+    seed: int,
+    step: int,
+    device: torch.device,
+    between: Callable[[int, int], None] | None = None,
+) -> list[Completion]:
+    """One completion for each encoded prompt, in the order of the prompts.
+
+    Prompts of similar length go together, padded on the LEFT with the mask from which transformers derives the right
+    position ids. `between(done, total)` is called after each batch; what it raises ends the work.
+    """
+    completions: list[Completion | None] = [None] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+    ends = sorted(policy.end_ids)
+    for first in range(0, len(order), batch_size):
+        group = order[first : first + batch_size]
+        width = max(len(prompts[i]) for i in group)
+        ids = torch.full((len(group), width), policy.pad, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, i in enumerate(group):
+            ids[row, width - len(prompts[i]) :] = torch.tensor(prompts[i])
+            mask[row, width - len(prompts[i]) :] = 1
+        uniform = torch.from_numpy(uniform_numbers(seed, step, group, max_new_tokens)).to(device)
+        written = model.generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            generation_config=GenerationConfig(
+                do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=policy.pad
+            ),
+            logits_processor=LogitsProcessorList([_OwnRandomNumbers(uniform, width, temperature)]),
+        )[:, width:].tolist()
+        for i, tokens in zip(group, written, strict=True):
+            completions[i] = _cut(tokens, policy.end_ids)
+        if between:
+            between(first + len(group), len(order))
+    return [completion for completion in completions if completion is not None]
+
+
+def _cut(tokens: list[int], ends: frozenset[int]) -> Completion:
+    for position, token in enumerate(tokens):
+        if token in ends:
+            return Completion(tokens[: position + 1], finished=True)
+    return Completion(tokens, finished=False)

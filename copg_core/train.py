@@ -1,0 +1,422 @@
+"""train(config, recorder, should_stop): the one loop, for all algorithms."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
+
+from copg_core.checkpoints import (
+    latest_checkpoint,
+    load_checkpoint,
+    prune_checkpoints,
+    publish,
+    save_checkpoint,
+    storage_errors,
+)
+from copg_core.config import RewardModelConfig, RunConfig, SFTConfig
+from copg_core.errors import DivergenceError, ModelError
+from copg_core.evaluate import PolicyEvaluator, pair_accuracy, validation_loss
+from copg_core.events import (
+    CheckpointRemoved,
+    CheckpointSaved,
+    Evaluation,
+    Finished,
+    Metrics,
+    Recorder,
+    Report,
+    Stage,
+    Started,
+)
+from copg_core.layout import lay_out, micro_batches
+from copg_core.logprobs import CompletionLogProbs, first_batch_check
+from copg_core.losses import LOSSES
+from copg_core.objectives import ROUNDING, Array, Table, objective_of
+from copg_core.policies import save_policy, save_reward_model
+from copg_core.prepare import Prepared, Surroundings, is_reward_model, prepare, versions
+from copg_core.reference import log_probs_of
+from copg_core.schedule import batch_rows, learning_rate, total_steps
+
+# Before the first step policy and reference are one model: what differs is rounding, or a mistake.
+LARGEST_START_LOG_RATIO = 0.1
+CHECKED_ROWS = 4
+STAGE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How train() ended: `finished` is False where should_stop() asked, and a checkpoint of `step` was written."""
+
+    finished: bool
+    step: int
+    output: Path | None
+
+
+class _Stop(Exception):  # noqa: N818 - not an error
+    """should_stop() said so in the middle of some work."""
+
+
+def never() -> bool:
+    """The should_stop of a run that nobody stops."""
+    return False
+
+
+def config_hash(config: RunConfig) -> str:
+    """Hash of all that determines the course of training (when it is saved does not)."""
+    return hashlib.sha256(config.model_dump_json(exclude={"checkpoints"}).encode()).hexdigest()
+
+
+def train(
+    config: RunConfig,
+    recorder: Recorder,
+    should_stop: Callable[[], bool] = never,
+    *,
+    folder: Path,
+    resume_from: Path | None = None,
+    resolve_run: Callable[[str], Path] = Path,
+    cache_folder: Path | None = None,
+) -> Outcome:
+    """Train one run and report to `recorder`.
+
+    folder         gets checkpoints/step-N/ and, at the end, output/
+    resume_from    a checkpoint folder step-N, of this or of an earlier attempt
+    resolve_run    output folder of the run that a configuration names
+    cache_folder   reference log-probabilities and rewards are kept there and shared between runs
+
+    Raises a CopgError for everything foreseeable; the checkpoints written before it stay.
+    """
+    with storage_errors(f"the run's folder {folder}"):
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    with _accelerator(config) as accelerator:
+        run = _Run(config, recorder, should_stop, folder, accelerator)
+        try:
+            run.prepare(resolve_run, cache_folder)
+            run.start(resume_from)
+            return run.loop()
+        except _Stop:
+            return Outcome(False, run.step, None)
+
+
+def plan(config: RunConfig, resolve_run: Callable[[str], Path] = Path) -> list[str]:
+    """Load and check everything that a run needs, and say in lines what it would do. Trains and writes nothing."""
+    with _accelerator(config) as accelerator:
+        prepared = prepare(config, Surroundings(accelerator.device, resolve_run))
+    steps = total_steps(config, len(prepared.train))
+    lines = [f"{config.algorithm}: {steps} steps of {config.batch_size}, {len(prepared.train)} training rows"]
+    for report in prepared.reports:
+        facts = ", ".join(f"{name} {value}" for name, value in report.values.items() if value not in (None, ""))
+        lines.append(f"{report.section}: {facts}")
+    evaluations = 2 + (steps - 1) // config.evaluation.every
+    lines.append(f"{evaluations} evaluations, checkpoints every {config.checkpoints.every} steps")
+    return lines
+
+
+@contextmanager
+def _accelerator(config: RunConfig) -> Iterator[Accelerator]:
+    """Device, mixed precision and processes. Its state is global in accelerate and is given back afterwards."""
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision="bf16" if config.dtype == "bfloat16" else "no")
+    if accelerator.device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield accelerator
+    finally:
+        accelerator.free_memory()
+        AcceleratorState._reset_state()
+
+
+class _Run:
+    """The state of one call of train()."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        recorder: Recorder,
+        should_stop: Callable[[], bool],
+        folder: Path,
+        accelerator: Accelerator,
+    ) -> None:
+        self.config, self.recorder, self.should_stop = config, recorder, should_stop
+        self.folder, self.accelerator = folder, accelerator
+        self.objective = objective_of(config)
+        self.step = 0
+        self._stage_time = 0.0
+        self._stage = ""
+
+    # ------------------------------------------------------------ before the first step
+
+    def progress(self, stage: Any, done: int, total: int) -> None:
+        """Report how far a stage is, at most twice a second, and give should_stop its chance."""
+        if self.should_stop():
+            raise _Stop
+        now = time.monotonic()
+        if stage != self._stage or done == total or now - self._stage_time > STAGE_SECONDS:
+            self._stage, self._stage_time = stage, now
+            self.recorder.record(Stage(name=stage, done=done, total=total))
+
+    def prepare(self, resolve_run: Callable[[str], Path], cache_folder: Path | None) -> None:
+        around = Surroundings(
+            self.accelerator.device, resolve_run, cache_folder, self.progress, self.accelerator.autocast
+        )
+        self.prepared: Prepared = prepare(self.config, around)
+        for report in self.prepared.reports:
+            self.recorder.record(report)
+        self.total = total_steps(self.config, len(self.prepared.train))
+        self.lengths = [row.tokens(packed=self.prepared.path.packed) for row in self.prepared.train.rows]
+        self.module = self.accelerator.prepare_model(self.prepared.module)
+        settings = self.config.optimizer
+        self.parameters = [p for p in self.prepared.module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.epsilon,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.evaluator = None
+        if not is_reward_model(self.prepared.module):
+            self.evaluator = PolicyEvaluator(
+                policy=self.prepared.policy,
+                module=self.module,
+                path=self.prepared.path,
+                reference=self.prepared.reference,
+                prompts=self.prepared.prompts,
+                scorer=self.prepared.scorer,
+                gold=self.prepared.gold,
+                config=self.config,
+                device=self.accelerator.device,
+                autocast=self.accelerator.autocast,
+            )
+
+    def start(self, resume_from: Path | None) -> None:
+        """Check the code path and the start, or go on from a checkpoint."""
+        if resume_from is not None:
+            self.step = load_checkpoint(resume_from, self.prepared.module, self.optimizer, config_hash(self.config))
+        else:
+            self._check_start()
+        self.recorder.record(Started(step=self.step, total_steps=self.total))
+
+    def _batch(self, step: int) -> list[int]:
+        rows = batch_rows(step, len(self.prepared.train), self.config.batch_size, self.config.seed)
+        return rows[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def _check_start(self) -> None:
+        """Stop a run whose numbers are wrong before it has cost anything."""
+        values: dict[str, str | int | float | bool | None] = {}
+        batch = self._batch(0)
+        table = self.prepared.train
+        module = self.prepared.module
+        if isinstance(module, CompletionLogProbs):
+            rows = [table.rows[i] for i in batch[:CHECKED_ROWS]]
+            device, pad = self.accelerator.device, self.prepared.policy.pad
+            values["code_path_difference"] = first_batch_check(module.model, self.prepared.path, rows, pad, device)
+        at_start = LOSSES[self.config.algorithm].at_start
+        if at_start is not None and not isinstance(self.config, SFTConfig | RewardModelConfig):
+            output = self._outputs(table, batch)
+            largest = float(np.abs(output - table.reference[batch]).max())
+            loss = float(self.objective.losses(torch.from_numpy(output), table, batch).mean())
+            values |= {"loss": loss, "expected_loss": at_start(self.config.beta), "largest_log_ratio": largest}
+            if not largest < LARGEST_START_LOG_RATIO:
+                raise ModelError(
+                    f"before the first step policy and reference differ by {largest:.3g} nats on a completion, but they "
+                    f"are the same model (limit {LARGEST_START_LOG_RATIO}): the reference was computed in another way"
+                )
+        if values:
+            self.recorder.record(Report(section="self_check", values=values))
+
+    def _outputs(self, table: Table, indices: list[int]) -> Array:
+        output = log_probs_of(
+            self.module,
+            [table.rows[i] for i in indices],
+            packed=self.prepared.path.packed,
+            pad=self.prepared.policy.pad,
+            token_budget=self.config.micro_batch_tokens,
+            device=self.accelerator.device,
+        )
+        return output
+
+    # ------------------------------------------------------------ the loop
+
+    def loop(self) -> Outcome:
+        """Train from self.step to the end. An evaluation whose checkpoint we resume from is made again: it is a
+        function of the weights and of (seed, step), so nothing changes where it was already reported."""
+        try:
+            self._evaluate_if_due()
+            while self.step < self.total:
+                self.progress("training", 0, 0) if self._stage != "training" else None
+                if self.should_stop():
+                    raise _Stop
+                self._train_step()
+                self._evaluate_if_due()
+                if self.step % self.config.checkpoints.every == 0 and self.step < self.total:
+                    self._save_checkpoint()
+        except _Stop:
+            if self.step:
+                self._save_checkpoint()
+            raise
+        output = self._save_output()
+        self.recorder.record(Finished(step=self.step, output=str(output)))
+        return Outcome(True, self.step, output)
+
+    def _train_step(self) -> None:
+        started = time.perf_counter()
+        config, table = self.config, self.prepared.train
+        batch = self._batch(self.step)
+        rate = learning_rate(config.optimizer, self.step, self.total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        scale = self.accelerator.num_processes / self._over_processes(self.objective.normaliser(table, batch))
+        groups = micro_batches(self.lengths, batch, config.micro_batch_tokens)
+        outputs, losses, tokens = [], [], 0
+        for number, indices in enumerate(groups):
+            rows = lay_out(
+                [table.rows[i] for i in indices], packed=self.prepared.path.packed, pad=self.prepared.policy.pad
+            ).to(self.accelerator.device)
+            tokens += rows.tokens
+            last = number == len(groups) - 1
+            with _synchronised(self.accelerator, self.module, last):
+                output = self.module(rows)
+                loss = self.objective.losses(output, table, indices)
+                self.accelerator.backward(loss.sum() * scale)
+            outputs.append(output.detach())
+            losses.append(loss.detach())
+        norm = self.accelerator.clip_grad_norm_(self.parameters, config.optimizer.max_grad_norm)
+        # The step's one synchronisation: everything comes to the host in two copies.
+        order = [i for group in groups for i in group]
+        total_loss = self._over_processes(float(torch.cat(losses).double().sum()))
+        loss_value = total_loss * scale / self.accelerator.num_processes
+        gradient_norm = float(norm)
+        if not (math.isfinite(loss_value) and math.isfinite(gradient_norm)):
+            kept = latest_checkpoint(self.folder / "checkpoints")
+            raise DivergenceError(
+                f"training diverged at step {self.step + 1}: the loss is {loss_value} and the gradient's norm "
+                f"{gradient_norm}. A smaller learning rate or a larger beta helps. "
+                + (f"The last good checkpoint is {kept.name}." if kept else "No checkpoint had been written yet.")
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        output_values, order = self._gather(torch.cat(outputs).double().cpu().numpy(), order)
+        seconds = time.perf_counter() - started
+        values: dict[str, float | None] = {
+            "loss": loss_value,
+            "learning_rate": rate,
+            "gradient_norm": gradient_norm,
+            **self.objective.metrics(output_values, table, order),
+            "tokens_per_second": self._over_processes(tokens) / seconds,
+            self.objective.rate_name: len(order) / seconds,
+        }
+        finite = {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
+        self.recorder.record(Metrics(step=self.step, values=finite))
+
+    def _over_processes(self, value: float) -> float:
+        """Sum over all processes."""
+        return sum(gather_object([value])) if self.accelerator.num_processes > 1 else value
+
+    def _gather(self, output: Array, order: list[int]) -> tuple[Array, list[int]]:
+        """The batch's outputs of all processes, so that metrics are averages over the whole batch."""
+        if self.accelerator.num_processes == 1:
+            return output, order
+        parts = gather_object([(output, order)])
+        return np.concatenate([part for part, _ in parts]), [i for _, indices in parts for i in indices]
+
+    # ------------------------------------------------------------ evaluation and files
+
+    def _evaluate_if_due(self) -> None:
+        if self.step % self.config.evaluation.every and self.step != self.total:
+            return
+        started = time.perf_counter()
+        self.progress("evaluating", 0, 0)
+        values = self._validate()
+        if self.evaluator is not None:
+            evaluation = self.evaluator.evaluate(
+                self.step, values, lambda done, total: self.progress("evaluating", done, total)
+            )
+        else:
+            n = min(len(self.prepared.validation), self.config.evaluation.prompts)
+            evaluation = Evaluation(step=self.step, n=n, values=values)
+        seconds = {"evaluation_seconds": time.perf_counter() - started}
+        self.recorder.record(evaluation.model_copy(update={"values": evaluation.values | seconds}))
+
+    def _validate(self) -> dict[str, float | None]:
+        """Loss and accuracy on held-out rows; a reward model's last evaluation runs over all of them."""
+        table = self.prepared.validation
+        rows = len(table)
+        if not rows:
+            return {}
+        whole = is_reward_model(self.prepared.module) and self.step == self.total
+        kept = list(range(rows if whole else min(rows, self.config.evaluation.prompts)))
+        part = Table([table.rows[i] for i in kept], table.reference[: len(kept)], table.rewards[: len(kept)])
+        output = self._outputs(part, kept)
+        values: dict[str, float | None] = {"validation_loss": validation_loss(self.objective, output, part)}
+        if len(part.rewards):
+            log_ratio = output - part.reference
+            signs = np.sign(part.rewards[:, 0] - part.rewards[:, 1])
+            return values | pair_accuracy((log_ratio[:, 0] - log_ratio[:, 1]) * signs, ROUNDING)
+        if is_reward_model(self.prepared.module):
+            first = slice(0, self.config.evaluation.prompts)
+            margin = output[:, 0] - output[:, 1]
+            if whole:
+                facts = pair_accuracy(margin) | {"pairs": rows, "longer_wins": self.prepared.longer_wins}
+                self.recorder.record(Report(section="validation", values=facts))  # type: ignore[arg-type]
+            values |= pair_accuracy(margin[first]) | {"longer_wins": self.prepared.longer_wins}
+        return values
+
+    def _save_checkpoint(self) -> None:
+        folder = self.folder / "checkpoints"
+        if not self.accelerator.is_main_process or (folder / f"step-{self.step}" / "manifest.json").is_file():
+            return
+        self.recorder.record(Stage(name="saving"))
+        self._stage = "saving"
+        saved = save_checkpoint(folder, self.step, self.prepared.module, self.optimizer, config_hash(self.config))
+        self.recorder.record(CheckpointSaved(step=saved.step, path=str(saved.path), bytes=saved.bytes))
+        for path in prune_checkpoints(folder, self.config.checkpoints.keep):
+            step = int(path.name.removeprefix("step-"))
+            self.recorder.record(CheckpointRemoved(step=step, path=str(path)))
+
+    def _save_output(self) -> Path:
+        self.recorder.record(Stage(name="saving"))
+        final, partial = self.folder / "output", self.folder / ".partial-output"
+        manifest = {
+            "config": self.config.model_dump(mode="json"),
+            "config_hash": config_hash(self.config),
+            "step": self.step,
+            "versions": versions(),
+            "data": next(report.values for report in self.prepared.reports if report.section == "data"),
+        }
+        with storage_errors(f"the trained model in {final}"):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            try:
+                if isinstance(self.prepared.module, CompletionLogProbs):
+                    save_policy(partial, self.prepared.policy, manifest)
+                else:
+                    save_reward_model(partial, self.prepared.module, self.prepared.policy.tokenizer, manifest)  # type: ignore[arg-type]
+                publish(partial, final)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+        return final
+
+
+@contextmanager
+def _synchronised(accelerator: Accelerator, module: Any, last: bool) -> Iterator[None]:
+    """Let processes exchange gradients in the last micro-batch only."""
+    if last or accelerator.num_processes == 1:
+        yield
+    else:
+        with accelerator.no_sync(module):
+            yield
