@@ -18,17 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from backend.database import Database
-
-try:
-    from backend.migrations import upgrade
-except ImportError:
-    from backend.models import Base
-
-    def upgrade(url: str) -> None:
-        engine = create_engine(url)
-        Base.metadata.create_all(engine)
-        engine.dispose()
-
+from backend.migrations import upgrade
 
 POSTGRES = os.environ.get("COPG_TEST_POSTGRES", "postgresql+psycopg://root@127.0.0.1/test")
 REDIS = os.environ.get("COPG_TEST_REDIS", "redis://127.0.0.1:6379/3")
