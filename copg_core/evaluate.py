@@ -18,7 +18,7 @@ from copg_core.events import Evaluation, Sample
 from copg_core.generate import Completion, generate
 from copg_core.layout import TokenRow
 from copg_core.logprobs import CodePath, CompletionLogProbs
-from copg_core.objectives import Array, Objective, Table
+from copg_core.objectives import ROUNDING, Array, Objective, Table
 from copg_core.policies import Policy
 from copg_core.reference import log_probs_of
 from copg_core.rewards import Scorer
@@ -147,11 +147,25 @@ class PolicyEvaluator:
             )[:, 0]
 
 
-def validation_loss(objective: Objective, output: Array, table: Table) -> float:
-    """The training loss on rows that were not trained on."""
+def validate_policy(objective: Objective, output: Array, table: Table) -> dict[str, float | None]:
+    """The training loss on held-out rows; for pairs, how often the policy's log-ratios order them as their rewards do."""
+    values = _validation_loss(objective, output, table)
+    if not len(table.rewards):
+        return values
+    log_ratio = output - table.reference
+    preferred = np.sign(table.rewards[:, 0] - table.rewards[:, 1])
+    return values | pair_accuracy((log_ratio[:, 0] - log_ratio[:, 1]) * preferred, ROUNDING)
+
+
+def validate_reward_model(objective: Objective, output: Array, table: Table) -> dict[str, float | None]:
+    """Loss and accuracy on held-out pairs, the chosen completion first."""
+    return _validation_loss(objective, output, table) | pair_accuracy(output[:, 0] - output[:, 1])
+
+
+def _validation_loss(objective: Objective, output: Array, table: Table) -> dict[str, float | None]:
     indices = list(range(len(table)))
     losses = objective.losses(torch.from_numpy(output), table, indices)
-    return float(losses.sum()) / objective.normaliser(table, indices)
+    return {"validation_loss": float(losses.sum()) / objective.normaliser(table, indices)}
 
 
 def pair_accuracy(margin: Array, resolution: float = 0.0) -> dict[str, float | None]:

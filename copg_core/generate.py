@@ -22,7 +22,7 @@ class Completion:
     finished: bool
 
 
-class _OwnRandomNumbers(LogitsProcessor):  # type: ignore[misc]
+class _OwnRandomNumbers(LogitsProcessor):
     """Replace the logits of each row by the certain choice of the token that its own uniform number picks.
 
     Inverse-transform sampling in float64: the completion of a prompt depends on its seed and its logits, not on the

@@ -12,7 +12,7 @@ SEPARATE, one ordinary right-padded row for each completion, for models in which
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,12 +64,15 @@ class Rows:
 
     def to(self, device: torch.device) -> Rows:
         """The same rows on a device."""
-        moved = {
-            field.name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for field in fields(self)
-            for value in [getattr(self, field.name)]
-        }
-        return Rows(**moved)
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            position_ids=self.position_ids.to(device),
+            segments=self.segments.to(device),
+            source=self.source.to(device),
+            target=self.target.to(device),
+            last=self.last.to(device),
+        )
 
     def attention_mask(self) -> Tensor:
         """bool (N, 1, S, S) where packed, True where a query may see a key; ordinary long (N, S) where separate."""

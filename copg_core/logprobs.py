@@ -67,7 +67,7 @@ def _against_packing(model: Any, longest_row: int) -> str:
 def _against_chunked_head(model: Any) -> str:
     config = model.config.get_text_config(decoder=True)
     head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear) or head.bias is not None:
+    if not isinstance(head, nn.Linear) or getattr(head, "bias", None) is not None:
         return "the output layer is not a plain matrix"
     changed = [name for name, neutral in LOGIT_CHANGES.items() if getattr(config, name, neutral) not in (neutral, None)]
     return f"the architecture changes its logits ({', '.join(changed)})" if changed else ""
@@ -154,7 +154,8 @@ class CompletionLogProbs(nn.Module):
             hidden = _decode(decoder_of(self.model), rows)[source]
             weight = self.model.get_output_embeddings().weight
             chunk = max(1, LOGITS_AT_ONCE // len(weight))
-            return _sum_over_tokens(_ChunkedLogProbs.apply(hidden, weight, target, chunk), present)
+            log_probs: Tensor = _ChunkedLogProbs.apply(hidden, weight, target, chunk)  # type: ignore[no-untyped-call]
+            return _sum_over_tokens(log_probs, present)
         arguments = {"input_ids": rows.input_ids, "attention_mask": rows.attention_mask(), "use_cache": False}
         if _takes_positions(self.model):
             arguments["position_ids"] = rows.position_ids
@@ -198,7 +199,7 @@ def first_batch_check(model: Any, path: CodePath, rows: Sequence[TokenRow], pad:
         for one in (path, plain):
             laid_out = lay_out(rows, packed=one.packed, pad=pad).to(device)
             results.append(CompletionLogProbs(model, one)(laid_out))
-    difference = (results[0] - results[1]).abs().max().item()
+    difference = float((results[0] - results[1]).abs().max())
     scale = max(1.0, results[1].abs().max().item() / 100)
     if not difference <= SELF_CHECK_TOLERANCE * scale:
         raise ModelError(

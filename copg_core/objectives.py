@@ -38,6 +38,10 @@ class Table:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def first(self, count: int) -> Table:
+        """The first `count` rows."""
+        return Table(self.rows[:count], self.reference[:count], self.rewards[:count])
+
     def completion_tokens(self, indices: Sequence[int]) -> int:
         """Tokens that the loss of these rows runs over."""
         return sum(len(completion) for i in indices for completion in self.rows[i].completions)

@@ -266,8 +266,9 @@ def save_policy(folder: Path, policy: Policy, manifest: dict[str, Any]) -> None:
 def save_reward_model(folder: Path, model: RewardModel, tokenizer: Any, manifest: dict[str, Any]) -> None:
     """Write decoder and head into one file, beside config and tokenizer, with the run's manifest last."""
     with storage_errors(f"the reward model in {folder}"):
-        model.decoder = merged(model.decoder)
-        model.decoder.config.save_pretrained(folder)
+        decoder: Any = merged(model.decoder)
+        model.decoder = decoder
+        decoder.config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         save_file(state, folder / REWARD_WEIGHTS)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
 
 from copg_core.checkpoints import (
     latest_checkpoint,
     load_checkpoint,
     prune_checkpoints,
-    publish,
     save_checkpoint,
     storage_errors,
 )
 from copg_core.config import RewardModelConfig, RunConfig, SFTConfig
 from copg_core.errors import DivergenceError, ModelError
-from copg_core.evaluate import PolicyEvaluator, pair_accuracy, validation_loss
+from copg_core.evaluate import PolicyEvaluator, validate_policy, validate_reward_model
 from copg_core.events import (
     CheckpointRemoved,
     CheckpointSaved,
@@ -43,9 +37,10 @@ from copg_core.events import (
 from copg_core.layout import lay_out, micro_batches
 from copg_core.logprobs import CompletionLogProbs, first_batch_check
 from copg_core.losses import LOSSES
-from copg_core.objectives import ROUNDING, Array, Table, objective_of
-from copg_core.policies import save_policy, save_reward_model
-from copg_core.prepare import Prepared, Surroundings, is_reward_model, prepare, versions
+from copg_core.objectives import Array, Table, objective_of
+from copg_core.output import config_hash, save_output
+from copg_core.prepare import Prepared, Surroundings, is_reward_model, prepare
+from copg_core.processes import accelerator_for, exchanging, gather_batch, sum_over
 from copg_core.reference import log_probs_of
 from copg_core.schedule import batch_rows, learning_rate, total_steps
 
@@ -73,11 +68,6 @@ def never() -> bool:
     return False
 
 
-def config_hash(config: RunConfig) -> str:
-    """Hash of all that determines the course of training (when it is saved does not)."""
-    return hashlib.sha256(config.model_dump_json(exclude={"checkpoints"}).encode()).hexdigest()
-
-
 def train(
     config: RunConfig,
     recorder: Recorder,
@@ -99,7 +89,7 @@ def train(
     """
     with storage_errors(f"the run's folder {folder}"):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    with _accelerator(config) as accelerator:
+    with accelerator_for(config) as accelerator:
         run = _Run(config, recorder, should_stop, folder, accelerator)
         try:
             run.prepare(resolve_run, cache_folder)
@@ -111,7 +101,7 @@ def train(
 
 def plan(config: RunConfig, resolve_run: Callable[[str], Path] = Path) -> list[str]:
     """Load and check everything that a run needs, and say in lines what it would do. Trains and writes nothing."""
-    with _accelerator(config) as accelerator:
+    with accelerator_for(config) as accelerator:
         prepared = prepare(config, Surroundings(accelerator.device, resolve_run))
     steps = total_steps(config, len(prepared.train))
     lines = [f"{config.algorithm}: {steps} steps of {config.batch_size}, {len(prepared.train)} training rows"]
@@ -121,20 +111,6 @@ def plan(config: RunConfig, resolve_run: Callable[[str], Path] = Path) -> list[s
     evaluations = 2 + (steps - 1) // config.evaluation.every
     lines.append(f"{evaluations} evaluations, checkpoints every {config.checkpoints.every} steps")
     return lines
-
-
-@contextmanager
-def _accelerator(config: RunConfig) -> Iterator[Accelerator]:
-    """Device, mixed precision and processes. Its state is global in accelerate and is given back afterwards."""
-    AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision="bf16" if config.dtype == "bfloat16" else "no")
-    if accelerator.device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield accelerator
-    finally:
-        accelerator.free_memory()
-        AcceleratorState._reset_state()
 
 
 class _Run:
@@ -238,7 +214,7 @@ class _Run:
             self.recorder.record(Report(section="self_check", values=values))
 
     def _outputs(self, table: Table, indices: list[int]) -> Array:
-        output = log_probs_of(
+        return log_probs_of(
             self.module,
             [table.rows[i] for i in indices],
             packed=self.prepared.path.packed,
@@ -246,7 +222,6 @@ class _Run:
             token_budget=self.config.micro_batch_tokens,
             device=self.accelerator.device,
         )
-        return output
 
     # ------------------------------------------------------------ the loop
 
@@ -267,7 +242,8 @@ class _Run:
             if self.step:
                 self._save_checkpoint()
             raise
-        output = self._save_output()
+        self.recorder.record(Stage(name="saving"))
+        output = save_output(self.folder, self.prepared, self.config, self.step)
         self.recorder.record(Finished(step=self.step, output=str(output)))
         return Outcome(True, self.step, output)
 
@@ -278,7 +254,7 @@ class _Run:
         rate = learning_rate(config.optimizer, self.step, self.total)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        scale = self.accelerator.num_processes / self._over_processes(self.objective.normaliser(table, batch))
+        scale = self.accelerator.num_processes / sum_over(self.accelerator, self.objective.normaliser(table, batch))
         groups = micro_batches(self.lengths, batch, config.micro_batch_tokens)
         outputs, losses, tokens = [], [], 0
         for number, indices in enumerate(groups):
@@ -287,7 +263,7 @@ class _Run:
             ).to(self.accelerator.device)
             tokens += rows.tokens
             last = number == len(groups) - 1
-            with _synchronised(self.accelerator, self.module, last):
+            with exchanging(self.accelerator, self.module, last):
                 output = self.module(rows)
                 loss = self.objective.losses(output, table, indices)
                 self.accelerator.backward(loss.sum() * scale)
@@ -296,7 +272,7 @@ class _Run:
         norm = self.accelerator.clip_grad_norm_(self.parameters, config.optimizer.max_grad_norm)
         # The step's one synchronisation: everything comes to the host in two copies.
         order = [i for group in groups for i in group]
-        total_loss = self._over_processes(float(torch.cat(losses).double().sum()))
+        total_loss = sum_over(self.accelerator, float(torch.cat(losses).double().sum()))
         loss_value = total_loss * scale / self.accelerator.num_processes
         gradient_norm = float(norm)
         if not (math.isfinite(loss_value) and math.isfinite(gradient_norm)):
@@ -309,29 +285,18 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        output_values, order = self._gather(torch.cat(outputs).double().cpu().numpy(), order)
+        output_values, order = gather_batch(self.accelerator, torch.cat(outputs).double().cpu().numpy(), order)
         seconds = time.perf_counter() - started
         values: dict[str, float | None] = {
             "loss": loss_value,
             "learning_rate": rate,
             "gradient_norm": gradient_norm,
             **self.objective.metrics(output_values, table, order),
-            "tokens_per_second": self._over_processes(tokens) / seconds,
+            "tokens_per_second": sum_over(self.accelerator, tokens) / seconds,
             self.objective.rate_name: len(order) / seconds,
         }
         finite = {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
         self.recorder.record(Metrics(step=self.step, values=finite))
-
-    def _over_processes(self, value: float) -> float:
-        """Sum over all processes."""
-        return sum(gather_object([value])) if self.accelerator.num_processes > 1 else value
-
-    def _gather(self, output: Array, order: list[int]) -> tuple[Array, list[int]]:
-        """The batch's outputs of all processes, so that metrics are averages over the whole batch."""
-        if self.accelerator.num_processes == 1:
-            return output, order
-        parts = gather_object([(output, order)])
-        return np.concatenate([part for part, _ in parts]), [i for _, indices in parts for i in indices]
 
     # ------------------------------------------------------------ evaluation and files
 
@@ -352,28 +317,21 @@ class _Run:
         self.recorder.record(evaluation.model_copy(update={"values": evaluation.values | seconds}))
 
     def _validate(self) -> dict[str, float | None]:
-        """Loss and accuracy on held-out rows; a reward model's last evaluation runs over all of them."""
-        table = self.prepared.validation
-        rows = len(table)
-        if not rows:
+        prepared, prompts = self.prepared, self.config.evaluation.prompts
+        if not len(prepared.validation):
             return {}
-        whole = is_reward_model(self.prepared.module) and self.step == self.total
-        kept = list(range(rows if whole else min(rows, self.config.evaluation.prompts)))
-        part = Table([table.rows[i] for i in kept], table.reference[: len(kept)], table.rewards[: len(kept)])
-        output = self._outputs(part, kept)
-        values: dict[str, float | None] = {"validation_loss": validation_loss(self.objective, output, part)}
-        if len(part.rewards):
-            log_ratio = output - part.reference
-            signs = np.sign(part.rewards[:, 0] - part.rewards[:, 1])
-            return values | pair_accuracy((log_ratio[:, 0] - log_ratio[:, 1]) * signs, ROUNDING)
-        if is_reward_model(self.prepared.module):
-            first = slice(0, self.config.evaluation.prompts)
-            margin = output[:, 0] - output[:, 1]
-            if whole:
-                facts = pair_accuracy(margin) | {"pairs": rows, "longer_wins": self.prepared.longer_wins}
-                self.recorder.record(Report(section="validation", values=facts))  # type: ignore[arg-type]
-            values |= pair_accuracy(margin[first]) | {"longer_wins": self.prepared.longer_wins}
-        return values
+        if not is_reward_model(prepared.module):
+            table = prepared.validation.first(prompts)
+            return validate_policy(self.objective, self._outputs(table, list(range(len(table)))), table)
+        # The last evaluation of a reward model reports on all held-out pairs beside those of the curve.
+        whole = self.step == self.total
+        table = prepared.validation if whole else prepared.validation.first(prompts)
+        output = self._outputs(table, list(range(len(table))))
+        if whole:
+            facts = validate_reward_model(self.objective, output, table) | {"longer_wins": prepared.longer_wins}
+            self.recorder.record(Report(section="validation", values={**facts, "pairs": len(table)}))
+        values = validate_reward_model(self.objective, output[:prompts], table.first(prompts))
+        return values | {"longer_wins": prepared.longer_wins}
 
     def _save_checkpoint(self) -> None:
         folder = self.folder / "checkpoints"
@@ -386,37 +344,3 @@ class _Run:
         for path in prune_checkpoints(folder, self.config.checkpoints.keep):
             step = int(path.name.removeprefix("step-"))
             self.recorder.record(CheckpointRemoved(step=step, path=str(path)))
-
-    def _save_output(self) -> Path:
-        self.recorder.record(Stage(name="saving"))
-        final, partial = self.folder / "output", self.folder / ".partial-output"
-        manifest = {
-            "config": self.config.model_dump(mode="json"),
-            "config_hash": config_hash(self.config),
-            "step": self.step,
-            "versions": versions(),
-            "data": next(report.values for report in self.prepared.reports if report.section == "data"),
-        }
-        with storage_errors(f"the trained model in {final}"):
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            try:
-                if isinstance(self.prepared.module, CompletionLogProbs):
-                    save_policy(partial, self.prepared.policy, manifest)
-                else:
-                    save_reward_model(partial, self.prepared.module, self.prepared.policy.tokenizer, manifest)  # type: ignore[arg-type]
-                publish(partial, final)
-            except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
-        return final
-
-
-@contextmanager
-def _synchronised(accelerator: Accelerator, module: Any, last: bool) -> Iterator[None]:
-    """Let processes exchange gradients in the last micro-batch only."""
-    if last or accelerator.num_processes == 1:
-        yield
-    else:
-        with accelerator.no_sync(module):
-            yield
