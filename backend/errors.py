@@ -48,19 +48,19 @@ class ProblemError(Exception):
         self.errors = list(errors)
 
 
-class NotFound(ProblemError):
+class NotFound(ProblemError):  # noqa: N818 - reads as what it answers
     """What the address names does not exist."""
 
     status = HTTPStatus.NOT_FOUND
 
 
-class Conflict(ProblemError):
+class Conflict(ProblemError):  # noqa: N818
     """The present state forbids it."""
 
     status = HTTPStatus.CONFLICT
 
 
-class Invalid(ProblemError):
+class Invalid(ProblemError):  # noqa: N818
     """The request is understood and wrong; `errors` say which fields."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from copg_core.errors import ConfigError
 
@@ -400,17 +400,21 @@ class _PreferenceConfig(_Base):
     )
     reward: RewardSource = Field(
         default_factory=GoldReward,
+        validate_default=True,
         title="Reward",
         description="What is maximised, or what orders the pairs of DPO and IPO.",
     )
 
-    @model_validator(mode="after")
-    def _gold_needs_a_task(self) -> _PreferenceConfig:
-        if self.reward.kind == "gold" and self.data.kind != "task":
+    @field_validator("reward")
+    @classmethod
+    def _reward_fits_data(cls, reward: RewardSource, info: ValidationInfo) -> RewardSource:
+        """On the field, not the model, so that the form shows the sentence beside the choice of reward."""
+        data = info.data.get("data")
+        if data is not None and reward.kind == "gold" and data.kind != "task":
             raise ValueError("the gold reward exists only for the built-in task: choose a reward-model run instead")
-        if self.reward.kind == "data" and self.data.kind == "task":
+        if data is not None and reward.kind == "data" and data.kind == "task":
             raise ValueError("the built-in task has a gold reward: choose it, or a reward-model run")
-        return self
+        return reward
 
 
 class CopgConfig(_PreferenceConfig):

@@ -29,7 +29,7 @@ from backend.schemas import (
 from backend.states import RunState
 from backend.views import moment
 from copg_core import datasets
-from copg_core.config import CONFIGS, Algorithm, PresetModel, TaskData
+from copg_core.config import CONFIGS, Algorithm, DataSource, PresetModel, TaskData
 from copg_core.errors import DataError
 
 router = APIRouter(tags=["catalogue"])
@@ -124,19 +124,15 @@ def _dataset(row: Dataset) -> DatasetOut:
 @router.post("/datasets", status_code=201, response_model=DatasetOut)
 def create_dataset(body: DatasetCreate, context: Context) -> DatasetOut:
     """Register a data source under a name, after looking at it."""
-    try:
-        seen = datasets.preview(body.source, "copg", 1)
-        content_hash = None if body.source.kind == "hub" else datasets.content_hash(body.source)
-    except DataError as error:
-        raise Invalid.field("source", str(error)) from error
+    shape, rows, content_hash = _look_at(body.source)
     try:
         with context.database.transaction() as session:
             row = Dataset(
                 uid=uuid.uuid4().hex,
                 name=body.name,
                 source=body.source.model_dump(mode="json"),
-                shape=seen.shape,
-                rows=seen.counted_rows,
+                shape=shape,
+                rows=rows,
                 content_hash=content_hash,
                 created_at=NOW,
             )
@@ -146,6 +142,21 @@ def create_dataset(body: DatasetCreate, context: Context) -> DatasetOut:
             return _dataset(row)
     except IntegrityError as error:
         raise Conflict(f"a data set named {body.name!r} is registered already") from error
+
+
+def _look_at(source: DataSource) -> tuple[str, int | None, str | None]:
+    """Shape, rows and content hash. Pairs are tried first: they serve every algorithm, demonstrations SFT alone. A hub
+    data set is read when a run starts, and only there. Raises Invalid."""
+    if source.kind == "hub":
+        return "hub", None, None
+    try:
+        try:
+            seen = datasets.preview(source, "copg", 1)
+        except DataError:
+            seen = datasets.preview(source, "sft", 1)
+        return seen.shape, seen.counted_rows, datasets.content_hash(source)
+    except DataError as error:
+        raise Invalid.field("source", str(error)) from error
 
 
 @router.delete("/datasets/{dataset_id}", status_code=204)

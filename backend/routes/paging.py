@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, false, or_
+from sqlalchemy.orm import InstrumentedAttribute
 
 from backend.errors import Invalid
 
@@ -31,7 +32,7 @@ def unpack(cursor: str, length: int) -> list[Any]:
 
 
 def rows_after(
-    column: ColumnElement[Any], identity: ColumnElement[int], value: Any, last: int, *, descending: bool
+    column: InstrumentedAttribute[Any], identity: InstrumentedAttribute[int], value: Any, last: int, *, descending: bool
 ) -> ColumnElement[bool]:
     """Condition for the rows after (`value`, `last`) in the order `column, identity`, with NULLs at the end."""
     further = identity < last if descending else identity > last

@@ -100,7 +100,9 @@ def list_runs(
         Run.id.desc() if descending else Run.id.asc(),
     ).limit(limit + 1)
     if cursor is not None:
-        value, last = unpack(cursor, 2)
+        *made_for, value, last = unpack(cursor, 4)
+        if made_for != [sort, order]:
+            raise Invalid.field("cursor", "this cursor belongs to a list in another order")
         page = page.where(rows_after(column, Run.id, value, last, descending=descending))
     with context.database.snapshot() as session:
         total = session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
@@ -108,7 +110,7 @@ def list_runs(
         more = len(found) > limit
         found = found[:limit]
         items = views.summaries(session, found)
-    next_cursor = pack(getattr(found[-1], sort), found[-1].id) if more else None
+    next_cursor = pack(sort, order, getattr(found[-1], sort), found[-1].id) if more else None
     return RunList(items=items, next_cursor=next_cursor, total=total)
 
 

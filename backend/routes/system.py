@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from importlib.metadata import version
 from threading import Thread
-from collections.abc import Callable
 
 import redis
 from fastapi import APIRouter

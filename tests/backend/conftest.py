@@ -1,0 +1,25 @@
+"""The whole application over a fresh database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from tests.backend.studio_bench import Bench
+
+from backend.database import Database
+from backend.main import create_app
+from backend.settings import Settings
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(data_dir=str(tmp_path / "data"), database_url=database_url, feed_seconds=0.02)
+
+
+@pytest.fixture
+def bench(settings: Settings, database: Database) -> Iterator[Bench]:
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield Bench(client, database, settings)
