@@ -1,0 +1,245 @@
+"""`copg up`: database, broker, worker, API and page as one process tree, with one Ctrl-C.
+
+This process serves the API and watches the others; each of those runs under a guard that ends it when this process dies,
+kill -9 included. A worker that dies is started again and its runs go on from their checkpoints; one that freezes is killed
+first, because a process that is frozen inside a SQLite transaction blocks everybody else.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import webbrowser
+from contextlib import suppress
+from dataclasses import fields, replace
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from backend import broker, claims, nodes
+from backend.broker import BrokerError
+from backend.database import Database
+from backend.migrations import SchemaError, upgrade
+from backend.processes import AlreadyRunning, FolderLock, Guarded
+from backend.settings import Settings
+
+_log = logging.getLogger(__name__)
+_WATCH_SECONDS = 0.25
+
+
+class UpError(Exception):
+    """Why the studio cannot start, as a sentence for the person who typed the command."""
+
+
+def up(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, browser: bool = False) -> None:
+    """Run until Ctrl-C or SIGTERM; nothing is left running when this returns. Raises UpError."""
+    try:
+        settings.data_path.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(settings.data_path)
+    except AlreadyRunning as error:
+        raise UpError(str(error)) from error
+    except OSError as error:
+        raise UpError(f"the data folder {settings.data_path} cannot be used: {error.strerror}") from error
+    try:
+        listener = _listen(host, port)
+        with listener:
+            address = _address(host, listener.getsockname()[1])
+            lock.sign(address)
+            _Tree(settings, address, browser=browser).run(listener)
+    except BrokerError as error:
+        raise UpError(str(error)) from error
+    finally:
+        lock.release()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything is started, so that a busy one costs nothing."""
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise UpError(f"--host {host} is not an address of this machine: {error.strerror}") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(target)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise UpError(
+                f"port {port} on {host} is in use by another program: choose another, for example --port {port + 1}"
+            ) from error
+        raise UpError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+    return listener
+
+
+def _address(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
+
+
+class _Tree:
+    def __init__(self, settings: Settings, address: str, *, browser: bool) -> None:
+        self._address, self._browser = address, browser
+        self._socket: Path | None = None
+        if not settings.broker_url:
+            self._socket = broker.socket_path(settings.data_path)
+            settings = replace(settings, broker_url=broker.url(self._socket))
+        self._settings = settings
+        folder = hashlib.sha256(str(settings.data_path).encode()).hexdigest()[:8]
+        self._prefix = f"{socket.gethostname()}/{folder}/"  # of the names of all workers of this data folder
+        self._logs = settings.data_path / "logs"
+        self._broker: Guarded | None = None
+        self._worker: Guarded | None = None
+        self._worker_name = ""
+        self._presses = 0
+        self._stopping = threading.Event()
+
+    def run(self, listener: socket.socket) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._press)
+        watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
+        try:
+            self._start_broker()
+            self._migrate()
+            from backend.main import create_app  # the broker starts while this is imported
+
+            app = create_app(self._settings)
+            if self._socket is not None:
+                broker.wait(self._socket, self._logs / "broker.log")
+            self._database = Database(self._settings.effective_database_url)
+            self._give_back(self._prefix)
+            self._start_worker()
+            config = uvicorn.Config(
+                app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on",
+                server_header=False,
+            )  # fmt: skip
+            self._server = uvicorn.Server(config)
+            if not self._stopping.is_set():
+                watcher.start()
+                self._server.run(sockets=[listener])  # handles SIGINT and SIGTERM itself, then calls _press
+        finally:
+            self._stopping.set()
+            if watcher.is_alive():
+                watcher.join()
+            self._stop()
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        self._presses += 1
+        self._stopping.set()
+        if server := getattr(self, "_server", None):  # SIGHUP, which uvicorn leaves to us
+            server.should_exit = True
+
+    # -- start
+
+    def _start_broker(self) -> None:
+        if self._socket is not None:
+            command = broker.command(self._settings.data_path, self._socket)
+            self._broker = Guarded(command, self._logs / "broker.log", os.environ, grace_seconds=10)
+
+    def _migrate(self) -> None:
+        url = self._settings.effective_database_url
+        try:
+            upgrade(url)
+        except SchemaError as error:
+            raise UpError(str(error)) from error
+        except SQLAlchemyError as error:
+            shown = make_url(url).render_as_string(hide_password=True)
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise UpError(f"the database {shown} cannot be used: {cause}") from error
+
+    def _give_back(self, owner_prefix: str) -> None:
+        """Queue the runs of workers that are dead: we hold the folder's lock, or we saw that worker die."""
+        with suppress(SQLAlchemyError), self._database.transaction() as session:
+            claims.give_back(session, owner_prefix)
+
+    def _start_worker(self) -> None:
+        self._worker_name = f"{self._prefix}{os.getpid()}-{time.monotonic_ns():x}"
+        settings = replace(self._settings, worker_name=self._worker_name)
+        command = [
+            sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-P", "threads", "-c", str(settings.slots),
+            "-Q", settings.queue, "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO",
+        ]  # fmt: skip
+        variables = {f"COPG_{item.name.upper()}": str(getattr(settings, item.name)) for item in fields(settings)}
+        variables["COPG_DATA_DIR"] = str(settings.data_path)
+        self._worker = Guarded(
+            command, self._logs / "worker.log", {**os.environ, **variables}, settings.grace_seconds + 10
+        )
+
+    # -- watch
+
+    def _watch(self) -> None:
+        announced = False
+        failures, started, silent_since = 0, time.monotonic(), None
+        while not self._stopping.wait(_WATCH_SECONDS):
+            if not announced and self._server.started:
+                announced = True
+                self._announce()
+            if self._broker is not None and self._broker.poll() is not None:
+                _log.warning("the broker ended, starting it again")
+                self._start_broker()
+            assert self._worker is not None
+            silent_since = self._silent_since(silent_since)
+            if silent_since is not None and time.monotonic() - silent_since > self._settings.lease_seconds / 2:
+                _log.warning("the worker is frozen, killing it")
+                self._worker.kill()
+            if self._worker.poll() is not None:
+                failures = 0 if time.monotonic() - started > 60 else failures + 1
+                _log.warning("the worker ended, starting it again; its log is %s", self._logs / "worker.log")
+                self._give_back(self._worker_name)
+                if self._stopping.wait(min(30, 2**failures - 1)):
+                    return
+                self._start_worker()
+                started, silent_since = time.monotonic(), None
+
+    def _silent_since(self, before: float | None) -> float | None:
+        """When the worker was first seen to be silent for a lease, by this process's clock; None while it is heard of.
+
+        Two observations, because after the lid of a laptop was closed everybody has been silent for a while.
+        """
+        try:
+            with self._database.snapshot() as session:
+                silent = nodes.silent_seconds(session, self._worker_name)
+        except SQLAlchemyError:
+            return None
+        if silent is None or silent <= self._settings.lease_seconds:
+            return None
+        return before if before is not None else time.monotonic()
+
+    def _announce(self) -> None:
+        print(f"Data in {self._settings.data_path}. Ctrl-C stops everything.")  # noqa: T201 - the command's output
+        print(f"Open {self._address}", flush=True)  # noqa: T201
+        if self._browser:
+            webbrowser.open(self._address)
+
+    # -- stop
+
+    def _stop(self) -> None:
+        """The worker first, with time for its runs' checkpoints; a second Ctrl-C cuts that short. Then the broker."""
+        for process in (self._worker, self._broker):
+            if process is None:
+                continue
+            process.ask_to_stop()
+            begin, told = time.monotonic(), False
+            while process.poll() is None and self._presses < 2:
+                if not told and time.monotonic() - begin > 2:
+                    told = True
+                    print("Waiting for a checkpoint; Ctrl-C again stops at once.", flush=True)  # noqa: T201
+                time.sleep(0.05)
+            process.kill()
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
+            with suppress(OSError):  # the data folder's holds the broker's messages and stays
+                self._socket.parent.rmdir()
+        if database := getattr(self, "_database", None):
+            database.close()
