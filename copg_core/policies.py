@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -230,7 +231,10 @@ def add_lora(model: Any, lora: Lora, seed: int) -> Any:
         torch.manual_seed(seed)
         targets = "all-linear" if model.get_output_embeddings() is not None else _linear_names(model)
         config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=targets)
-        adapted = get_peft_model(model, config)
+        with warnings.catch_warnings():
+            # peft still asks transformers for an attribute by its old name.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+            adapted = get_peft_model(model, config)
     return adapted.eval()
 
 
