@@ -107,7 +107,8 @@ class _Loading:
                 validation.append(row)
             elif source.limit is None or len(train) < source.limit:
                 train.append(row)
-            if by_hash and source.limit is not None and len(train) >= source.limit:
+            full = source.limit is not None and len(train) >= source.limit
+            if by_hash and full and (validation or source.validation_share == 0):
                 self._counts["stopped_at_limit"] = 1
                 break
         if separate is not None:
