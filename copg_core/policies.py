@@ -185,6 +185,8 @@ def _build_preset(source: PresetModel, data: DataSource, seed: int) -> Policy:
         num_key_value_heads=heads,
         max_position_embeddings=PRESET_POSITIONS,
         tie_word_embeddings=True,
+        # As wide as 1/sqrt(width): at the default 0.02 so narrow a model needs thousands of steps before it learns to copy.
+        initializer_range=width**-0.5,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
