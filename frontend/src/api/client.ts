@@ -1,0 +1,59 @@
+/** The REST client: types from our OpenAPI document, every failure an `ApiError` that carries the problem details. */
+import createClient, { type Middleware } from 'openapi-fetch';
+import type { components, paths } from './schema';
+
+type Schemas = components['schemas'];
+export type RunSummary = Schemas['RunSummary'];
+export type RunDetail = Schemas['RunDetail'];
+export type RunState = RunSummary['state'];
+export type Algorithm = Schemas['AlgorithmOut'];
+export type Model = Schemas['ModelOut'];
+export type Preview = Schemas['DatasetPreview'];
+export type Pipeline = Schemas['PipelineOut'];
+export type FigureOut = Schemas['FigureOut'];
+export type FigurePoints = Schemas['FigurePoints'];
+export type Sample = Schemas['SampleOut'];
+
+export interface Problem {
+  title: string;
+  status: number;
+  detail: string;
+  errors: { field: string; message: string }[];
+}
+
+export class ApiError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail || problem.title);
+    this.name = 'ApiError';
+  }
+}
+
+const throwing: Middleware = {
+  async onResponse({ response }) {
+    if (response.ok) return;
+    const body: unknown = await response.clone().json().catch(() => null);
+    const given = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>;
+    throw new ApiError({
+      title: given.title ?? response.statusText,
+      status: response.status,
+      detail: typeof given.detail === 'string' ? given.detail : `The server answered ${response.status}.`,
+      errors: Array.isArray(given.errors) ? given.errors : [],
+    });
+  },
+  onError({ error }) {
+    const detail = error instanceof Error && error.name === 'AbortError' ? 'Interrupted.' : 'The server cannot be reached. Is `copg up` still running?';
+    return new ApiError({ title: 'No connection', status: 0, detail, errors: [] });
+  },
+};
+
+export const api = createClient<paths>({ baseUrl: '/' });
+api.use(throwing);
+
+/** The data of an answer; failures have been thrown by the middleware. */
+export async function data<T>(answer: Promise<{ data?: T }>): Promise<T> {
+  return (await answer).data as T;
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,66 @@
+/** How numbers, durations and sizes are written. Pure functions; `–` stands for what is not known. */
+
+export const NONE = '–';
+
+/** Four significant digits, without trailing noise: 1.234, 0.06, 1.2e-6. */
+export function number(value: number | null | undefined, digits = 4): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return NONE;
+  if (value === 0) return '0';
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-3) return value.toExponential(digits - 2).replace(/\.?0+e/, 'e').replace('e+', 'e');
+  if (Number.isInteger(value)) return value.toLocaleString('en-GB');
+  return String(Number(value.toPrecision(digits)));
+}
+
+/** Fixed decimals, so that a column of rewards lines up. */
+export function reward(value: number | null | undefined): string {
+  return value === null || value === undefined ? NONE : value.toFixed(3).replace('-', '−');
+}
+
+/** 8 s, 2 min 5 s, 1 h 4 min, 3 d 2 h. */
+export function duration(seconds: number | null | undefined): string {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return NONE;
+  const whole = Math.max(0, Math.round(seconds));
+  const two = (a: number, unit: string, b: number, small: string) => (b ? `${a} ${unit} ${b} ${small}` : `${a} ${unit}`);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return two(Math.floor(whole / 60), 'min', whole % 60, 's');
+  if (whole < 86_400) return two(Math.floor(whole / 3600), 'h', Math.floor((whole % 3600) / 60), 'min');
+  return two(Math.floor(whole / 86_400), 'd', Math.floor((whole % 86_400) / 3600), 'h');
+}
+
+export function bytes(value: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let unit = 0;
+  let size = value;
+  while (size >= 1000 && unit < units.length - 1) {
+    size /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 ? size : size.toFixed(size < 10 ? 1 : 0)} ${units[unit]}`;
+}
+
+/** just now, 5 min ago, 3 h ago, 2 d ago. */
+export function ago(iso: string | null | undefined, now = Date.now()): string {
+  if (!iso) return NONE;
+  const seconds = (now - Date.parse(iso)) / 1000;
+  if (seconds < 45) return 'just now';
+  if (seconds < 3600) return `${Math.max(1, Math.round(seconds / 60))} min ago`;
+  if (seconds < 86_400) return `${Math.round(seconds / 3600)} h ago`;
+  return `${Math.round(seconds / 86_400)} d ago`;
+}
+
+/** The moment in the reader's own time zone. */
+export function moment(iso: string | null | undefined): string {
+  return iso ? new Date(iso).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' }) : NONE;
+}
+
+/** Seconds between two moments; to now where the second is open. */
+export function elapsed(from: string | null | undefined, to: string | null | undefined, now = Date.now()): number | null {
+  return from ? ((to ? Date.parse(to) : now) - Date.parse(from)) / 1000 : null;
+}
+
+/** `max_prompt_tokens` -> `Max prompt tokens`, where a schema has no title. */
+export function words(name: string): string {
+  const text = name.replaceAll('_', ' ');
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,96 @@
+/** The live connection as the page sees it: cache updates, a status to show, hints for figures. */
+import { type QueryClient, useQueryClient } from '@tanstack/react-query';
+import { createContext, type ReactNode, useContext, useEffect, useMemo, useRef, useState } from 'react';
+import type { RunDetail, RunSummary } from '../api/client';
+import { isNewer, mergeRun, removeRun } from './merge';
+import { type FeedMessage, openFeed } from './source';
+
+type Listener = (run: RunSummary | null) => void;
+interface Live {
+  connected: boolean;
+  /** Called for each event of the run, and with null when everything should be asked again. */
+  listen(run: string, listener: Listener): () => void;
+}
+
+const Context = createContext<Live>({ connected: false, listen: () => () => undefined });
+export const useLive = (): Live => useContext(Context);
+
+function connect(tell: (message: FeedMessage) => void): () => void {
+  if (typeof SharedWorker === 'undefined') return openFeed(tell);
+  const worker = new SharedWorker(new URL('./feed.worker.ts', import.meta.url), { type: 'module', name: 'copg-feed' });
+  worker.port.onmessage = (event: MessageEvent<FeedMessage>) => tell(event.data);
+  worker.port.start();
+  const beat = setInterval(() => worker.port.postMessage('here'), 20_000);
+  const bye = (): void => worker.port.postMessage('bye');
+  const back = (event: PageTransitionEvent): void => {
+    if (event.persisted) location.reload(); // from the back-forward cache: the worker has forgotten this tab
+  };
+  addEventListener('pagehide', bye);
+  addEventListener('pageshow', back);
+  return () => {
+    clearInterval(beat);
+    removeEventListener('pagehide', bye);
+    removeEventListener('pageshow', back);
+    bye();
+    worker.port.close();
+  };
+}
+
+/** The summary's own fields, put over a detail that is older; configuration, report and history stay. */
+export function applyRun(client: QueryClient, run: RunSummary): void {
+  client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list && mergeRun(list, run));
+  const known = client.getQueryData<RunDetail>(['run', run.id]);
+  if (!known || !isNewer(known, run)) return;
+  client.setQueryData<RunDetail>(['run', run.id], { ...known, ...run });
+  // A move of state brings history, report and files that do not ride on the event.
+  if (known.state !== run.state || known.fence !== run.fence) {
+    void client.invalidateQueries({ queryKey: ['run', run.id] });
+    void client.invalidateQueries({ queryKey: ['models'] });
+  }
+}
+
+export function LiveProvider({ children }: { children: ReactNode }) {
+  const client = useQueryClient();
+  const [connected, setConnected] = useState(false);
+  const listeners = useRef(new Map<string, Set<Listener>>());
+
+  useEffect(() => {
+    let offline: ReturnType<typeof setTimeout> | undefined;
+    const tellAll = (): void => listeners.current.forEach((set) => set.forEach((listener) => listener(null)));
+    const close = connect((message) => {
+      if (message.kind === 'run') {
+        applyRun(client, message.run);
+        listeners.current.get(message.run.id)?.forEach((listener) => listener(message.run));
+      } else if (message.kind === 'deleted') {
+        client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list && removeRun(list, message.id));
+      } else if (message.kind === 'resync') {
+        void client.invalidateQueries();
+        tellAll();
+      } else if (message.connected) {
+        clearTimeout(offline);
+        setConnected(true);
+      } else {
+        // A reload of the server takes a moment: say so only when it lasts.
+        clearTimeout(offline);
+        offline = setTimeout(() => setConnected(false), 1200);
+      }
+    });
+    return () => {
+      clearTimeout(offline);
+      close();
+    };
+  }, [client]);
+
+  const live = useMemo<Live>(
+    () => ({
+      connected,
+      listen(run, listener) {
+        const set = listeners.current.get(run) ?? new Set();
+        listeners.current.set(run, set.add(listener));
+        return () => set.delete(listener);
+      },
+    }),
+    [connected],
+  );
+  return <Context value={live}>{children}</Context>;
+}

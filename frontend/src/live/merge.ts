@@ -1,0 +1,21 @@
+/** How a live event enters what the page already knows. Pure functions. */
+import type { RunSummary } from '../api/client';
+
+/** `rev` grows with every change of a run, so an older event never undoes a newer one. */
+export function isNewer(known: RunSummary | undefined, arrived: RunSummary): boolean {
+  return known === undefined || arrived.rev > known.rev;
+}
+
+/** The list with the run put in its place: replaced where known, first where new (the list is newest first). */
+export function mergeRun(list: readonly RunSummary[], arrived: RunSummary): readonly RunSummary[] {
+  const index = list.findIndex((run) => run.id === arrived.id);
+  if (index < 0) {
+    const place = list.findIndex((run) => Date.parse(run.created_at) <= Date.parse(arrived.created_at));
+    return place < 0 ? [...list, arrived] : list.toSpliced(place, 0, arrived);
+  }
+  return isNewer(list[index], arrived) ? list.with(index, arrived) : list;
+}
+
+export function removeRun(list: readonly RunSummary[], id: string): readonly RunSummary[] {
+  return list.some((run) => run.id === id) ? list.filter((run) => run.id !== id) : list;
+}

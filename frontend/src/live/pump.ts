@@ -1,0 +1,84 @@
+/**
+ * Brings a figure's new points to the screen: one request in flight, at most one pending.
+ *
+ * A live event is only a hint. The cursor decides what is fetched, so a lost, doubled or late event loses no point.
+ */
+import type { FigureOut, FigurePoints } from '../api/client';
+
+export interface PumpPorts {
+  whole(): Promise<FigureOut>;
+  points(after: string, fence: number): Promise<FigurePoints>;
+  draw(figure: FigureOut): Promise<void> | void;
+  extend(points: FigurePoints): Promise<void> | void;
+  failed(error: unknown): void;
+}
+
+export class FigurePump {
+  private cursor = "";
+  private fence = -1;
+  private loaded = false;
+  private busy = false;
+  private pending = false;
+  private stopped = false;
+
+  constructor(private readonly ports: PumpPorts) {}
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  /** Something may have changed. `again`: fetch the whole figure even where points would do. */
+  async hint(again = false): Promise<void> {
+    if (again) this.loaded = false;
+    if (this.busy) {
+      this.pending = true;
+      return;
+    }
+    this.busy = true;
+    try {
+      do {
+        this.pending = false;
+        await this.once();
+      } while (this.pending && !this.stopped);
+    } catch (error) {
+      if (!this.stopped) this.ports.failed(error);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  private async once(): Promise<void> {
+    if (!this.loaded) {
+      await this.reload();
+      return;
+    }
+    const points = await this.ports.points(this.cursor, this.fence);
+    if (this.stopped) return;
+    if (points.reset || points.fence !== this.fence) {
+      await this.reload();
+      return;
+    }
+    if (!points.traces.some((trace) => (trace.x?.length ?? 0) > 0)) {
+      this.cursor = points.cursor;
+      return;
+    }
+    await this.ports.extend(points);
+    this.cursor = points.cursor;
+  }
+
+  private async reload(): Promise<void> {
+    this.loaded = true;
+    try {
+      const figure = await this.ports.whole();
+      if (this.stopped) return;
+      this.cursor = figure.cursor;
+      this.fence = figure.fence;
+      // An empty figure has no traces to append to: ask for the whole again on the next hint.
+      if (figure.empty) this.loaded = false;
+      await this.ports.draw(figure);
+    } catch (error) {
+      this.loaded = false;
+      throw error;
+    }
+  }
+}
