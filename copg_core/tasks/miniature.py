@@ -1,5 +1,6 @@
 """The miniature: summarising generated posts of about 30 words, the paper's pipeline at the size of a laptop.
 
+Half of the training demonstrations are reading exercises (`... FACTS:` answered by the six facts), the others summaries.
 Comparisons are two candidates for the same post, from the human writer or a corrupted full summary, labelled once by a
 Bradley-Terry draw on the gold reward: P(first preferred) = sigma(gold_1 - gold_2), as a noisy human would.
 """
@@ -12,12 +13,15 @@ import zlib
 
 from copg_core.rows import Comparison, Demonstration
 from copg_core.tasks.base import Part
-from copg_core.tasks.posts import PROMPT_END, SLOTS, Post, read_facts, write_post
+from copg_core.tasks.posts import EXERCISE_END, PROMPT_END, SLOTS, Post, read_facts, write_post
 from copg_core.tasks.summaries import CORRUPTIONS, FILLERS, Writer, gold_reward
 
 # Every VALIDATION_FOLDS-th combination of facts, by a checksum that no seed changes, is kept for validation.
 VALIDATION_FOLDS = 8
 CORRUPTED_SHARE = 0.4
+# Share of training demonstrations that are reading exercises: the same kind of post, asked for its six facts. They teach a
+# model of 0.1 million parameters to read before it can learn that from a forgetful writer; evaluations see none of them.
+EXERCISE_SHARE = 0.5
 
 
 class Miniature:
@@ -40,6 +44,9 @@ class Miniature:
         rows = []
         for index in range(size):
             post, rng = self.post(index, seed, part, "demonstration")
+            if part == "train" and rng.random() < EXERCISE_SHARE:
+                rows.append(Demonstration(post.text.replace(PROMPT_END, EXERCISE_END), " ".join(post.facts.values())))
+                continue
             rows.append(Demonstration(post.text, self._writer.write(rng, post)))
         return rows
 
@@ -58,7 +65,13 @@ class Miniature:
 
     def vocabulary(self) -> list[str]:
         glue = "my at the i feel now should it happened . ? , seems they say is fine we met near"
-        return [*(word for words in SLOTS.values() for word in words), *glue.split(), *FILLERS, PROMPT_END]
+        return [
+            *(word for words in SLOTS.values() for word in words),
+            *glue.split(),
+            *FILLERS,
+            PROMPT_END,
+            EXERCISE_END,
+        ]
 
     def _candidate(self, rng: random.Random, post: Post) -> str:
         if rng.random() < CORRUPTED_SHARE:

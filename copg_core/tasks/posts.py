@@ -24,6 +24,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 SLOT_OF = {word: slot for slot, words in SLOTS.items() for word in words}
 PROMPT_END = "TL;DR:"
+EXERCISE_END = "FACTS:"
 
 # The two words before a fact, and nothing else, say which it is; WHO is told by the verb after it.
 _MARKERS = {("at", "the"): "where", ("i", "feel"): "feel", ("should", "i"): "ask"}

@@ -96,13 +96,14 @@ def _missing(rng: random.Random, post: Post) -> str:
 
 
 def _hallucinated(rng: random.Random, post: Post) -> str:
-    wrong = set(rng.sample(list(SLOTS), rng.choice((1, 2))))
+    wrong = set(rng.sample(list(SLOTS), rng.choice((1, 2, 3))))
     return full_summary({s: _other(rng, s, word) if s in wrong else word for s, word in post.facts.items()})
 
 
 def _wrong_entity(rng: random.Random, post: Post) -> str:
-    slot = rng.choice(list(post.distractors))
-    return full_summary({**post.facts, slot: post.distractors[slot]})
+    said = list(post.distractors)
+    wrong = set(rng.sample(said, rng.randint(1, min(3, len(said)))))
+    return full_summary({slot: post.distractors[slot] if slot in wrong else word for slot, word in post.facts.items()})
 
 
 def _verbose(rng: random.Random, post: Post) -> str:

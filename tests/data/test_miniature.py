@@ -83,7 +83,7 @@ def test_words_of_different_slots_do_not_meet() -> None:
 
 
 def test_the_writer_leaves_room_to_improve() -> None:
-    rows = TASK.demonstrations(4_000, 0)
+    rows = TASK.demonstrations(4_000, 0, "validation")  # no reading exercises among them
     gold = [TASK.gold(row.prompt, row.completion) for row in rows]
     assert 2.3 < statistics.mean(gold) < 3.1
     pattern = Counter(
@@ -96,6 +96,16 @@ def test_the_writer_leaves_room_to_improve() -> None:
     lengths = [len(row.prompt.split()) for row in rows]
     assert 28 < statistics.mean(lengths) < 34
     assert max(lengths) <= 40
+
+
+def test_half_of_the_training_rows_are_reading_exercises_and_no_validation_row_is() -> None:
+    rows = TASK.demonstrations(2_000, 0)
+    exercises = [row for row in rows if row.prompt.endswith("FACTS:")]
+    assert 0.45 < len(exercises) / len(rows) < 0.55
+    for row in exercises[:100]:
+        assert row.completion == " ".join(read_facts(row.prompt)[slot] for slot in SLOTS)
+    assert all(row.prompt.endswith("TL;DR:") for row in TASK.demonstrations(500, 0, "validation"))
+    assert all(row.prompt.endswith("TL;DR:") for row in TASK.comparisons(500, 0))
 
 
 def test_labels_are_a_bradley_terry_draw_on_gold() -> None:
