@@ -91,6 +91,7 @@ def create(
     request: PipelineCreate,
     steps: list[PlannedStep],
     *,
+    queue: str = "default",
     idempotency_key: str | None = None,
     request_hash: str | None = None,
 ) -> tuple[Pipeline, bool]:
@@ -120,7 +121,7 @@ def create(
     made: dict[str, str] = {}
     for index, step in enumerate(steps):
         try:
-            run = runs.create(session, _resolved(step.raw, made), name=step.name, pipeline=pipeline)
+            run = runs.create(session, _resolved(step.raw, made), name=step.name, pipeline=pipeline, queue=queue)
         except ParentError as error:
             raise Invalid.field(f"steps.{index}.config.{error.role}.run", str(error)) from error
         made[step.alias] = run.uid

@@ -40,7 +40,14 @@ def _create(
     context: Studio, body: PipelineCreate, steps: list[pipelines.PlannedStep], key: str | None
 ) -> tuple[PipelineOut, bool]:
     with context.database.transaction() as session:
-        row, replayed = pipelines.create(session, body, steps, idempotency_key=key, request_hash=body_hash(body))
+        row, replayed = pipelines.create(
+            session,
+            body,
+            steps,
+            queue=context.settings.queue,
+            idempotency_key=key,
+            request_hash=body_hash(body),
+        )
         [out] = views.pipelines(session, [row])
         return out, replayed
 

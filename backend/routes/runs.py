@@ -59,6 +59,7 @@ def create_run(body: RunCreate, context: Context, response: Response, key: Idemp
             name=body.name,
             notes=body.notes,
             priority=body.priority,
+            queue=context.settings.queue,
             idempotency_key=key,
             request_hash=body_hash(body),
         )
