@@ -32,6 +32,7 @@ from copg_core.logprobs import CodePath, CompletionLogProbs, RewardModel, recogn
 from copg_core.losses import LOSSES
 from copg_core.objectives import Array, Table
 from copg_core.policies import Policy, add_lora, load_policy, new_reward_model, weights_hash
+from copg_core.processes import limit_threads
 from copg_core.reference import cached, content_key, log_probs_of, rows_hash
 from copg_core.rewards import Rewards, Scorer, finite, gold_scorer, load_scorer
 
@@ -76,6 +77,7 @@ def prepare(config: RunConfig, around: Surroundings) -> Prepared:
     """Load and compute everything before the first step. Raises the CopgError that says what is wrong."""
     around.progress("loading", 0, 0)
     policy = load_policy(config.policy, config.data, seed=config.seed, resolve_run=around.resolve_run)
+    limit_threads(sum(parameter.numel() for parameter in policy.model.parameters()), around.device)
     if isinstance(config, SFTConfig):
         prepared = _demonstrations(config, policy, around)
     elif isinstance(config, RewardModelConfig):
