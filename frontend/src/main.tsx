@@ -1,0 +1,60 @@
+import '@fontsource-variable/inter/wght.css';
+import '@mantine/core/styles.css';
+import '@mantine/notifications/styles.css';
+import './styles.css';
+import { MantineProvider } from '@mantine/core';
+import { Notifications } from '@mantine/notifications';
+import { QueryClient, QueryClientProvider } from '@tanstack/react-query';
+import { lazy, StrictMode, Suspense } from 'react';
+import { createRoot } from 'react-dom/client';
+import { createBrowserRouter, Navigate, RouterProvider } from 'react-router';
+import { ApiError } from './api/client';
+import { ActionsProvider } from './components/actions';
+import { Shell } from './components/Shell';
+import { LiveProvider } from './live/live';
+import { RunsPage } from './pages/runs/RunsPage';
+import { cssVariables, theme } from './theme';
+
+const client = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 15_000,
+      // What does not exist will not exist at the third try either.
+      retry: (count, error) => count < 2 && !(error instanceof ApiError && error.problem.status >= 400 && error.problem.status < 500),
+    },
+  },
+});
+
+const RunPage = lazy(async () => ({ default: (await import('./pages/run/RunPage')).RunPage }));
+const LaunchPage = lazy(async () => ({ default: (await import('./pages/launch/LaunchPage')).LaunchPage }));
+const SystemPage = lazy(async () => ({ default: (await import('./pages/system/SystemPage')).SystemPage }));
+const late = (page: React.ReactNode): React.ReactNode => <Suspense fallback={null}>{page}</Suspense>;
+
+const router = createBrowserRouter([
+  {
+    element: <Shell />,
+    children: [
+      { index: true, element: <Navigate to="/runs" replace /> },
+      { path: 'runs', element: <RunsPage /> },
+      { path: 'runs/:id/:tab?', element: late(<RunPage />) },
+      { path: 'launch', element: late(<LaunchPage />) },
+      { path: 'system', element: late(<SystemPage />) },
+      { path: '*', element: <p>There is no such page. <a href="/runs">All runs</a></p> },
+    ],
+  },
+]);
+
+createRoot(document.getElementById('root')!).render(
+  <StrictMode>
+    <MantineProvider theme={theme} cssVariablesResolver={cssVariables} defaultColorScheme="auto">
+      <QueryClientProvider client={client}>
+        <LiveProvider>
+          <ActionsProvider>
+            <Notifications position="bottom-right" />
+            <RouterProvider router={router} />
+          </ActionsProvider>
+        </LiveProvider>
+      </QueryClientProvider>
+    </MantineProvider>
+  </StrictMode>,
+);

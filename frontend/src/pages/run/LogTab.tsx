@@ -1,0 +1,61 @@
+/** The end of the log; it follows while the run is at work. */
+import { Button, Group, Switch } from '@mantine/core';
+import { useEffect, useRef, useState } from 'react';
+import { api, data, messageOf, type RunDetail } from '../../api/client';
+import { Copy, Failure } from '../../components/parts';
+import { bytes } from '../../format';
+
+const CHUNK = 131_072;
+
+export function LogTab({ run }: { run: RunDetail }) {
+  const [text, setText] = useState('');
+  const [start, setStart] = useState(0);
+  const [size, setSize] = useState<number | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  const [follow, setFollow] = useState(true);
+  const box = useRef<HTMLPreElement>(null);
+  const active = run.state === 'running' || run.state === 'cancelling';
+
+  useEffect(() => {
+    let next: number | undefined;
+    let timer: ReturnType<typeof setTimeout>;
+    let over = false;
+    const read = (offset?: number) => data(api.GET('/api/v1/runs/{run_id}/log', { params: { path: { run_id: run.id }, query: { offset, limit: CHUNK } } }));
+    const tick = async (): Promise<void> => {
+      try {
+        // Without an offset the server gives the tail.
+        const chunk = await read(next);
+        if (over) return;
+        if (next === undefined) setStart(chunk.offset);
+        setText((before) => (next === undefined ? chunk.text : before + chunk.text));
+        next = chunk.next_offset;
+        setSize(chunk.size);
+        setProblem(null);
+        if (active || next < chunk.size) timer = setTimeout(() => void tick(), next < chunk.size ? 0 : 1000);
+      } catch (error) {
+        if (over) return;
+        setProblem(messageOf(error));
+        if (active) timer = setTimeout(() => void tick(), 3000);
+      }
+    };
+    void tick();
+    return () => { over = true; clearTimeout(timer); };
+  }, [run.id, run.fence, active]);
+
+  useEffect(() => { if (follow && box.current) box.current.scrollTop = box.current.scrollHeight; }, [text, follow]);
+
+  return (
+    <div className="panel" style={{ overflow: 'hidden' }}>
+      <Group p={10} gap={14} style={{ borderBottom: '1px solid var(--c-border)' }}>
+        <Switch size="xs" label="Follow the end" checked={follow} onChange={(event) => setFollow(event.currentTarget.checked)} />
+        <span className="muted num" style={{ fontSize: 12 }}>{size !== null && bytes(size)}{start > 0 && `, the last ${bytes((size ?? 0) - start)} shown`}</span>
+        <div className="push" style={{ display: 'flex', gap: 8 }}>
+          <Copy text={text} />
+          <Button component="a" size="compact-xs" variant="default" href={URL.createObjectURL(new Blob([text], { type: 'text/plain' }))} download={`${run.id}-log.txt`}>Save</Button>
+        </div>
+      </Group>
+      {problem && !text ? <div style={{ padding: 14 }}><Failure title="The log cannot be read" error={problem} /></div>
+        : <pre className="log" ref={box} tabIndex={0} aria-label="Log" data-testid="log" onWheel={(event) => event.deltaY < 0 && setFollow(false)}>{text || <span className="muted">{size === null ? 'Reading…' : 'Nothing was written yet.'}</span>}</pre>}
+    </div>
+  );
+}

@@ -1,0 +1,143 @@
+/** Every run: live, virtualised, filtered by what stands in the address. */
+import { Button, Checkbox, CloseButton, Menu, Select, Skeleton, TextInput } from '@mantine/core';
+import { useVirtualizer } from '@tanstack/react-virtual';
+import { useMediaQuery } from '@mantine/hooks';
+import { IconArrowDown, IconArrowUp, IconPlus, IconSearch, IconTestPipe } from '@tabler/icons-react';
+import { useMemo, useRef, useState } from 'react';
+import { Link, useSearchParams } from 'react-router';
+import type { RunSummary } from '../../api/client';
+import { usePipelines, useRuns } from '../../api/queries';
+import { ActionButtons, RunMenu } from '../../components/actions';
+import { SIZES, useMiniature, Welcome } from '../../components/Miniature';
+import { AlgorithmChip, algorithmName, Failure, Progress, StateChip } from '../../components/parts';
+import { ago, moment, number, reward, words } from '../../format';
+import { filterRuns, parseSort, sortRuns, STATES, tally } from './select';
+
+const COLUMNS: [key: string, label: string, cls: string, sortable: boolean][] = [
+  ['name', 'Name', 'c-name', true], ['state', 'State', 'c-state', true], ['progress', 'Progress', 'c-progress', true],
+  ['reward', 'Last reward', 'c-reward right', true], ['algorithm', 'Algorithm', 'c-alg', true], ['beta', 'Beta', 'c-beta right', true],
+  ['pipeline', 'Pipeline', 'c-pipe', true], ['created', 'Created', 'c-when', true],
+]; // prettier-ignore
+
+export function RunsPage() {
+  const runs = useRuns();
+  const pipelines = usePipelines();
+  const miniature = useMiniature();
+  const [query, setQuery] = useSearchParams();
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const narrow = useMediaQuery('(max-width: 700px)', undefined, { getInitialValueInEffect: false }) ?? false;
+  const scroller = useRef<HTMLDivElement>(null);
+
+  const set = (key: string, value: string | null): void =>
+    setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
+  const filter = { state: query.get('state'), algorithm: query.get('algorithm'), pipeline: query.get('pipeline'), search: query.get('q') ?? '' };
+  const sort = parseSort(query.get('sort'));
+
+  const all = runs.data ?? [];
+  const byId = useMemo(() => new Map(all.map((run) => [run.id, run])), [all]);
+  const pipelineName = useMemo(() => new Map((pipelines.data ?? []).map((one) => [one.id, one.name])), [pipelines.data]);
+  const key = JSON.stringify(filter);
+  const within = useMemo(() => filterRuns(all, { ...filter, state: null }), [all, key]);
+  const rows = useMemo(() => sortRuns(filterRuns(within, filter), sort), [within, key, sort.key, sort.descending]);
+  const counts = useMemo(() => tally(within), [within]);
+  const selected = rows.filter((run) => chosen.has(run.id));
+
+  const height = narrow ? 98 : 52;
+  const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => height, overscan: 8, getItemKey: (index) => rows[index]!.id });
+  const choose = (id: string, on: boolean): void => setChosen((before) => { const next = new Set(before); if (on) next.add(id); else next.delete(id); return next; });
+
+  const head = (
+    <div className="head">
+      <h1>Runs</h1>
+      <div className="push" style={{ display: 'flex', gap: 8 }}>
+        {all.length > 0 && (
+          <Menu>
+            <Menu.Target><Button variant="default" leftSection={<IconTestPipe size={15} />} loading={miniature.isPending}>{narrow ? 'Miniature' : 'Paper in miniature'}</Button></Menu.Target>
+            <Menu.Dropdown>
+              <Menu.Label>SFT, reward model, CoPG on a built-in task</Menu.Label>
+              {SIZES.map((one) => <Menu.Item key={one.size} data-testid={`miniature-${one.size}`} onClick={() => miniature.mutate(one.size)}>{one.title} · {one.time}</Menu.Item>)}
+            </Menu.Dropdown>
+          </Menu>
+        )}
+        <Button component={Link} to="/launch" leftSection={<IconPlus size={15} />}>Launch</Button>
+      </div>
+    </div>
+  );
+  if (runs.isError && !runs.data) return <>{head}<Failure title="The runs cannot be shown" error={runs.error}><Button mt="sm" size="xs" variant="default" onClick={() => void runs.refetch()}>Try again</Button></Failure></>;
+  if (runs.data && all.length === 0) return <>{head}<Welcome /></>;
+
+  return (
+    <>
+      {head}
+      <div className="panel" style={{ overflow: 'hidden' }}>
+        <div className="filters">
+          <div className="tally" role="group" aria-label="Filter by state">
+            <button type="button" aria-pressed={!filter.state} onClick={() => set('state', null)}>All<b className="num">{within.length}</b></button>
+            {STATES.filter((state) => counts[state] || filter.state === state).map((state) => (
+              <button type="button" key={state} aria-pressed={filter.state === state} onClick={() => set('state', filter.state === state ? null : state)}>{words(state)}<b className="num">{counts[state] ?? 0}</b></button>
+            ))}
+          </div>
+          {filter.pipeline && <span className="chip" style={{ '--chip': 'var(--c-accent)' } as never}>Pipeline: {pipelineName.get(filter.pipeline) ?? filter.pipeline}<CloseButton size={16} aria-label="Show all pipelines" onClick={() => set('pipeline', null)} /></span>}
+          <div className="push" style={{ display: 'flex', gap: 8, flex: narrow ? '1 1 100%' : undefined }}>
+            <Select aria-label="Algorithm" placeholder="Any algorithm" size="xs" clearable w={150} value={filter.algorithm} onChange={(value) => set('algorithm', value)} data={['sft', 'reward_model', 'copg', 'dpo', 'ipo'].map((value) => ({ value, label: algorithmName(value) }))} />
+            <TextInput aria-label="Search runs" placeholder="Search name or id" size="xs" w={narrow ? undefined : 210} style={{ flex: narrow ? 1 : undefined }} leftSection={<IconSearch size={14} />} value={filter.search} onChange={(event) => set('q', event.currentTarget.value)} />
+          </div>
+          {selected.length > 0 && (
+            <div style={{ flexBasis: '100%', display: 'flex', gap: 12, alignItems: 'center', flexWrap: 'wrap' }} role="status">
+              <span className="num" style={{ fontWeight: 560, fontSize: 13 }}>{selected.length} selected</span>
+              <ActionButtons runs={selected} then={() => setChosen(new Set())} />
+              <Button size="xs" variant="subtle" color="gray" onClick={() => setChosen(new Set())}>Clear</Button>
+            </div>
+          )}
+        </div>
+        <div className={rows.length < 9 && !runs.isPending ? 'runs few' : 'runs'} ref={scroller} role="table" aria-label="Runs" aria-rowcount={rows.length + 1} tabIndex={0}>
+          <div role="rowgroup" className="grid thead-group" style={{ display: 'contents' }}>
+            <div className="grid thead" role="row">
+              <span role="columnheader"><Checkbox size="xs" aria-label="Select all shown" checked={selected.length > 0 && selected.length === rows.length} indeterminate={selected.length > 0 && selected.length < rows.length} onChange={(event) => setChosen(event.currentTarget.checked ? new Set(rows.map((run) => run.id)) : new Set())} /></span>
+              {COLUMNS.map(([name, label, cls]) => (
+                <span key={name} role="columnheader" className={cls} aria-sort={sort.key === name ? (sort.descending ? 'descending' : 'ascending') : 'none'}>
+                  <button type="button" onClick={() => set('sort', sort.key === name && sort.descending ? name : `-${name}`)}>{label}{sort.key === name && (sort.descending ? <IconArrowDown size={13} /> : <IconArrowUp size={13} />)}</button>
+                </span>
+              ))}
+              <span role="columnheader"><span className="sr">Actions</span></span>
+            </div>
+          </div>
+          {runs.isPending ? (
+            <div style={{ padding: 12, display: 'grid', gap: 12 }} aria-busy="true">{Array.from({ length: 8 }, (_, index) => <Skeleton key={index} height={height - 14} />)}</div>
+          ) : rows.length === 0 ? (
+            <div style={{ padding: '56px 20px', textAlign: 'center' }} className="muted">No run fits this filter. <Button variant="subtle" size="compact-sm" onClick={() => setQuery({}, { replace: true })}>Show all runs</Button></div>
+          ) : (
+            <div role="rowgroup" style={{ height: virtual.getTotalSize(), position: 'relative', minWidth: narrow ? 0 : 1020 }}>
+              {virtual.getVirtualItems().map((item) => {
+                const run = rows[item.index]!;
+                return <Row key={run.id} run={run} top={item.start} index={item.index} checked={chosen.has(run.id)} choose={choose} parents={run.parents.map((id) => [id, byId.get(id)?.name ?? id.slice(0, 8)])} pipeline={run.pipeline ? (pipelineName.get(run.pipeline) ?? 'Pipeline') : null} onPipeline={() => set('pipeline', run.pipeline)} />;
+              })}
+            </div>
+          )}
+        </div>
+      </div>
+    </>
+  );
+}
+
+interface RowProps { run: RunSummary; top: number; index: number; checked: boolean; choose: (id: string, on: boolean) => void; parents: string[][]; pipeline: string | null; onPipeline: () => void }
+function Row({ run, top, index, checked, choose, parents, pipeline, onPipeline }: RowProps) {
+  return (
+    <div role="row" className="grid row" aria-rowindex={index + 2} aria-selected={checked} style={{ transform: `translateY(${top}px)` }} data-testid="run-row" data-run-id={run.id} data-state={run.state} data-algorithm={run.algorithm}>
+      <span role="cell" className="c-check"><Checkbox size="xs" aria-label={`Select ${run.name}`} checked={checked} onChange={(event) => choose(run.id, event.currentTarget.checked)} /></span>
+      <span role="cell" className="c-name cut">
+        <Link className="name cut" to={`/runs/${run.id}`} title={run.name}>{run.name}</Link>
+        {run.error ? <span className="sub cut" style={{ display: 'block', color: 'var(--c-danger)' }} title={run.error}>{run.error}</span>
+          : parents.length > 0 && <span className="sub cut" style={{ display: 'block' }}>from {parents.map(([id, name], place) => <span key={id}>{place > 0 && ', '}<Link to={`/runs/${id}`}>{name}</Link></span>)}</span>}
+      </span>
+      <span role="cell" className="c-state"><StateChip state={run.state} /></span>
+      <span role="cell" className="c-progress"><Progress run={run} /></span>
+      <span role="cell" className="c-reward right num">{reward(run.last_reward)}</span>
+      <span role="cell" className="c-alg"><AlgorithmChip algorithm={run.algorithm} /></span>
+      <span role="cell" className="c-beta right num">{number(run.beta)}</span>
+      <span role="cell" className="c-pipe cut">{pipeline ? <Button variant="subtle" color="gray" size="compact-xs" maw="100%" onClick={onPipeline} title={`Only the runs of ${pipeline}`}>{pipeline}</Button> : <span className="muted">–</span>}</span>
+      <span role="cell" className="c-when muted num" title={moment(run.created_at)}>{ago(run.created_at)}</span>
+      <span role="cell" className="c-menu"><RunMenu run={run} /></span>
+    </div>
+  );
+}
