@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def test_the_cosine_falls_to_nothing() -> None:
     optimizer = Optimizer(learning_rate=1.0, warmup_share=0.1, schedule="cosine")
     rates = [learning_rate(optimizer, step, 100) for step in range(100)]
     assert max(rates) == 1.0
-    assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
     assert 0 < rates[-1] < 0.001
 
 

@@ -81,12 +81,12 @@ def test_any_end_token_ends_and_what_does_not_end_is_marked() -> None:
 
 
 def test_between_may_stop_the_work() -> None:
-    class Enough(Exception):
+    class EnoughError(Exception):
         pass
 
     def stop(done: int, total: int) -> None:
         assert (done, total) == (2, 4)
-        raise Enough
+        raise EnoughError
 
-    with pytest.raises(Enough):
+    with pytest.raises(EnoughError):
         sample(tiny_llama(), batch_size=2, between=stop)

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from copg_core.datasets import load_demonstrations
 from copg_core.train import train
 from tests.core.conftest import Remembering, config_of
 
@@ -43,7 +46,7 @@ def test_a_pretrained_model_goes_through_all_three_stages(stories: str, data: di
         config = config_of(algorithm, **common, reward=reward, beta=0.1)
         train(config, recorder, folder=tmp_path / algorithm)
         evaluations = recorder.of("evaluation")
-        assert [event.kl for event in evaluations][0] == pytest.approx(0, abs=1e-4)
+        assert evaluations[0].kl == pytest.approx(0, abs=1e-4)
         assert evaluations[-1].values["accuracy"] > evaluations[0].values["accuracy"]
         assert (evaluations[-1].reward_mean is None) == (algorithm == "ipo")
         assert evaluations[-1].gold_mean is None
@@ -51,10 +54,19 @@ def test_a_pretrained_model_goes_through_all_three_stages(stories: str, data: di
         assert all(sample.kl is not None and sample.length > 0 for sample in evaluations[-1].samples)
 
 
-def test_it_writes_stories_and_not_noise(stories: str, data: dict[str, Any], tmp_path: Path) -> None:
-    """Loaded, prompted and decoded rightly, it is a language model: about 2 nats a token on its own kind of text."""
+def test_its_loss_is_the_one_that_transformers_computes(stories: str, data: dict[str, Any], tmp_path: Path) -> None:
+    """Mean over all completion tokens (EOS included) of the library's own cross-entropy, one unpadded row at a time."""
     recorder = Remembering()
     config = config_of("sft", policy={"kind": "folder", "path": stories}, data=data, steps=1)
     train(config, recorder, folder=tmp_path / "sft")
-    assert recorder.of("evaluation")[0].values["validation_loss"] < 4
+    model = AutoModelForCausalLM.from_pretrained(stories, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(stories)
+    total, tokens = 0.0, 0
+    for row in load_demonstrations(config.data).validation[:8]:
+        prompt = [tokenizer.bos_token_id, *tokenizer(row.prompt, add_special_tokens=False)["input_ids"]]
+        completion = [*tokenizer(row.completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        labels = torch.tensor([[-100] * len(prompt) + completion])
+        loss = model(input_ids=torch.tensor([prompt + completion]), labels=labels).loss
+        total, tokens = total + loss.item() * len(completion), tokens + len(completion)
+    assert recorder.of("evaluation")[0].values["validation_loss"] == pytest.approx(total / tokens, rel=1e-5)
     assert recorder.of("evaluation")[0].reward_mean is None

@@ -73,7 +73,7 @@ def test_the_fingerprint_follows_the_weights(judge: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_a_reward_that_is_no_number_names_its_prompt(wrong: float) -> None:
-    with pytest.raises(RewardError, match="1 of 3 completions.*'second prompt'"):
+    with pytest.raises(RewardError, match=r"1 of 3 completions.*'second prompt'"):
         finite(np.array([1.0, wrong, 2.0]), ["first prompt", "second prompt", "third prompt"])
 
 

@@ -231,7 +231,7 @@ def test_bfloat16_trains_float32_masters(tmp_path: Path) -> None:
     state = load_file(tmp_path / "narrow" / "checkpoints" / "step-4" / "optimizer.safetensors")
     assert {tensor.dtype for tensor in weights(outcome).values()} | {t.dtype for t in state.values()} == {torch.float32}
     assert narrow.losses() != wide.losses(), "the forward pass was not in bfloat16"
-    assert narrow.losses()[6] == pytest.approx(wide.losses()[6], abs=0.1)
+    assert narrow.losses()[6] == pytest.approx(wide.losses()[6], rel=0.1)
 
 
 @pytest.mark.parametrize("algorithm", ["copg", "reward_model"])
@@ -288,9 +288,9 @@ def test_sft_then_reward_model_then_copg_from_their_outputs(tmp_path: Path) -> N
 
 
 def test_copg_learns_a_reward_that_it_can_reach(tmp_path: Path) -> None:
-    """Thirty steps explain most of the contrast of the training pairs: the loop climbs and does not merely run."""
-    settings = {"steps": 30, "optimizer": {"learning_rate": 3e-3}, "evaluation": {"every": 30, "prompts": 4}}
+    """Forty steps explain most of the contrast of the training pairs: the loop climbs and does not merely run."""
+    settings = {"steps": 40, "batch_size": 16, "optimizer": {"learning_rate": 1e-3}, "evaluation": {"every": 40, "prompts": 4}}
     recorder, _ = run(config_of("copg", beta=1.0, policy=NANO, **settings), tmp_path)
     explained = [event.values["explained_contrast"] for event in recorder.of("metrics")]
     assert abs(explained[0]) < 0.01
-    assert sum(explained[-5:]) / 5 > 0.5
+    assert sum(explained[-10:]) / 10 > 0.5
