@@ -124,13 +124,18 @@ class Contrast:
         reward = table.rewards[indices]
         log_ratio_contrast = log_ratio[:, 0] - log_ratio[:, 1]
         reward_contrast = reward[:, 0] - reward[:, 1]
+        # Preferred completion first; of a tie (CoPG keeps them) the first one is called preferred, with no margin.
+        preferred = np.sign(reward_contrast)
+        swapped = (preferred < 0).astype(np.int64)
+        pairs = np.arange(len(log_ratio))
         values = {
-            "log_ratio_contrast": float(np.abs(log_ratio_contrast).mean()),
-            "log_ratio_1_mean": float(log_ratio[:, 0].mean()),
-            "log_ratio_2_mean": float(log_ratio[:, 1].mean()),
             "reward_contrast": float(np.abs(reward_contrast).mean()),
-            "accuracy": float((log_ratio_contrast * np.sign(reward_contrast) > ROUNDING).mean()),
-            "margin": float((self._beta * log_ratio_contrast * np.sign(reward_contrast)).mean()),
+            "log_ratio_contrast": float(np.abs(log_ratio_contrast).mean()),
+            "log_ratio": float(log_ratio.mean()),
+            "log_ratio_preferred": float(log_ratio[pairs, swapped].mean()),
+            "log_ratio_other": float(log_ratio[pairs, 1 - swapped].mean()),
+            "margin": float((log_ratio_contrast * preferred).mean()),
+            "accuracy": float((log_ratio_contrast * preferred > ROUNDING).mean()),
         }
         if self._regresses_rewards:
             # Completing the square (losses/copg.py): the share of the reward contrast that the policy explains.

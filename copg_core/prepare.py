@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import platform
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +14,6 @@ from copg_core.config import CopgConfig, DPOConfig, IPOConfig, PreferenceConfig,
 from copg_core.datasets import Comparison, Split, load_comparisons, load_demonstrations
 from copg_core.encoding import (
     EncodedComparison,
-    decode_completion,
     encode_comparisons,
     encode_demonstrations,
     encode_prompt,
@@ -30,26 +24,15 @@ from copg_core.events import Report
 from copg_core.layout import TokenRow
 from copg_core.logprobs import CodePath, CompletionLogProbs, RewardModel, recognise
 from copg_core.losses import LOSSES
-from copg_core.objectives import Array, Table
+from copg_core.objectives import Table
+from copg_core.pairs import chosen_first, preferred_first, reference_of, rewards_of
 from copg_core.policies import Policy, add_lora, load_policy, new_reward_model, weights_hash
 from copg_core.processes import limit_threads
-from copg_core.reference import cached, content_key, log_probs_of, rows_hash
-from copg_core.rewards import Rewards, Scorer, finite, gold_scorer, load_scorer
+from copg_core.rewards import Scorer, gold_scorer, load_scorer
+from copg_core.surroundings import Surroundings, Values, versions
 
 PREFERENCE = (CopgConfig, DPOConfig, IPOConfig)
-PACKAGES = ("copg-studio", "torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "numpy")
-Values = dict[str, str | int | float | bool | None]
-
-
-@dataclass
-class Surroundings:
-    """What a run is given besides its configuration. `progress(stage, done, total)` may raise to stop the work."""
-
-    device: torch.device
-    resolve_run: Callable[[str], Path] = Path
-    cache_folder: Path | None = None
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
-    autocast: Callable[[], Any] = nullcontext
+REHEARSED_PAIRS = 4
 
 
 @dataclass
@@ -103,17 +86,6 @@ def prepare(config: RunConfig, around: Surroundings) -> Prepared:
     return prepared
 
 
-def versions() -> Values:
-    """Versions of Python and of every package that the numbers depend on."""
-    found: Values = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
-
-
 # ---------------------------------------------------------------- one function for each kind of rows
 
 
@@ -145,7 +117,7 @@ def _demonstrations(config: SFTConfig, policy: Policy, around: Surroundings) -> 
 
 def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings) -> Prepared:
     split = load_comparisons(config.data)
-    ordered: Split[Comparison] = Split(_chosen_first(split.train), _chosen_first(split.validation), {**split.report})
+    ordered: Split[Comparison] = Split(chosen_first(split.train), chosen_first(split.validation), {**split.report})
     around.progress("encoding", 0, len(ordered.train))
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
     train, truncation = encode_comparisons(policy.tokenizer, ordered.train, *limits)
@@ -175,29 +147,30 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
     around.progress("encoding", 0, len(split.train))
     train, truncation = encode_comparisons(policy.tokenizer, split.train, *limits)
-    held_out_texts = split.validation[: config.evaluation.prompts]
+    train_texts, held_out_texts = split.train, split.validation[: config.evaluation.prompts]
+    if around.rehearsal:
+        train, train_texts = train[:REHEARSED_PAIRS], train_texts[:REHEARSED_PAIRS]
+        held_out_texts = held_out_texts[:REHEARSED_PAIRS]
     held_out, _ = encode_comparisons(policy.tokenizer, held_out_texts, *limits)
     scorer = load_scorer(config.reward, config.data, around.device, _dtype(config), around.resolve_run)
     tables = [Table([_token_row(row) for row in rows]) for rows in (train, held_out)]
     _require_rows(tables[0], config)
     path = _code_path(policy, tables)
     rewards = [
-        _rewards(scorer, policy, texts, rows, around)
-        for texts, rows in ((split.train, train), (held_out_texts, held_out))
+        rewards_of(scorer, policy, texts, rows, around)
+        for texts, rows in ((train_texts, train), (held_out_texts, held_out))
     ]
     base_hash = weights_hash(policy.model)
     _adapt(config, policy)
     policy.model.to(around.device)
     reference = Reference(policy.model, path, adapters=config.lora.enabled, device=around.device)
-    log_probs = [
-        _reference_log_probs(config, policy, reference, table.rows, base_hash, path, around) for table in tables
-    ]
+    log_probs = [reference_of(config, policy, reference, table.rows, base_hash, path, around) for table in tables]
     whole = [
         Table(table.rows, reference_table, reward_table)
         for table, (reference_table, _), (reward_table, _) in zip(tables, log_probs, rewards, strict=True)
     ]
     needs_order = LOSSES[config.algorithm].ordered
-    final = [_preferred_first(table) if needs_order else table for table in whole]
+    final = [preferred_first(table) if needs_order else table for table in whole]
     _require_rows(final[0], config)
     prepared = Prepared(
         policy,
@@ -240,32 +213,6 @@ def _require_rows(table: Table, config: RunConfig) -> None:
         raise DataError(f"no training rows are left for {config.algorithm}: check filters, columns and ties")
 
 
-def _chosen_first(rows: Sequence[Comparison]) -> list[Comparison]:
-    """Rows that the data orders, the preferred completion first; ties and rows without rewards are left out."""
-    ordered = []
-    for row in rows:
-        if row.reward_1 is None or row.reward_2 is None or row.reward_1 == row.reward_2:
-            continue
-        if row.reward_1 > row.reward_2:
-            ordered.append(row)
-        else:
-            ordered.append(Comparison(row.prompt, row.completion_2, row.completion_1, row.reward_2, row.reward_1))
-    return ordered
-
-
-def _preferred_first(table: Table) -> Table:
-    """Pairs in the order of their rewards, with everything known about them; ties are left out."""
-    contrast = table.rewards[:, 0] - table.rewards[:, 1]
-    kept = np.flatnonzero(contrast != 0)
-    order = np.where(contrast[kept, None] > 0, [[0, 1]], [[1, 0]])
-    rows = [
-        TokenRow(table.rows[i].prompt, (table.rows[i].completions[a], table.rows[i].completions[b]))
-        for i, (a, b) in zip(kept.tolist(), order.tolist(), strict=True)
-    ]
-    take = np.take_along_axis
-    return Table(rows, take(table.reference[kept], order, 1), take(table.rewards[kept], order, 1))
-
-
 def _code_path(policy: Policy, tables: Sequence[Table]) -> CodePath:
     longest = max((row.tokens(packed=True) for table in tables for row in table.rows), default=0)
     return recognise(policy.model, longest)
@@ -285,74 +232,6 @@ def _prompts(config: RunConfig, policy: Policy, split: Split[Any]) -> PromptSet:
     rows = split.validation or split.train
     texts = list(dict.fromkeys(row.prompt for row in rows))[: config.evaluation.prompts]
     return PromptSet(texts, [encode_prompt(policy.tokenizer, text, config.max_prompt_tokens) for text in texts])
-
-
-def _rewards(
-    scorer: Scorer | None,
-    policy: Policy,
-    texts: Sequence[Comparison],
-    rows: Sequence[EncodedComparison],
-    around: Surroundings,
-) -> tuple[Rewards, bool]:
-    """(n, 2) rewards of the completions as they are trained on: one that was cut is scored as it was cut."""
-    if scorer is None:
-        if any(row.reward_1 is None or row.reward_2 is None for row in texts):
-            raise DataError("some pairs carry no rewards: choose a reward-model run, or data with reward columns")
-        given = np.array([[row.reward_1, row.reward_2] for row in texts], dtype=np.float64).reshape(-1, 2)
-        return finite(given, [row.prompt for row in texts]) if not np.isfinite(given).all() else given, False
-    prompts: list[str] = []
-    completions: list[str] = []
-    ended: list[bool] = []
-    for text, row in zip(texts, rows, strict=True):
-        for whole, ids in ((text.completion_1, row.completion_1), (text.completion_2, row.completion_2)):
-            finished = ids[-1] == policy.tokenizer.eos_token_id
-            prompts.append(text.prompt)
-            completions.append(whole if finished else decode_completion(policy.tokenizer, ids))
-            ended.append(finished)
-    digest = hashlib.sha256(repr((prompts, completions, ended)).encode()).hexdigest()
-    around.progress("rewards", 0, len(prompts))
-
-    def compute() -> Rewards:
-        progress = lambda done, total: around.progress("rewards", done, total)  # noqa: E731
-        return scorer.score(prompts, completions, ended, progress).reshape(-1, 2)
-
-    key = content_key(scorer=scorer.fingerprint, rows=digest, versions=versions())
-    return cached(around.cache_folder, "rewards", key, (len(texts), 2), compute)
-
-
-def _reference_log_probs(
-    config: PreferenceConfig,
-    policy: Policy,
-    reference: Reference,
-    rows: list[TokenRow],
-    base_hash: str,
-    path: CodePath,
-    around: Surroundings,
-) -> tuple[Array, bool]:
-    around.progress("reference", 0, len(rows))
-
-    def compute() -> Array:
-        with reference.module() as module, around.autocast():
-            return log_probs_of(
-                module,
-                rows,
-                packed=path.packed,
-                pad=policy.pad,
-                token_budget=config.micro_batch_tokens,
-                device=around.device,
-                progress=lambda done, total: around.progress("reference", done, total),
-            ).reshape(-1, 2)
-
-    key = content_key(
-        weights=base_hash,
-        rows=rows_hash(rows),
-        packed=path.packed,
-        chunked=path.chunked,
-        dtype=config.dtype,
-        device=around.device.type,
-        versions=versions(),
-    )
-    return cached(around.cache_folder, "reference", key, (len(rows), 2), compute)
 
 
 def _report_data(prepared: Prepared, split: Split[Any], truncation: Values) -> None:

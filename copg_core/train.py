@@ -39,10 +39,11 @@ from copg_core.logprobs import CompletionLogProbs, first_batch_check
 from copg_core.losses import LOSSES
 from copg_core.objectives import Array, Table, objective_of
 from copg_core.output import config_hash, save_output
-from copg_core.prepare import Prepared, Surroundings, is_reward_model, prepare
+from copg_core.prepare import Prepared, is_reward_model, prepare
 from copg_core.processes import accelerator_for, exchanging, gather_batch, sum_over
 from copg_core.reference import log_probs_of
 from copg_core.schedule import batch_rows, learning_rate, total_steps
+from copg_core.surroundings import Surroundings
 
 # Before the first step policy and reference are one model: what differs is rounding, or a mistake.
 LARGEST_START_LOG_RATIO = 0.1
@@ -102,10 +103,14 @@ def train(
 def plan(config: RunConfig, resolve_run: Callable[[str], Path] = Path) -> list[str]:
     """Load and check everything that a run needs, and say in lines what it would do. Trains and writes nothing."""
     with accelerator_for(config) as accelerator:
-        prepared = prepare(config, Surroundings(accelerator.device, resolve_run))
-    steps = total_steps(config, len(prepared.train))
-    lines = [f"{config.algorithm}: {steps} steps of {config.batch_size}, {len(prepared.train)} training rows"]
+        around = Surroundings(accelerator.device, resolve_run, autocast=accelerator.autocast, rehearsal=True)
+        prepared = prepare(config, around)
+    rows = next(int(report.values["rows"] or 0) for report in prepared.reports if report.section == "truncation")
+    steps = total_steps(config, rows)
+    lines = [f"{config.algorithm}: {steps} steps of {config.batch_size}, {rows} training rows"]
     for report in prepared.reports:
+        if report.section == "pairs":
+            continue  # counted on a few pairs only
         facts = ", ".join(f"{name} {value}" for name, value in report.values.items() if value not in (None, ""))
         lines.append(f"{report.section}: {facts}")
     evaluations = 2 + (steps - 1) // config.evaluation.every

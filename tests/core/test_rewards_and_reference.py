@@ -15,8 +15,8 @@ from copg_core.errors import ConfigError, RewardError, StorageError
 from copg_core.evaluate import pair_accuracy, standard_error
 from copg_core.layout import TokenRow
 from copg_core.objectives import Table
+from copg_core.pairs import chosen_first, preferred_first
 from copg_core.policies import load_policy, new_reward_model, save_reward_model
-from copg_core.prepare import _chosen_first, _preferred_first
 from copg_core.reference import cached, content_key, rows_hash
 from copg_core.rewards import RewardModelScorer, finite, load_scorer
 from copg_core.rows import Comparison
@@ -90,7 +90,7 @@ def test_a_reward_model_with_nan_weights_is_found_out(judge: Path) -> None:
 def test_pairs_are_put_in_the_order_of_their_rewards_with_all_that_belongs_to_them() -> None:
     rewards = np.array([[1.0, 2.0], [3.0, 0.0], [1.0, 1.0], [0.0, -1.0]])
     reference = np.array([[-1.0, -2.0], [-3.0, -4.0], [-5.0, -6.0], [-7.0, -8.0]])
-    ordered = _preferred_first(Table(ROWS, reference, rewards))
+    ordered = preferred_first(Table(ROWS, reference, rewards))
     assert ordered.rewards.tolist() == [[2.0, 1.0], [3.0, 0.0], [0.0, -1.0]]
     assert ordered.reference.tolist() == [[-2.0, -1.0], [-3.0, -4.0], [-7.0, -8.0]]
     assert [row.completions for row in ordered.rows] == [
@@ -107,7 +107,7 @@ def test_a_reward_model_trains_on_what_the_data_orders() -> None:
         Comparison("x", "e", "f", 1.0, 1.0),
         Comparison("x", "g", "h"),
     ]
-    assert [(row.completion_1, row.completion_2) for row in _chosen_first(rows)] == [("a", "b"), ("d", "c")]
+    assert [(row.completion_1, row.completion_2) for row in chosen_first(rows)] == [("a", "b"), ("d", "c")]
 
 
 def test_a_tie_is_not_right() -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from copg_core import prepare as preparation
+from copg_core import pairs as preparation
 from copg_core.config import RUN_CONFIG, RunConfig
 from copg_core.errors import CheckpointError, DivergenceError, ModelError
 from copg_core.events import Event
@@ -289,7 +289,12 @@ def test_sft_then_reward_model_then_copg_from_their_outputs(tmp_path: Path) -> N
 
 def test_copg_learns_a_reward_that_it_can_reach(tmp_path: Path) -> None:
     """Forty steps explain most of the contrast of the training pairs: the loop climbs and does not merely run."""
-    settings = {"steps": 40, "batch_size": 16, "optimizer": {"learning_rate": 1e-3}, "evaluation": {"every": 40, "prompts": 4}}
+    settings = {
+        "steps": 40,
+        "batch_size": 16,
+        "optimizer": {"learning_rate": 1e-3},
+        "evaluation": {"every": 40, "prompts": 4},
+    }
     recorder, _ = run(config_of("copg", beta=1.0, policy=NANO, **settings), tmp_path)
     explained = [event.values["explained_contrast"] for event in recorder.of("metrics")]
     assert abs(explained[0]) < 0.01

@@ -1,0 +1,40 @@
+"""What a run is given besides its configuration, and the versions that its numbers depend on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("copg-studio", "torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "numpy")
+Values = dict[str, str | int | float | bool | None]
+
+
+@dataclass
+class Surroundings:
+    """What a run is given besides its configuration. `progress(stage, done, total)` may raise to stop the work."""
+
+    device: torch.device
+    resolve_run: Callable[[str], Path] = Path
+    cache_folder: Path | None = None
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    autocast: Callable[[], Any] = nullcontext
+    # A rehearsal computes rewards and reference for a few pairs only: enough to see that it can be done.
+    rehearsal: bool = False
+
+
+def versions() -> Values:
+    """Versions of Python and of every package that the numbers depend on."""
+    found: Values = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
