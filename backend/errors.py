@@ -23,7 +23,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -172,6 +172,11 @@ def install(app: FastAPI) -> None:
     def on_parent(request: Request, error: ParentError) -> JSONResponse:
         problem = Invalid.field(f"config.{error.role}.run", str(error))
         return _answer(request, problem.status, problem.detail, problem.errors)
+
+    @app.exception_handler(DataError)
+    def on_unstorable(request: Request, error: DataError) -> JSONResponse:
+        log.info("refused by the database: %s", error.orig)
+        return _answer(request, 422, "a value holds a character or a number that the database cannot store")
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeout)

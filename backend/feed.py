@@ -187,9 +187,9 @@ class Feed:
                 if self._viewers:
                     messages = [(view.id, ("run", view.model_dump_json())) for view in views.summaries(session, runs)]
             if session.scalar(select(func.count()).select_from(Run)) != len(self._known):
-                before = {uid for uid, _ in self._known.values()}
-                self._prime(session)
-                gone = before - {uid for uid, _ in self._known.values()}
+                # Only take away: a run that was created since the first query is told in the next tick.
+                there = set(session.scalars(select(Run.id)))
+                gone = [self._known.pop(id_)[0] for id_ in self._known.keys() - there]
                 messages += [(uid, ("deleted", json.dumps({"id": uid}))) for uid in gone]
         return messages
 

@@ -38,8 +38,7 @@ class Page:
         if method not in {"GET", "HEAD"}:
             raise HTTPException(405, headers={"Allow": "GET, HEAD"})
         wants_html = "text/html" in headers.get("accept", "")
-        file = (self._folder / path).resolve()
-        if path and file.is_relative_to(self._folder) and file.is_file():
+        if path and (file := self._find(path)):
             return self._file(file, headers, immutable=path.startswith("assets/"))
         if path and not wants_html:
             raise HTTPException(404)
@@ -47,6 +46,13 @@ class Page:
         if not index.is_file():
             return PlainTextResponse(_MISSING, 503 if path == "" else 404, headers={"Cache-Control": "no-store"})
         return self._file(index, headers, immutable=False)
+
+    def _find(self, path: str) -> Path | None:
+        try:
+            file = (self._folder / path).resolve()
+            return file if file.is_relative_to(self._folder) and file.is_file() else None
+        except (OSError, ValueError):  # longer than a file name may be, or with a NUL in it
+            return None
 
     def _file(self, file: Path, headers: Headers, *, immutable: bool) -> Response:
         """A file, compressed where the build did it and the browser takes it. vite names assets by their content."""

@@ -216,7 +216,7 @@ def delete(session: Session, run: Run) -> None:
 
 def counts(session: Session) -> dict[RunState, int]:
     """How many runs are in each state; states without runs are 0."""
-    found = dict(session.execute(select(Run.state, func.count()).group_by(Run.state)).tuples().all())
+    found = dict(session.execute(select(Run.state, func.count()).group_by(Run.state)).all())
     return {state: found.get(state.value, 0) for state in RunState}
 
 

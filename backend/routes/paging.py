@@ -25,7 +25,7 @@ def unpack(cursor: str, length: int) -> list[Any]:
     except (binascii.Error, ValueError):
         key = None
     if not isinstance(key, list) or len(key) != length or not all(
-        item is None or isinstance(item, str | int | float) for item in key
+        item is None or isinstance(item, str | float) or (isinstance(item, int) and abs(item) < 2**53) for item in key
     ):  # fmt: skip
         raise Invalid.field("cursor", "this is not a cursor that a list has given out")
     return key

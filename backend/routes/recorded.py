@@ -34,7 +34,7 @@ def get_curves(
     run_id: str,
     context: Context,
     names: Annotated[list[str] | None, Query(description="Metrics; may be given several times. None: all.")] = None,
-    after: Annotated[int, Query(ge=-1, description="Only points of later steps.")] = -1,
+    after: Annotated[int, Query(ge=-1, lt=2**31, description="Only points of later steps.")] = -1,
     max_points: Annotated[int, Query(ge=2, le=10_000, description="Thinned to at most this many a metric.")] = 600,
 ) -> Curves:
     """Scalars of the optimizer steps."""
@@ -56,7 +56,7 @@ def get_curves(
 def get_evaluations(
     run_id: str,
     context: Context,
-    after: Annotated[int, Query(ge=-1, description="Only evaluations of later steps.")] = -1,
+    after: Annotated[int, Query(ge=-1, lt=2**31, description="Only evaluations of later steps.")] = -1,
 ) -> EvaluationList:
     """Evaluations in the order of their steps."""
     with context.database.snapshot() as session:
@@ -71,7 +71,7 @@ def get_evaluations(
 def get_samples(
     run_id: str,
     context: Context,
-    step: Annotated[int | None, Query(ge=0, description="None: the newest that has samples.")] = None,
+    step: Annotated[int | None, Query(ge=0, lt=2**31, description="None: the newest that has samples.")] = None,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> SampleList:
@@ -105,7 +105,9 @@ def get_samples(
 def get_log(
     run_id: str,
     context: Context,
-    offset: Annotated[int | None, Query(ge=0, description="First byte. None: the last `limit` bytes.")] = None,
+    offset: Annotated[
+        int | None, Query(ge=0, lt=2**53, description="First byte. None: the last `limit` bytes.")
+    ] = None,
     limit: Annotated[int, Query(ge=16, le=1_048_576, description="At most this many bytes.")] = 65_536,
 ) -> LogChunk:
     """The trainer's output, all attempts. Go on from `next_offset`; a character is never cut in two."""

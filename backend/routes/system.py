@@ -12,6 +12,7 @@ import redis
 from fastapi import APIRouter
 from sqlalchemy import func, select
 
+from backend import runs
 from backend.database import NOW, Database
 from backend.models import Node, Run
 from backend.routes.context import Context
@@ -29,9 +30,9 @@ PATIENCE = 2.0  # seconds that health waits for the database and for the broker
 def list_workers(context: Context) -> WorkerList:
     """Worker processes by their last heartbeat, and how many runs wait for them."""
     with context.database.snapshot() as session:
-        nodes = session.execute(select(Node, NOW - Node.seen).order_by(Node.name)).tuples().all()
+        nodes = session.execute(select(Node, NOW - Node.seen).order_by(Node.name)).all()
         owners = session.scalars(select(Run.owner).where(Run.state.in_(OWNED))).all()
-        states = dict(session.execute(select(Run.state, func.count()).group_by(Run.state)).tuples().all())
+        states = runs.counts(session)
     items = [
         WorkerOut(
             name=node.name,
@@ -50,9 +51,9 @@ def list_workers(context: Context) -> WorkerList:
     ]
     return WorkerList(
         items=items,
-        queued=states.get(RunState.QUEUED, 0),
-        running=states.get(RunState.RUNNING, 0) + states.get(RunState.CANCELLING, 0),
-        waiting=states.get(RunState.WAITING, 0),
+        queued=states[RunState.QUEUED],
+        running=states[RunState.RUNNING] + states[RunState.CANCELLING],
+        waiting=states[RunState.WAITING],
     )
 
 

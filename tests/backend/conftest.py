@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from tests.backend.studio_bench import Bench
 
 from backend.database import Database
 from backend.main import create_app
 from backend.settings import Settings
+from tests.backend.studio_bench import Bench
 
 
 @pytest.fixture

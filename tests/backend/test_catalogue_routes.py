@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.backend.studio_bench import API, Bench, problem
 
 from copg_core.config import CONFIGS, RUN_CONFIG
+from tests.backend.studio_bench import API, Bench, problem
 
 
 def test_algorithms_carry_form_and_defaults(bench: Bench) -> None:

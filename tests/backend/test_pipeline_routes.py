@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.backend.studio_bench import API, COPG, Bench, problem
 
 from backend import presets
 from backend.states import RunState
 from copg_core.config import RUN_CONFIG
+from tests.backend.studio_bench import API, COPG, Bench, problem
 
 SFT = {"alias": "sft", "config": {"algorithm": "sft"}, "name": "base"}
 RM = {"alias": "rm", "config": {"algorithm": "reward_model", "policy": {"kind": "run", "run": "$sft"}}}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.backend.studio_bench import API, Bench, evaluation, metrics, problem
 
 from backend import runs
 from backend.routes.recorded import _whole_characters
 from copg_core import events
+from tests.backend.studio_bench import API, Bench, evaluation, metrics, problem
 
 
 def test_curves_after_a_cursor(bench: Bench) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.backend.studio_bench import API, COPG, Bench, evaluation, problem
 
 from backend import runs
 from backend.states import RunState
 from copg_core import events
+from tests.backend.studio_bench import API, COPG, Bench, evaluation, problem
 
 
 def post(bench: Bench, body: dict[str, Any], **headers: str) -> Any:

@@ -1,0 +1,135 @@
+"""One shape of errors, over every operation of the OpenAPI document."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend import errors, openapi
+from backend.main import create_app
+from backend.settings import Settings
+from tests.backend.studio_bench import API, Bench, problem
+
+METHODS = {"get", "post", "put", "patch", "delete"}
+
+
+def operations(client: TestClient) -> list[tuple[str, str, dict[str, Any]]]:
+    document = client.get("/openapi.json").json()
+    return [
+        (method, path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if path != f"{API}/events"
+    ]
+
+
+def fill(path: str) -> str:
+    known = {"name": "reward", "run_id": "nobody", "pipeline_id": "nobody", "dataset_id": "nobody"}
+    return re.sub(r"{(\w+)}", lambda match: known[match.group(1)], path)
+
+
+def test_every_operation_documents_problems_and_has_a_clean_name(bench: Bench) -> None:
+    names = []
+    for _, path, operation in operations(bench.client):
+        assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"], path
+        assert "422" not in operation["responses"], path
+        assert operation["description"], path
+        names.append(operation["operationId"])
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", name) for name in names)
+    assert len(set(names)) == len(names)
+
+
+def test_unknown_things_are_404(bench: Bench) -> None:
+    bodies: dict[str, Any] = {"patch": {"name": "x"}}
+    for method, path, _ in operations(bench.client):
+        if "{" in path:
+            query = "?run=nobody&after=0.0&fence=0" if "figures/" in path else ""
+            answer = bench.client.request(method, fill(path) + query, json=bodies.get(method))
+            assert "nobody" in problem(answer, 404)["detail"], path
+
+
+def test_wrong_methods_are_405(bench: Bench) -> None:
+    allowed: dict[str, set[str]] = {}
+    for method, path, _ in operations(bench.client):
+        allowed.setdefault(path, set()).add(method)
+    for path, known in allowed.items():
+        for method in sorted(METHODS - known):
+            if path.endswith("/preview") and method == "delete":
+                continue  # the address of a data set called "preview"
+            problem(bench.client.request(method, fill(path)), 405)
+
+
+def test_wrong_bodies_are_422(bench: Bench) -> None:
+    for method, path, operation in operations(bench.client):
+        if "requestBody" in operation:
+            answer = bench.client.request(method, fill(path), json={"surprise": 1})
+            assert problem(answer, 422)["errors"], path
+
+
+def test_unknown_addresses_are_404(bench: Bench) -> None:
+    for path in (f"{API}/nothing", "/api", "/api/v2/runs", "/favicon.none", f"{API}/runs/"):
+        problem(bench.client.get(path, follow_redirects=False), 404)
+
+
+def test_strange_characters_and_numbers_are_never_500(bench: Bench) -> None:
+    uid = bench.launch()
+    for path in (
+        f"{API}/runs/%00",
+        f"{API}/runs?search=%00",
+        f"{API}/runs?search=%25%5C%5F%27%22",
+        f"{API}/runs?pipeline=%00",
+        f"{API}/runs/{uid}/curves?after=99999999999999999999",
+        f"{API}/runs/{uid}/samples?step=99999999999",
+        f"{API}/runs/{uid}/log?offset=99999999999999999999999",
+        f"{API}/figures/loss/points?run={uid}&after=999999999999.999999999999&fence=1",
+    ):
+        assert bench.client.get(path).status_code < 500, path
+    assert bench.client.patch(f"{API}/runs/{uid}", json={"name": "a\u0000b"}).status_code < 500
+
+
+def test_bug_is_500_without_internals(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("backend.views.summaries", broken)
+    document = problem(bench.client.get(f"{API}/runs"), 500)
+    assert "secret" not in json.dumps(document)
+
+
+def test_database_that_is_away_is_503(tmp_path: Path) -> None:
+    away = Settings(data_dir=str(tmp_path), database_url="postgresql+psycopg://nobody@127.0.0.1:9/none")
+    app = create_app(away)
+    client = TestClient(app, raise_server_exceptions=False)  # without its lifespan: nothing polls the dead database
+    answer = client.get(f"{API}/runs")
+    problem(answer, 503)
+    assert answer.headers["retry-after"]
+
+
+def test_union_tags_are_dropped_from_paths() -> None:
+    assert doctest.testmod(errors).failed == 0
+    cases = {
+        ("body", "config", "copg", "data", "file", "path"): "config.data.path",
+        ("body", "config", "copg", "data", "file", "columns", "prompt"): "config.data.columns.prompt",
+        ("body", "config", "reward_model", "policy", "run", "run"): "config.policy.run",
+        ("body", "source", "hub", "id"): "source.id",
+        ("query", "limit"): "limit",
+        ("body", "steps", 1, "alias"): "steps.1.alias",
+    }
+    for location, field in cases.items():
+        assert errors.field_path(location) == field
+    assert errors.field_path(("ipo", "policy", "hub", "id"), root="steps.0.config") == "steps.0.config.policy.id"
+
+
+def test_openapi_dump_is_the_same_every_time(tmp_path: Path) -> None:
+    for name in ("a.json", "b.json"):
+        assert openapi.main([str(tmp_path / name)]) == 0
+    first = (tmp_path / "a.json").read_bytes()
+    assert first == (tmp_path / "b.json").read_bytes()
+    assert b"/tmp" not in first
+    assert openapi.main([]) == 2
