@@ -3,7 +3,7 @@ preferences (started from the SFT model, as in the paper), then CoPG against tha
 reward drawn beside.
 
 Sizes: `ci` for tests (under 2 minutes in all on two cores), `laptop` for people (under 15). The paper's learning rates
-belong to models of billions of parameters: these have 0.1 to 0.4 million and are trained from random weights.
+belong to models of billions of parameters: these have 0.1 to 0.4 million and start from random weights.
 """
 
 from __future__ import annotations
@@ -17,78 +17,88 @@ Size = Literal["ci", "laptop"]
 
 
 @dataclass(frozen=True)
-class _Settings:
-    model: str
-    posts: int
-    """Training posts for SFT, training pairs for the others."""
-    sft_steps: int
-    reward_steps: int
-    copg_steps: int
+class Stage:
+    """What differs between the steps: training rows, optimizer steps, peak learning rate, steps between evaluations."""
+
+    rows: int
+    steps: int
+    learning_rate: float
     every: int
-    """Steps between evaluations."""
-    prompts: int
 
 
-_SIZES: dict[Size, _Settings] = {
-    "ci": _Settings("nano", 4_000, 200, 150, 150, 25, 64),
-    "laptop": _Settings("micro", 20_000, 1_500, 800, 600, 50, 128),
+@dataclass(frozen=True)
+class Miniature:
+    """One size of the pipeline."""
+
+    model: Literal["nano", "micro"]
+    sft: Stage
+    reward_model: Stage
+    copg: Stage
+    beta: float
+    """Reward units per nat. The task's sequences are a tenth of the paper's, and so are their log-ratios."""
+
+
+SIZES: dict[Size, Miniature] = {
+    "ci": Miniature(
+        model="nano",
+        sft=Stage(rows=8_000, steps=200, learning_rate=3e-3, every=100),
+        reward_model=Stage(rows=16_000, steps=240, learning_rate=3e-3, every=60),
+        copg=Stage(rows=8_000, steps=150, learning_rate=3e-4, every=25),
+        beta=0.3,
+    ),
+    "laptop": Miniature(
+        model="micro",
+        sft=Stage(rows=40_000, steps=600, learning_rate=3e-3, every=100),
+        reward_model=Stage(rows=40_000, steps=500, learning_rate=2e-3, every=100),
+        copg=Stage(rows=20_000, steps=300, learning_rate=3e-4, every=25),
+        beta=0.3,
+    ),
 }
-_BETA = 0.3  # reward units per nat; sequences are a tenth of the paper's, and so are their log-ratios
 _BATCH = 64
-_TOKENS = {"max_prompt_tokens": 96, "max_completion_tokens": 32}
+_PROMPTS = 128
 
 
 def miniature(size: Size) -> list[PipelineStep]:
     """The three steps of the paper in miniature."""
-    chosen = _SIZES[size]
-    common: dict[str, Any] = {
-        "data": {"kind": "task", "task": "miniature", "train_size": chosen.posts, "validation_size": 512},
-        "batch_size": _BATCH,
-        "evaluation": {
-            "every": chosen.every,
-            "prompts": chosen.prompts,
-            "generation": {"max_new_tokens": 32, "batch_size": chosen.prompts},
-        },
-        "checkpoints": {"every": 100, "keep": 1},
-        **_TOKENS,
-    }
-    pairs = {**common["evaluation"], "prompts": 256}
-    optimizer = {"learning_rate": 3e-4, "schedule": "cosine"}
+    chosen = SIZES[size]
+    sft: dict[str, Any] = {"kind": "run", "run": "$sft"}
     return [
         PipelineStep(
             alias="sft",
             name=f"Miniature SFT ({size})",
-            config={
-                **common,
-                "algorithm": "sft",
-                "policy": {"kind": "preset", "size": chosen.model},
-                "steps": chosen.sft_steps,
-                "optimizer": {"learning_rate": 3e-3, "schedule": "cosine"},
-            },
+            config={"algorithm": "sft", "policy": {"kind": "preset", "size": chosen.model}, **_common(chosen.sft)},
         ),
         PipelineStep(
             alias="rm",
             name=f"Miniature reward model ({size})",
-            config={
-                **common,
-                "algorithm": "reward_model",
-                "policy": {"kind": "run", "run": "$sft"},
-                "steps": chosen.reward_steps,
-                "optimizer": {"learning_rate": 1e-3, "schedule": "cosine"},
-                "evaluation": pairs,
-            },
+            config={"algorithm": "reward_model", "policy": sft, **_common(chosen.reward_model)},
         ),
         PipelineStep(
             alias="copg",
-            name=f"Miniature CoPG ({size})",
+            name=f"Miniature CoPG β={chosen.beta:g} ({size})",
             config={
-                **common,
                 "algorithm": "copg",
-                "beta": _BETA,
-                "policy": {"kind": "run", "run": "$sft"},
+                "beta": chosen.beta,
+                "policy": sft,
                 "reward": {"kind": "run", "run": "$rm"},
-                "steps": chosen.copg_steps,
-                "optimizer": optimizer,
+                **_common(chosen.copg),
             },
         ),
     ]
+
+
+def _common(stage: Stage) -> dict[str, Any]:
+    return {
+        "data": {"kind": "task", "task": "miniature", "train_size": stage.rows, "validation_size": 512},
+        "batch_size": _BATCH,
+        "steps": stage.steps,
+        "optimizer": {"learning_rate": stage.learning_rate, "schedule": "cosine"},
+        "max_prompt_tokens": 96,
+        "max_completion_tokens": 32,
+        "evaluation": {
+            "every": stage.every,
+            "prompts": _PROMPTS,
+            "generation": {"max_new_tokens": 32, "batch_size": _PROMPTS},
+        },
+        "checkpoints": {"every": 100, "keep": 1},
+    }
