@@ -12,11 +12,12 @@ import redis
 from fastapi import APIRouter
 from sqlalchemy import func, select
 
-from backend import runs
+from backend import queue, runs
 from backend.database import NOW, Database
 from backend.models import Node, Run
 from backend.routes.context import Context
 from backend.schemas import Health, WorkerList, WorkerOut
+from backend.settings import Settings
 from backend.states import OWNED, RunState
 from backend.views import moment
 
@@ -63,7 +64,7 @@ def get_health(context: Context) -> Health:
     workers, database_trouble = _within_patience(
         lambda: _alive_workers(context.database, context.settings.lease_seconds)
     )
-    _, broker_trouble = _within_patience(lambda: _ping_broker(context.settings.broker_url))
+    _, broker_trouble = _within_patience(lambda: _ping_broker(context.settings))
     troubles = [
         f"{what}: {trouble}"
         for what, trouble in (("database", database_trouble), ("broker", broker_trouble))
@@ -86,12 +87,12 @@ def _alive_workers(database: Database, lease_seconds: float) -> int:
         return session.scalar(select(func.count()).select_from(Node).where(Node.seen > NOW - lease_seconds)) or 0
 
 
-def _ping_broker(url: str) -> int:
+def _ping_broker(settings: Settings) -> int:
     """Raises redis.RedisError or ValueError where nothing answers."""
-    if not url:
+    if not settings.broker_url:
         raise ValueError("none is configured (COPG_BROKER_URL)")
-    # kombu writes a socket's address as redis+socket://, redis-py as unix://
-    address = url.replace("redis+socket://", "unix://", 1)
+    # Celery writes a socket's address as redis+socket://, redis-py as unix://
+    address = queue.broker_url(settings).replace("redis+socket://", "unix://", 1)
     client = redis.Redis.from_url(address, socket_connect_timeout=PATIENCE / 2, socket_timeout=PATIENCE / 2)
     with client:
         client.ping()
