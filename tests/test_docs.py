@@ -24,7 +24,7 @@ def test_every_setting_is_documented() -> None:
 
 def test_no_setting_is_read_elsewhere() -> None:
     """Variables of the project that code reads, besides those a parent process sets for its own child."""
-    internal = {"COPG_RUN", "COPG_SERVER", "COPG_BROKER_PASSWORD"}
+    internal = {"COPG_RUN", "COPG_SUPERVISOR", "COPG_SERVER", "COPG_BROKER_PASSWORD"}
     known = {f"COPG_{item.name.upper()}" for item in fields(Settings)} | internal
     used = {
         name
