@@ -1,0 +1,102 @@
+"""The loop that makes messages dispensable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
+
+from backend import claims, nodes, runs
+from backend.database import NOW, Database
+from backend.models import Run
+from backend.reconcile import Reconciler
+from backend.settings import Settings
+from copg_core.config import SFTConfig
+
+
+@pytest.fixture
+def sent() -> list[tuple[str, str]]:
+    return []
+
+
+def loop(database: Database, sent: list[tuple[str, str]], lease: float = 1000, tick: float = 1000) -> Reconciler:
+    settings = Settings(lease_seconds=lease, tick_seconds=tick)
+    return Reconciler(database, settings, lambda uid, queue: sent.append((uid, queue)))
+
+
+def lost_run(database: Database) -> Run:
+    with database.transaction() as session:
+        run = runs.create(session, SFTConfig())
+        claims.claim(session, run.uid, "gone", 1)
+        session.execute(update(Run).values(lease_until=NOW - 1000))
+    return run
+
+
+def state(database: Database, run: Run) -> str:
+    with database.snapshot() as session:
+        return runs.get(session, run.uid).state
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_owners_get_one_full_lease_after_a_start_and_after_an_outage(
+    database: Database, sent: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("backend.reconcile.time.monotonic", lambda: clock[0])
+    run = lost_run(database)
+    reconciler = loop(database, sent, lease=60)
+    reconciler.turn()
+    clock[0] += 59
+    reconciler.turn()
+    assert state(database, run) == "running"
+    monkeypatch.setattr(reconciler, "_healthy_since", None)  # what an outage leaves
+    clock[0] += 59
+    reconciler.turn()
+    assert state(database, run) == "running"
+    clock[0] += 61
+    reconciler.turn()
+    assert state(database, run) == "queued"
+
+
+def test_a_wake_up_is_sent_for_each_free_slot_as_soon_as_it_is_asked(
+    database: Database, sent: list[tuple[str, str]]
+) -> None:
+    with database.transaction() as session:
+        nodes.register(session, "w", host="h", pid=1, queue="default", slots=1, version="0", devices=[])
+    reconciler = loop(database, sent)
+    reconciler.start()
+    try:
+        with database.transaction() as session:
+            first = runs.create(session, SFTConfig())
+            runs.create(session, SFTConfig())
+        reconciler.wake()
+        until(lambda: bool(sent))
+    finally:
+        reconciler.stop()
+    assert sent == [(first.uid, "default")]
+
+
+def test_the_loop_outlives_a_database_that_is_away(
+    database: Database, sent: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[int] = []
+    reconciler = loop(database, sent, tick=0.01)
+
+    def fail() -> None:
+        turns.append(1)
+        raise OperationalError("select", {}, Exception("gone"))
+
+    monkeypatch.setattr(reconciler, "turn", fail)
+    reconciler.start()
+    until(lambda: len(turns) >= 3)
+    reconciler.stop()
+    assert reconciler._healthy_since is None
