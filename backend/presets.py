@@ -38,20 +38,23 @@ class Miniature:
     """Reward units per nat. The task's sequences are a tenth of the paper's, and so are their log-ratios."""
 
 
+# `ci`, seed 0, one core, 128 prompts: the learned reward rises from 0.72 to 0.99 (standard error 0.05) while gold stays
+# at 1.7 and completions end. At beta 0.3 it rises to 1.33 and gold falls to 0.3 (the reward model's accuracy is 0.68, and
+# it likes length): over-optimisation in plain sight, but no first picture of the method. At beta 1 it stays within 2 errors.
 SIZES: dict[Size, Miniature] = {
     "ci": Miniature(
         model="nano",
-        sft=Stage(rows=8_000, steps=200, learning_rate=3e-3, every=100),
+        sft=Stage(rows=16_000, steps=350, learning_rate=3e-3, every=100),
         reward_model=Stage(rows=16_000, steps=240, learning_rate=3e-3, every=60),
         copg=Stage(rows=8_000, steps=150, learning_rate=3e-4, every=25),
-        beta=0.3,
+        beta=0.5,
     ),
     "laptop": Miniature(
         model="micro",
         sft=Stage(rows=40_000, steps=600, learning_rate=3e-3, every=100),
         reward_model=Stage(rows=40_000, steps=500, learning_rate=2e-3, every=100),
         copg=Stage(rows=20_000, steps=300, learning_rate=3e-4, every=25),
-        beta=0.3,
+        beta=0.5,
     ),
 }
 _BATCH = 64
