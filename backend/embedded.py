@@ -119,7 +119,6 @@ class _Tree:
                 broker.wait(self._socket, self._logs / "broker.log")
             self._database = Database(self._settings.effective_database_url)
             self._give_back(self._prefix)
-            self._start_worker()
             config = uvicorn.Config(
                 app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on",
                 server_header=False,
@@ -128,6 +127,8 @@ class _Tree:
             if not self._stopping.is_set():
                 watcher.start()
                 self._server.run(sockets=[listener])  # handles SIGINT and SIGTERM itself, then calls _press
+                if not self._server.started and not self._stopping.is_set():
+                    raise UpError("the API did not start; what went wrong stands above")
         finally:
             self._stopping.set()
             if watcher.is_alive():
@@ -179,12 +180,13 @@ class _Tree:
     # -- watch
 
     def _watch(self) -> None:
-        announced = False
+        while not self._server.started:
+            if self._stopping.wait(0.01):
+                return
+        self._start_worker()  # after the API answers: its imports would take the cores away from that
+        self._announce()
         failures, started, silent_since = 0, time.monotonic(), None
         while not self._stopping.wait(_WATCH_SECONDS):
-            if not announced and self._server.started:
-                announced = True
-                self._announce()
             if self._broker is not None and self._broker.poll() is not None:
                 _log.warning("the broker ended, starting it again")
                 self._start_broker()
