@@ -1,0 +1,95 @@
+"""The main job in a real browser: one button, three runs, a reward that rises while one looks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import Studio
+
+pytestmark = pytest.mark.e2e
+
+POINTS_DRAWN = """() => {
+  const plot = document.querySelector('[data-testid="figure-reward"] .js-plotly-plot');
+  return plot ? Math.max(0, ...plot.data.map((trace) => trace.x ? trace.x.length : 0)) : 0;
+}"""
+LONG_RUN: dict[str, Any] = {
+    "algorithm": "sft",
+    "policy": {"kind": "preset", "size": "nano"},
+    "data": {"kind": "task", "train_size": 2000, "validation_size": 64},
+    "batch_size": 32,
+    "steps": 100_000,
+    "evaluation": {"every": 20, "prompts": 8, "generation": {"max_new_tokens": 16}},
+    "checkpoints": {"every": 50},
+}
+
+
+def test_paper_in_miniature_from_one_button(studio: Studio, page: Page) -> None:
+    page.goto(studio.url)
+    page.get_by_test_id("miniature-ci").click()
+    page.wait_for_url("**/runs?pipeline=*")
+    expect(page.locator("[data-run-id]")).to_have_count(3)
+    pipeline = studio.get("/pipelines")["items"][0]
+    runs = {run["algorithm"]: run["id"] for run in pipeline["runs"]}
+    assert set(runs) == {"sft", "reward_model", "copg"}
+
+    studio.wait_for(runs["reward_model"], {"running", "succeeded"}, seconds=240)
+    page.locator(f"[data-run-id='{runs['copg']}']").get_by_role("link").first.click()
+    page.wait_for_url(f"**/runs/{runs['copg']}*")
+    page.evaluate("window.neverReloaded = true")
+    studio.wait_for(runs["copg"], {"running", "succeeded"}, seconds=240)
+
+    page.wait_for_function(f"({POINTS_DRAWN})() >= 2", timeout=120_000)
+    seen = page.evaluate(POINTS_DRAWN)
+    page.wait_for_function(f"({POINTS_DRAWN})() > {seen}", timeout=120_000)
+    studio.wait_for(runs["copg"], {"succeeded"}, seconds=240)
+    expect(page.get_by_test_id("run-state")).to_have_attribute("data-state", "succeeded")
+    evaluations = studio.get(f"/runs/{runs['copg']}/evaluations")["items"]
+    page.wait_for_function(f"({POINTS_DRAWN})() >= {len(evaluations)}", timeout=20_000)
+    assert page.evaluate("window.neverReloaded") is True
+
+    reference, last = evaluations[0], evaluations[-1]
+    noise = (reference["reward_stderr"] ** 2 + last["reward_stderr"] ** 2) ** 0.5
+    assert last["reward_mean"] - reference["reward_mean"] > 2 * noise
+    assert last["gold_mean"] is not None
+
+    page.goto(f"{studio.url}/runs/{runs['copg']}/samples?step={last['step']}")
+    table = page.get_by_test_id("samples-table")
+    first = studio.get(f"/runs/{runs['copg']}/samples", step=last["step"])["items"][0]
+    expect(table).to_contain_text(first["completion"].strip()[:20])
+
+
+def test_a_run_is_cancelled_midway_and_stops_soon(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"config": LONG_RUN})["id"]
+    page.goto(f"{studio.url}/runs/{run}")
+    studio.wait_for(run, {"running"}, seconds=120)
+    deadline = time.monotonic() + 120
+    while studio.get(f"/runs/{run}")["step"] < 5 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    page.get_by_test_id("cancel-button").click()
+    page.get_by_test_id("confirm-button").click()
+    # The bar of the main job: stopped within five seconds of being asked.
+    expect(page.get_by_test_id("run-state")).to_have_attribute("data-state", "cancelled", timeout=5_000)
+    stopped = studio.get(f"/runs/{run}")
+    assert 0 < stopped["step"] < 100_000
+    assert studio.get(f"/runs/{run}/curves", names="loss")["last_step"] >= stopped["step"] > 0
+
+
+def test_a_wrong_field_is_shown_where_it_is(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/launch?algorithm=copg")
+    beta = page.get_by_label("Beta", exact=False).first
+    beta.fill("-1")
+    page.get_by_test_id("launch-button").click()
+    expect(page.get_by_text("greater than 0").first).to_be_visible()
+    assert not [run for run in studio.get("/runs")["items"] if run["beta"] == -1]
+
+
+@pytest.mark.parametrize("path", ["/runs", "/launch", "/system", "/nowhere"])
+def test_deep_links_open_by_themselves(studio: Studio, page: Page, path: str) -> None:
+    answer = page.goto(f"{studio.url}{path}")
+    assert answer is not None
+    assert answer.status == 200
+    expect(page.get_by_role("navigation").first).to_be_visible()
