@@ -373,7 +373,7 @@ class _Base(_Frozen):
 
 
 class SFTConfig(_Base):
-    """Supervised fine-tuning: -ln pi(y|x) over completion tokens. The paper: 2 epochs, cosine from 2e-5 to 0."""
+    """Imitates completions: −ln π(y|x), summed over completion tokens. The paper: 2 epochs, cosine from 2e-5 to 0."""
 
     model_config = ConfigDict(title="Supervised fine-tuning")
     algorithm: Literal["sft"] = "sft"
@@ -386,7 +386,7 @@ class SFTConfig(_Base):
 
 
 class RewardModelConfig(_Base):
-    """Bradley-Terry reward model: -ln sigma(R(y+) - R(y-)). The paper: 2 epochs at 1e-6."""
+    """Learns a reward from preferences (Bradley-Terry): −ln σ(R(y⁺) − R(y⁻)). The paper: 2 epochs at 1e-6."""
 
     model_config = ConfigDict(title="Reward model")
     algorithm: Literal["reward_model"] = "reward_model"
@@ -418,7 +418,7 @@ class _PreferenceConfig(_Base):
 
 
 class CopgConfig(_PreferenceConfig):
-    """Contrastive policy gradient, Eq. 5: -(dR - (beta/2) dh) dh for each pair. The paper's best beta is 0.06."""
+    """Maximises any reward from scored pairs: −(ΔR − (β/2)Δh)·Δh for each pair (Eq. 5). The paper's best β is 0.06."""
 
     model_config = ConfigDict(title="CoPG")
     algorithm: Literal["copg"] = "copg"
@@ -432,7 +432,7 @@ class CopgConfig(_PreferenceConfig):
 
 
 class DPOConfig(_PreferenceConfig):
-    """Direct preference optimisation: -ln sigma(beta dh), first = preferred. The paper's best beta is 0.1."""
+    """Follows the order of each pair: −ln σ(βΔh), preferred first. The paper's best β is 0.1."""
 
     model_config = ConfigDict(title="DPO")
     algorithm: Literal["dpo"] = "dpo"
@@ -446,7 +446,7 @@ class DPOConfig(_PreferenceConfig):
 
 
 class IPOConfig(_PreferenceConfig):
-    """Identity preference optimisation on summed log-probabilities: (dh - 1/(2 beta))^2. The paper's best beta is 0.01."""
+    """Drives each pair to a fixed margin: (Δh − 1/(2β))² on summed log-probabilities. The paper's best β is 0.01."""
 
     model_config = ConfigDict(title="IPO")
     algorithm: Literal["ipo"] = "ipo"

@@ -1,0 +1,134 @@
+/** A form for any configuration, from its JSON Schema alone. The server is the only validator. */
+import { JsonInput, SegmentedControl, Select, Switch, Textarea, TextInput } from '@mantine/core';
+import { IconChevronRight } from '@tabler/icons-react';
+import { createContext, type ReactNode, useContext, useEffect, useState } from 'react';
+import type { Model } from '../../api/client';
+import { number, words } from '../../format';
+import { type Field, parseNumber, type Path } from './schema';
+
+export interface FormState {
+  models: readonly Model[];
+  problems: ReadonlyMap<string, string[]>;
+  change(path: Path, value: unknown): void;
+  /** What a page adds below a field, for example the preview of a data set. */
+  below?(path: Path): ReactNode;
+}
+
+const Context = createContext<FormState | null>(null);
+export const idOf = (path: Path | string): string => `field-${(typeof path === 'string' ? path.split('.') : path).join('-')}`;
+
+function useField(path: Path) {
+  const form = useContext(Context)!;
+  const messages = form.problems.get(path.join('.'));
+  const error = messages && <span data-testid={`error-${path.join('.')}`}>{messages.join(' ')}</span>;
+  return { form, error, set: (value: unknown) => form.change(path, value) };
+}
+
+export function SchemaForm({ fields, values, state }: { fields: readonly Field[]; values: Record<string, unknown>; state: FormState }) {
+  const sections = fields.filter((field) => field.kind === 'object' || field.kind === 'union');
+  const loose = fields.filter((field) => field.kind !== 'object' && field.kind !== 'union' && field.kind !== 'const');
+  const unions = sections.filter((field) => field.kind === 'union');
+  const objects = sections.filter((field) => field.kind === 'object');
+  return (
+    <Context value={state}>
+      {unions.map((field) => <Section key={field.name} field={field} value={values[field.name]} open><Union field={field} path={[field.name]} value={values[field.name]} /></Section>)}
+      <Section field={{ name: '', title: 'Training', description: '', nullable: false, kind: 'object', fields: loose }} value={values} open><Fields fields={loose} path={[]} value={values} /></Section>
+      {objects.map((field) => <Section key={field.name} field={field} value={values[field.name]}><Fields fields={field.kind === 'object' ? field.fields : []} path={[field.name]} value={values[field.name]} /></Section>)}
+    </Context>
+  );
+}
+
+function Section({ field, value, open: first = false, children }: { field: Field; value: unknown; open?: boolean; children: ReactNode }) {
+  const { problems } = useContext(Context)!;
+  const [open, setOpen] = useState(first);
+  const wrong = field.name !== '' && [...problems.keys()].some((path) => path === field.name || path.startsWith(`${field.name}.`));
+  useEffect(() => { if (wrong) setOpen(true); }, [wrong, problems]);
+  return (
+    <details className="panel section" open={open} onToggle={(event) => setOpen(event.currentTarget.open)} data-section={field.name || 'training'}>
+      <summary><IconChevronRight size={16} aria-hidden />{field.title}{wrong && <span style={{ color: 'var(--c-danger)', fontSize: 12, fontWeight: 500 }}>to be corrected</span>}<span className="cut num">{summary(field, value)}</span></summary>
+      <div className="body">{children}</div>
+    </details>
+  );
+}
+
+/** What a closed section holds, in a few words. */
+function summary(field: Field, value: unknown): string {
+  if (field.kind !== 'object' || typeof value !== 'object' || value === null) return '';
+  const values = value as Record<string, unknown>;
+  return field.fields.filter((one) => one.kind !== 'object' && values[one.name] !== null && values[one.name] !== undefined).slice(0, 4)
+    .map((one) => { const own = values[one.name]; return `${one.title} ${typeof own === 'boolean' ? (own ? 'on' : 'off') : typeof own === 'number' ? number(own) : String(own)}`; }).join(' · ');
+}
+
+function Fields({ fields, path, value }: { fields: readonly Field[]; path: Path; value: unknown }) {
+  const values = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
+  const first = fields.filter((field) => field.kind !== 'json' && field.kind !== 'const');
+  const raw = fields.filter((field) => field.kind === 'json');
+  return <div className="fields">{[...first, ...raw].map((field) => <One key={field.name} field={field} path={[...path, field.name]} value={values[field.name]} />)}</div>;
+}
+
+function One({ field, path, value }: { field: Field; path: Path; value: unknown }) {
+  const { form, error, set } = useField(path);
+  const id = idOf(path);
+  const common = { id, label: field.title, description: field.description || undefined, error, inputWrapperOrder: ['label', 'input', 'error', 'description'] as ('label' | 'input' | 'error' | 'description')[] };
+  const empty = field.nullable ? 'not set' : undefined;
+  switch (field.kind) {
+    case 'object':
+      return <fieldset className="full" style={{ border: 0, borderTop: '1px solid var(--c-grid)', margin: 0, padding: '10px 0 0' }}><legend style={{ fontWeight: 600, fontSize: 13, paddingRight: 8 }}>{field.title}</legend><Fields fields={field.fields} path={path} value={value} /></fieldset>;
+    case 'union': return <div className="full"><Union field={field} path={path} value={value} /></div>;
+    case 'boolean': return <Switch id={id} label={field.title} description={field.description} checked={value === true} error={error} onChange={(event) => set(event.currentTarget.checked)} />;
+    case 'enum':
+      return <Select {...common} data={field.values.map((one) => ({ value: one, label: one }))} value={(value as string | null) ?? null} allowDeselect={field.nullable} clearable={field.nullable} placeholder={empty} onChange={set} />;
+    case 'number':
+    case 'integer': return <NumberField common={common} value={value} nullable={field.nullable} unit={field.unit} placeholder={empty} set={set} />;
+    case 'json': return <div className="full"><JsonField common={common} value={value} set={set} /></div>;
+    case 'text':
+      if (field.name === 'run') return <div className="full"><RunField common={common} role={path[0] === 'reward' ? 'reward' : 'policy'} value={value} set={set} /></div>;
+      if (field.name === 'prompt_template') return <Textarea className="full" {...common} autosize minRows={1} maxRows={8} styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: 12 } }} value={(value as string) ?? ''} onChange={(event) => set(event.currentTarget.value)} />;
+      return <div className={field.name === 'path' || field.name === 'id' ? 'full' : undefined}><TextInput {...common} spellCheck={false} placeholder={empty} value={(value as string | null) ?? ''} onChange={(event) => set(event.currentTarget.value === '' ? (field.nullable ? null : '') : event.currentTarget.value)} />{form.below?.(path)}</div>;
+    default: return null;
+  }
+}
+
+type Common = { id: string; label: string; description?: string; error?: ReactNode };
+
+/** Keeps what is typed (`1e-6`, `0.0`) and hands on what it means. */
+function NumberField({ common, value, nullable, unit, placeholder, set }: { common: Common; value: unknown; nullable: boolean; unit?: string; placeholder?: string; set: (value: unknown) => void }) {
+  const written = (given: unknown): string => (given === null || given === undefined ? '' : typeof given === 'number' && given !== 0 && Math.abs(given) < 1e-3 ? given.toExponential().replace('e+', 'e') : String(given));
+  const [text, setText] = useState(written(value));
+  useEffect(() => { if (parseNumber(text, nullable) !== (value ?? (nullable ? null : undefined))) setText(written(value)); }, [value]);
+  const shownUnit = unit && unit !== '1' ? unit : undefined;
+  return <TextInput {...common} inputMode="decimal" autoComplete="off" className="num" placeholder={placeholder} value={text} rightSection={shownUnit && <span className="unit">{shownUnit}</span>} rightSectionWidth={shownUnit ? shownUnit.length * 6.4 + 18 : undefined} onChange={(event) => { setText(event.currentTarget.value); set(parseNumber(event.currentTarget.value, nullable)); }} />;
+}
+
+function JsonField({ common, value, set }: { common: Common; value: unknown; set: (value: unknown) => void }) {
+  const written = (given: unknown): string => (given === undefined || given === null || (typeof given === 'object' && Object.keys(given).length === 0) ? '' : JSON.stringify(given));
+  const [text, setText] = useState(written(value));
+  return <JsonInput {...common} autosize minRows={1} maxRows={8} placeholder="{}" spellCheck={false} styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: 12 } }} value={text} onChange={(next) => { setText(next); if (next.trim() === '') set({}); else try { set(JSON.parse(next)); } catch { set(next); } }} />;
+}
+
+/** The runs that can be built on, by name; a folder path can be typed where the run is not in the list. */
+function RunField({ common, role, value, set }: { common: Common; role: 'policy' | 'reward'; value: unknown; set: (value: unknown) => void }) {
+  const { models } = useContext(Context)!;
+  const fitting = models.filter((model) => model.kind === 'run' && model.role === role && model.run);
+  const data = fitting.map((model) => ({ value: model.run!, label: `${model.title} · ${model.description}` }));
+  const chosen = typeof value === 'string' && value ? value : null;
+  if (chosen && !data.some((one) => one.value === chosen)) data.unshift({ value: chosen, label: chosen });
+  return <Select {...common} searchable data={data} value={chosen} maxDropdownHeight={320} placeholder={fitting.length ? 'Choose a run' : role === 'reward' ? 'No reward-model run has succeeded yet' : 'No run has succeeded yet'} nothingFoundMessage="No run fits" onChange={(next) => set(next ?? '')} />;
+}
+
+const NONE = ' none';
+function Union({ field, path, value }: { field: Extract<Field, { kind: 'union' }>; path: Path; value: unknown }) {
+  const { error, set } = useField(path);
+  const tag = typeof value === 'object' && value !== null ? String((value as Record<string, unknown>)[field.tag]) : NONE;
+  const option = field.options.find((one) => one.value === tag);
+  const choices = [...(field.nullable ? [{ value: NONE, label: 'None' }] : []), ...field.options.map((one) => ({ value: one.value, label: one.title }))];
+  const choose = (next: string): void => set(next === NONE ? null : structuredClone(field.options.find((one) => one.value === next)!.initial));
+  return (
+    <div className="union">
+      <div className="narrow-scroll" style={{ overflowX: 'auto', maxWidth: '100%' }}><SegmentedControl id={idOf(path)} aria-label={field.title} size="xs" value={tag} onChange={choose} data={choices} /></div>
+      {error && <span role="alert" style={{ color: 'var(--c-danger)', fontSize: 12 }}>{error}</span>}
+      <p className="help">{[field.description, option?.description].filter(Boolean).join(' ') || words(field.name)}</p>
+      {option && option.fields.length > 0 && <Fields key={tag} fields={option.fields} path={path} value={value} />}
+    </div>
+  );
+}

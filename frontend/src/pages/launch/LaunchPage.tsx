@@ -1,0 +1,111 @@
+/** Choose an algorithm, fill in its form (the paper's settings stand in it), launch. */
+import { Button, Skeleton, TextInput } from '@mantine/core';
+import { notifications } from '@mantine/notifications';
+import { useMutation, useQueryClient } from '@tanstack/react-query';
+import { IconRocket } from '@tabler/icons-react';
+import { useEffect, useMemo, useState } from 'react';
+import { useNavigate, useSearchParams } from 'react-router';
+import { type Algorithm, api, ApiError, data, messageOf, type RunDetail } from '../../api/client';
+import { useAlgorithms, useModels, useRun } from '../../api/queries';
+import { fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
+import { idOf, SchemaForm } from '../../components/form/SchemaForm';
+import { algorithmStyle, Copy, Failure } from '../../components/parts';
+import { Preview } from './Preview';
+
+export function LaunchPage() {
+  const [query] = useSearchParams();
+  const from = query.get('from');
+  const algorithms = useAlgorithms();
+  if (algorithms.isError) return <Failure title="The forms cannot be shown" error={algorithms.error} />;
+  if (!algorithms.data) return <div style={{ display: 'grid', gap: 14 }} aria-busy="true"><Skeleton height={36} width={200} /><Skeleton height={90} /><Skeleton height={400} /></div>;
+  return from ? <Cloned key={from} from={from} algorithms={algorithms.data} /> : <Form algorithms={algorithms.data} />;
+}
+
+function Cloned({ from, algorithms }: { from: string; algorithms: Algorithm[] }) {
+  const origin = useRun(from);
+  if (origin.isError) return <><Failure title="The run to clone cannot be read" error={origin.error} /><Form algorithms={algorithms} /></>;
+  return origin.data ? <Form algorithms={algorithms} origin={origin.data} /> : <Skeleton height={500} />;
+}
+
+function Form({ algorithms, origin }: { algorithms: Algorithm[]; origin?: RunDetail }) {
+  const [query, setQuery] = useSearchParams();
+  const navigate = useNavigate();
+  const client = useQueryClient();
+  const models = useModels();
+  const wanted = query.get('algorithm') ?? origin?.algorithm ?? 'copg';
+  const algorithm = algorithms.find((one) => one.algorithm === wanted) ?? algorithms.find((one) => one.algorithm === 'copg') ?? algorithms[0]!;
+  const [drafts, setDrafts] = useState<Record<string, Record<string, unknown>>>(origin ? { [origin.algorithm]: origin.config } : {});
+  const [name, setName] = useState('');
+  const [problems, setProblems] = useState<ReadonlyMap<string, string[]>>(new Map());
+  const config = drafts[algorithm.algorithm] ?? algorithm.defaults;
+  const fields = useMemo(() => fieldsOf(algorithm.config_schema as JsonSchema), [algorithm]);
+
+  const launch = useMutation({
+    mutationFn: () => data(api.POST('/api/v1/runs', { body: { config, ...(name.trim() ? { name: name.trim() } : {}) } as never })),
+    onSuccess: (run) => {
+      client.setQueryData(['run', run.id], run);
+      void client.invalidateQueries({ queryKey: ['runs'] });
+      void navigate(`/runs/${run.id}`);
+    },
+    onError: (error) => {
+      if (error instanceof ApiError && error.problem.errors.length) setProblems(problemsByField(error.problem.errors, fields, config));
+      else setProblems(new Map([['', [messageOf(error)]]]));
+      notifications.show({ color: 'red', message: 'Not launched: see what is marked in the form.', autoClose: 4000 });
+    },
+  });
+
+  // Focus moves to the first wrong field in the order of the page, once its section is open.
+  useEffect(() => {
+    if (problems.size === 0) return;
+    const timer = setTimeout(() => {
+      const ids = new Set([...problems.keys()].map((path) => (path === '' ? 'form-problem' : idOf(path))));
+      const first = [...document.querySelectorAll<HTMLElement>('[id]')].find((element) => ids.has(element.id));
+      const target = first?.matches('input, textarea, select, button, [tabindex]') ? first : first?.querySelector<HTMLElement>('input');
+      target?.focus({ preventScroll: true });
+      first?.scrollIntoView({ block: 'center', behavior: 'smooth' });
+    }, 60);
+    return () => clearTimeout(timer);
+  }, [problems]);
+
+  const change = (path: readonly string[], value: unknown): void => {
+    setDrafts((before) => ({ ...before, [algorithm.algorithm]: setAt(before[algorithm.algorithm] ?? algorithm.defaults, path, value) }));
+    const key = path.join('.');
+    if ([...problems.keys()].some((one) => one === key || one.startsWith(`${key}.`) || one === '')) setProblems((before) => new Map([...before].filter(([one]) => one !== key && one !== '' && !one.startsWith(`${key}.`))));
+  };
+  const json = JSON.stringify(config, null, 2);
+  const source = config.data as { kind?: string } | undefined;
+  const preview = <Preview source={config.data} algorithm={algorithm.algorithm} />;
+  const general = problems.get('');
+  return (
+    <form onSubmit={(event) => { event.preventDefault(); launch.mutate(); }} noValidate>
+      <div className="head"><h1>Launch a run</h1>{origin && <span className="muted" style={{ fontSize: 13 }}>with the settings of “{origin.name}”</span>}</div>
+      <div className="choice" role="radiogroup" aria-label="Algorithm">
+        {algorithms.map((one) => (
+          <label className="panel" key={one.algorithm} style={algorithmStyle(one.algorithm)}>
+            <input type="radio" name="algorithm" value={one.algorithm} checked={one === algorithm} data-testid={`algorithm-${one.algorithm}`} onChange={() => { setProblems(new Map()); setQuery((before) => { const next = new URLSearchParams(before); next.set('algorithm', one.algorithm); return next; }, { replace: true }); }} />
+            <b><i style={{ width: 10, height: 10, borderRadius: 3, background: 'var(--chip)' }} />{one.title}</b>
+            <span>{one.description.replaceAll('\n', ' ')}</span>
+          </label>
+        ))}
+      </div>
+      {general && <div id="form-problem" tabIndex={-1}><Failure title="These settings do not go together" error={general.join('\n')} /></div>}
+      <div className="launch">
+        <div>
+          <SchemaForm key={algorithm.algorithm} fields={fields} values={config} state={{ models: models.data ?? [], problems, change, below: (path) => (path.join('.') === (source?.kind === 'file' ? 'data.path' : 'data.id') ? preview : null) }} />
+        </div>
+        <aside className="aside">
+          <section className="panel box" style={{ display: 'grid', gap: 12 }}>
+            <TextInput label="Name" placeholder="Made from algorithm and beta" maxLength={200} value={name} onChange={(event) => setName(event.currentTarget.value)} />
+            <Button type="submit" loading={launch.isPending} leftSection={<IconRocket size={16} />} data-testid="launch-button">Launch {algorithm.title}</Button>
+            <Button variant="subtle" color="gray" size="xs" onClick={() => { setProblems(new Map()); setDrafts((before) => ({ ...before, [algorithm.algorithm]: structuredClone(algorithm.defaults) })); }}>Back to the paper’s settings</Button>
+          </section>
+          <details className="panel">
+            <summary style={{ padding: '12px 16px', cursor: 'pointer', fontWeight: 600, fontSize: 14 }}>Configuration as JSON</summary>
+            <div style={{ padding: '0 14px 8px' }}><Copy text={json} /></div>
+            <pre className="json" style={{ borderTop: '1px solid var(--c-border)' }} tabIndex={0} aria-label="Configuration as JSON">{json}</pre>
+          </details>
+        </aside>
+      </div>
+    </form>
+  );
+}
