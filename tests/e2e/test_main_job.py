@@ -80,10 +80,11 @@ def test_a_run_is_cancelled_midway_and_stops_soon(studio: Studio, page: Page) ->
 
 def test_a_wrong_field_is_shown_where_it_is(studio: Studio, page: Page) -> None:
     page.goto(f"{studio.url}/launch?algorithm=copg")
-    beta = page.get_by_label("Beta", exact=False).first
+    beta = page.locator("#field-beta")
     beta.fill("-1")
     page.get_by_test_id("launch-button").click()
-    expect(page.get_by_text("greater than 0").first).to_be_visible()
+    expect(page.get_by_test_id("error-beta")).to_contain_text("greater than 0")
+    expect(beta).to_be_focused()
     assert not [run for run in studio.get("/runs")["items"] if run["beta"] == -1]
 
 
