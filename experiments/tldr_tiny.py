@@ -30,7 +30,7 @@ def pipeline(
     """The five runs as one request. `$sft` and `$reward` stand for the runs of those aliases."""
     pairs = str(folder / "tldr_comparisons" / "human_pairs.jsonl.gz")
     common = {
-        "batch_size": 32,
+        "batch_size": 16,
         "micro_batch_tokens": 8192,
         "max_prompt_tokens": 256,
         "max_completion_tokens": 96,
@@ -62,7 +62,7 @@ def pipeline(
         "data": comparisons,
         "epochs": reward_epochs,
         "optimizer": {"learning_rate": 3e-4},
-        "evaluation": {"every": 50, "prompts": 1062},
+        "evaluation": {"every": 100, "prompts": 1062},
     }
     steps = [{"alias": "sft", "config": sft}, {"alias": "reward", "config": reward}]
     for algorithm, beta in (("copg", 0.06), ("dpo", 0.1), ("ipo", 0.01)):
@@ -85,10 +85,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--server", default="http://127.0.0.1:8000")
-    parser.add_argument("--sft-steps", type=int, default=300)
+    parser.add_argument("--sft-steps", type=int, default=200)
     parser.add_argument("--reward-epochs", type=float, default=2.0)
-    parser.add_argument("--preference-steps", type=int, default=150)
-    parser.add_argument("--prompts", type=int, default=128)
+    parser.add_argument("--preference-steps", type=int, default=100)
+    parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--json", type=Path, help="write the evaluations of every run here")
     chosen = parser.parse_args()
     with httpx.Client(base_url=f"{chosen.server}/api/v1", timeout=60) as client:
