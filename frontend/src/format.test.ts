@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest';
+import { ago, bytes, duration, NONE, number, reward, words } from './format';
+
+test.each([
+  [0, '0'], [0.06, '0.06'], [1.23456, '1.235'], [12_345, '12,345'], [1e-6, '1e-6'], [2.5e-7, '2.5e-7'], [-0.00002, '-2e-5'], [null, NONE],
+])('number(%s) is %s', (value, text) => expect(number(value)).toBe(text));
+
+test.each([
+  [8.4, '8 s'], [60, '1 min'], [125, '2 min 5 s'], [3840, '1 h 4 min'], [266_400, '3 d 2 h'], [null, NONE], [Number.POSITIVE_INFINITY, NONE],
+])('duration(%s) is %s', (value, text) => expect(duration(value)).toBe(text));
+
+test.each([[0, '0 B'], [999, '999 B'], [1500, '1.5 kB'], [25_000_000, '25 MB']])('bytes(%s) is %s', (value, text) => expect(bytes(value)).toBe(text));
+
+test('rewards line up and use a real minus', () => expect([reward(-1.5), reward(2), reward(null)]).toEqual(['−1.500', '2.000', NONE]));
+
+test('moments are told as distances', () => {
+  const now = Date.parse('2026-01-02T00:00:00Z');
+  expect(['2026-01-01T23:59:40Z', '2026-01-01T23:55:00Z', '2026-01-01T21:00:00Z'].map((iso) => ago(iso, now))).toEqual(['just now', '5 min ago', '3 h ago']);
+});
+
+test('a field without a title is named by its words', () => expect(words('max_prompt_tokens')).toBe('Max prompt tokens'));

@@ -1,0 +1,23 @@
+import { expect, test } from 'vitest';
+import type { RunSummary } from '../api/client';
+import { mergeRun, removeRun } from './merge';
+
+const run = (id: string, rev: number, created = '2026-01-01T00:00:00Z'): RunSummary => ({ id, rev, created_at: created }) as RunSummary;
+
+test('a newer event replaces, an older one changes nothing', () => {
+  const list = [run('a', 3)];
+  expect(mergeRun(list, run('a', 4))[0]!.rev).toBe(4);
+  expect(mergeRun(list, run('a', 2))).toBe(list);
+});
+
+test('a new run goes where its creation puts it, newest first', () => {
+  const list = [run('new', 1, '2026-03-01T00:00:00Z'), run('old', 1, '2026-01-01T00:00:00Z')];
+  expect(mergeRun(list, run('between', 1, '2026-02-01T00:00:00Z')).map((one) => one.id)).toEqual(['new', 'between', 'old']);
+  expect(mergeRun(list, run('oldest', 1, '2025-01-01T00:00:00Z')).at(-1)!.id).toBe('oldest');
+});
+
+test('a deleted run leaves, an unknown one changes nothing', () => {
+  const list = [run('a', 1)];
+  expect(removeRun(list, 'a')).toEqual([]);
+  expect(removeRun(list, 'b')).toBe(list);
+});
