@@ -59,6 +59,7 @@ SIZES: dict[Size, Miniature] = {
 }
 _BATCH = 64
 _PROMPTS = 128
+_PAIRS = 512  # of validation, for the accuracy of the reward model: no generation, so they cost little
 
 
 def miniature(size: Size) -> list[PipelineStep]:
@@ -74,7 +75,12 @@ def miniature(size: Size) -> list[PipelineStep]:
         PipelineStep(
             alias="rm",
             name=f"Miniature reward model ({size})",
-            config={"algorithm": "reward_model", "policy": sft, **_common(chosen.reward_model)},
+            config={
+                "algorithm": "reward_model",
+                "policy": sft,
+                **_common(chosen.reward_model),
+                "evaluation": {"every": chosen.reward_model.every, "prompts": _PAIRS},
+            },
         ),
         PipelineStep(
             alias="copg",
@@ -92,7 +98,7 @@ def miniature(size: Size) -> list[PipelineStep]:
 
 def _common(stage: Stage) -> dict[str, Any]:
     return {
-        "data": {"kind": "task", "task": "miniature", "train_size": stage.rows, "validation_size": 512},
+        "data": {"kind": "task", "task": "miniature", "train_size": stage.rows, "validation_size": _PAIRS},
         "batch_size": _BATCH,
         "steps": stage.steps,
         "optimizer": {"learning_rate": stage.learning_rate, "schedule": "cosine"},

@@ -10,7 +10,7 @@ from backend.figures.style import GOLD, NEUTRAL, figure, line, mean_with_band, r
 _LOSS_UNITS = {
     "sft": "nats per completion",
     "reward_model": "nats per pair",
-    "copg": "reward units × nats per pair",
+    "copg": "reward × nats",
     "dpo": "nats per pair",
     "ipo": "nats² per pair",
 }
@@ -36,7 +36,7 @@ def kl(data: RunData) -> go.Figure:
         data.steps, data.evaluated("kl"), data.evaluated("kl_stderr"), f"Mean ± 1 s.e., n = {count:,} prompts",
         role="kl", algorithm=data.algorithm, digits=".3g",
     )  # fmt: skip
-    return figure(traces, "KL to the reference (nats per completion)")
+    return figure(traces, "KL (nats per completion)")
 
 
 def explained_contrast(data: RunData) -> go.Figure:
@@ -45,7 +45,7 @@ def explained_contrast(data: RunData) -> go.Figure:
     trace = raw(
         steps, values, "Training batch, not smoothed", role="explained_contrast", algorithm=data.algorithm, digits=".3f"
     )
-    return figure([trace], "Explained share of the reward contrast")
+    return figure([trace], "Explained share")
 
 
 def accuracy(data: RunData) -> go.Figure:
@@ -63,7 +63,7 @@ def accuracy(data: RunData) -> go.Figure:
             algorithm=data.algorithm, source="evaluation", colour=NEUTRAL, digits=".3f", dash="dot", width=1,
         ),
     ]  # fmt: skip
-    return figure(traces, "Accuracy (share of pairs)")
+    return figure(traces, "Share of pairs")
 
 
 def length(data: RunData) -> go.Figure:
@@ -79,7 +79,7 @@ def length(data: RunData) -> go.Figure:
             axis="y2",
         ),
     ]  # fmt: skip
-    drawn = figure(traces, "Length (tokens, EOS included)", second_y="Share without EOS", rangemode="tozero")
+    drawn = figure(traces, "Tokens, EOS included", second_y="Without EOS", rangemode="tozero")
     drawn.update_layout(yaxis2={"range": [-0.02, 1.02], "tickformat": ".0%"})
     return drawn
 

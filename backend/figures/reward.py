@@ -29,7 +29,7 @@ def reward(data: RunData) -> go.Figure:
     """Mean reward over the fixed prompts with a band of one standard error; the gold reward dashed beside it."""
     steps, algorithm = data.steps, data.algorithm
     count = data.n or data.config["evaluation"]["prompts"]
-    suffix = f"mean ± 1 s.e., n = {count:,} prompts"
+    suffix = f"± 1 s.e., n = {count:,} prompts"
     gold_is_maximised = (data.config.get("reward") or {}).get("kind") == "gold"
     traces: list[go.Scatter] = []
     apart = False
@@ -37,7 +37,7 @@ def reward(data: RunData) -> go.Figure:
         name = "Gold reward" if gold_is_maximised else "Learned reward"
         means = data.evaluated("reward_mean")
         traces += mean_with_band(
-            steps, means, data.evaluated("reward_stderr"), f"{name}, {suffix}", role="reward", algorithm=algorithm
+            steps, means, data.evaluated("reward_stderr"), f"{name} {suffix}", role="reward", algorithm=algorithm
         )
         start = "Before training" if algorithm == "sft" else "Reference"
         level = means[0] if steps and steps[0] == 0 else None
@@ -51,7 +51,7 @@ def reward(data: RunData) -> go.Figure:
         apart = bool(traces) and not _one_axis_will_do(data)
         traces += mean_with_band(
             steps, data.evaluated("gold_mean"), data.evaluated("gold_stderr"),
-            f"Gold reward{', right axis' if apart else ''}, {suffix}", role="gold", algorithm=algorithm, colour=GOLD,
+            f"Gold reward{' (right axis)' if apart else ''} {suffix}", role="gold", algorithm=algorithm, colour=GOLD,
             dash="dash", axis="y2" if apart else "y",
         )  # fmt: skip
     title = "Reward (reward units)" if len(traces) > 4 and not apart else None

@@ -66,13 +66,18 @@ const brand: MantineColorsTuple = [
   '#e6f1f9', '#cbe2f3', '#9dcbea', '#6bb3e1', '#449fd8', '#2189c9', '#0b75b6', '#0067a8', '#005589', '#00436d',
 ]; // prettier-ignore
 
+/** Mantine's own dark shades, from text to ground, in our greys. */
+const dark: MantineColorsTuple = [
+  '#e8eaee', '#c3c9d3', '#9aa3b0', '#6b7483', '#3a4250', '#272d38', '#1d222b', '#161a21', '#12151b', '#0e1116',
+]; // prettier-ignore
+
 export const SANS = "'Inter Variable', system-ui, -apple-system, 'Segoe UI', sans-serif";
 export const MONO = "ui-monospace, 'SF Mono', 'Cascadia Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 
 export const theme = createTheme({
   primaryColor: 'brand',
   primaryShade: { light: 7, dark: 6 },
-  colors: { brand },
+  colors: { brand, dark },
   fontFamily: SANS,
   fontFamilyMonospace: MONO,
   fontSizes: { xs: '12px', sm: '13px', md: '14px', lg: '16px', xl: '19px' },
