@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,10 +112,17 @@ def stop_studio(studio: Studio) -> None:
         studio.process.wait()
 
 
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """The embedded defaults: SQLite and the broker that `copg up` brings."""
-    running = start_studio(tmp_path_factory.mktemp("studio") / "data")
+@pytest.fixture(scope="module", params=["embedded", "services"])
+def studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """The embedded defaults (SQLite and the broker that `copg up` brings), then PostgreSQL and Redis."""
+    environment = {}
+    if request.param == "services":
+        environment = {
+            "COPG_DATABASE_URL": request.getfixturevalue("postgres_server"),
+            "COPG_BROKER_URL": request.getfixturevalue("redis_url"),
+            "COPG_QUEUE": f"e2e-{uuid.uuid4().hex[:8]}",  # hints of others in the same Redis stay theirs
+        }
+    running = start_studio(tmp_path_factory.mktemp("studio") / "data", environment)
     yield running
     stop_studio(running)
 
