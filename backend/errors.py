@@ -110,6 +110,9 @@ def field_errors(errors: Sequence[Mapping[str, Any]], *, root: str = "") -> list
             key = str(item["ctx"]["discriminator"]).strip("'")
             message = f"{item['ctx']['tag']!r} is not one of {item['ctx']['expected_tags']}"
             location = (*item["loc"], key)
+        elif item["type"] == "json_invalid":
+            # Its location is a position in the text, which is no field.
+            message, location = f"the body is not valid JSON ({item['ctx']['error']} at {item['loc'][-1]})", ("body",)
         else:
             location = tuple(item["loc"])
         found.append(FieldError(field=field_path(location, root=root), message=message))

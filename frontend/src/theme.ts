@@ -38,7 +38,7 @@ export const SURFACES: Record<Scheme, Record<string, string>> = {
     accent: '#0067a8',
     'accent-soft': '#e6f1f9',
     danger: '#b42318',
-    'danger-soft': '#fdeceA',
+    'danger-soft': '#fdecea',
     good: '#15733f',
     warn: '#8a5a00',
     shadow: '0 1px 2px rgb(16 24 40 / 5%)',
@@ -69,6 +69,11 @@ const brand: MantineColorsTuple = [
 /** Mantine's own dark shades, from text to ground, in our greys. */
 const dark: MantineColorsTuple = [
   '#e8eaee', '#c3c9d3', '#9aa3b0', '#6b7483', '#3a4250', '#272d38', '#1d222b', '#161a21', '#12151b', '#0e1116',
+]; // prettier-ignore
+
+/** Cool greys in place of Mantine's warm ones, so that inputs and menus belong to the surfaces above. */
+const dark: MantineColorsTuple = [
+  '#e8eaee', '#c9ced6', '#9aa3b0', '#6f7887', '#333b48', '#262c36', '#1d222b', '#161a21', '#11151b', '#0e1116',
 ]; // prettier-ignore
 
 export const SANS = "'Inter Variable', system-ui, -apple-system, 'Segoe UI', sans-serif";

@@ -72,6 +72,14 @@ def test_wrong_bodies_are_422(bench: Bench) -> None:
             assert problem(answer, 422)["errors"], path
 
 
+def test_a_body_that_is_no_json_says_where_it_breaks(bench: Bench) -> None:
+    answer = bench.client.post(f"{API}/runs", content=b'{"config": oops', headers={"content-type": "application/json"})
+    body = problem(answer, 422)
+    assert body["errors"][0]["field"] == ""
+    assert "not valid JSON" in body["detail"]
+    assert "at 11" in body["detail"]
+
+
 def test_unknown_addresses_are_404(bench: Bench) -> None:
     for path in (f"{API}/nothing", "/api", "/api/v2/runs", "/favicon.none", f"{API}/runs/"):
         problem(bench.client.get(path, follow_redirects=False), 404)

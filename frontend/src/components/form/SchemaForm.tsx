@@ -1,5 +1,6 @@
 /** A form for any configuration, from its JSON Schema alone. The server is the only validator. */
 import { JsonInput, SegmentedControl, Select, Switch, Textarea, TextInput } from '@mantine/core';
+import { useMediaQuery } from '@mantine/hooks';
 import { IconChevronRight } from '@tabler/icons-react';
 import { createContext, type ReactNode, useContext, useEffect, useState } from 'react';
 import type { Model } from '../../api/client';
@@ -119,13 +120,14 @@ function RunField({ common, role, value, set }: { common: Common; role: 'policy'
 const NONE = ' none';
 function Union({ field, path, value }: { field: Extract<Field, { kind: 'union' }>; path: Path; value: unknown }) {
   const { error, set } = useField(path);
+  const narrow = useMediaQuery('(max-width: 700px)', undefined, { getInitialValueInEffect: false }) ?? false;
   const tag = typeof value === 'object' && value !== null ? String((value as Record<string, unknown>)[field.tag]) : NONE;
   const option = field.options.find((one) => one.value === tag);
   const choices = [...(field.nullable ? [{ value: NONE, label: 'None' }] : []), ...field.options.map((one) => ({ value: one.value, label: one.title }))];
   const choose = (next: string): void => set(next === NONE ? null : structuredClone(field.options.find((one) => one.value === next)!.initial));
   return (
     <div className="union">
-      <div className="narrow-scroll" style={{ overflowX: 'auto', maxWidth: '100%' }}><SegmentedControl id={idOf(path)} aria-label={field.title} size="xs" value={tag} onChange={choose} data={choices} /></div>
+      <SegmentedControl id={idOf(path)} aria-label={field.title} size="xs" style={{ justifySelf: narrow ? 'stretch' : 'start' }} orientation={narrow ? 'vertical' : 'horizontal'} fullWidth={narrow} value={tag} onChange={choose} data={choices} />
       {error && <span role="alert" style={{ color: 'var(--c-danger)', fontSize: 12 }}>{error}</span>}
       <p className="help">{[field.description, option?.description].filter(Boolean).join(' ') || words(field.name)}</p>
       {option && option.fields.length > 0 && <Fields key={tag} fields={option.fields} path={path} value={value} />}
