@@ -71,11 +71,6 @@ const dark: MantineColorsTuple = [
   '#e8eaee', '#c3c9d3', '#9aa3b0', '#6b7483', '#3a4250', '#272d38', '#1d222b', '#161a21', '#12151b', '#0e1116',
 ]; // prettier-ignore
 
-/** Cool greys in place of Mantine's warm ones, so that inputs and menus belong to the surfaces above. */
-const dark: MantineColorsTuple = [
-  '#e8eaee', '#c9ced6', '#9aa3b0', '#6f7887', '#333b48', '#262c36', '#1d222b', '#161a21', '#11151b', '#0e1116',
-]; // prettier-ignore
-
 export const SANS = "'Inter Variable', system-ui, -apple-system, 'Segoe UI', sans-serif";
 export const MONO = "ui-monospace, 'SF Mono', 'Cascadia Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 
