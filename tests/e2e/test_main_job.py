@@ -62,20 +62,46 @@ def test_paper_in_miniature_from_one_button(studio: Studio, page: Page) -> None:
     expect(table).to_contain_text(first["completion"].strip()[:20])
 
 
-def test_a_run_is_cancelled_midway_and_stops_soon(studio: Studio, page: Page) -> None:
+def _until_step(studio: Studio, run: str, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while studio.get(f"/runs/{run}")["step"] < step:
+        assert time.monotonic() < deadline, f"run {run} does not reach step {step}"
+        time.sleep(0.1)
+
+
+def test_a_run_is_cancelled_resumed_cloned_and_deleted(studio: Studio, page: Page) -> None:
     run = studio.post("/runs", {"config": LONG_RUN})["id"]
     page.goto(f"{studio.url}/runs/{run}")
-    studio.wait_for(run, {"running"}, seconds=120)
-    deadline = time.monotonic() + 120
-    while studio.get(f"/runs/{run}")["step"] < 5 and time.monotonic() < deadline:
-        time.sleep(0.2)
+    state = page.get_by_test_id("run-state")
+    _until_step(studio, run, 5)
     page.get_by_test_id("cancel-button").click()
     page.get_by_test_id("confirm-button").click()
     # The bar of the main job: stopped within five seconds of being asked.
-    expect(page.get_by_test_id("run-state")).to_have_attribute("data-state", "cancelled", timeout=5_000)
+    expect(state).to_have_attribute("data-state", "cancelled", timeout=5_000)
     stopped = studio.get(f"/runs/{run}")
     assert 0 < stopped["step"] < 100_000
-    assert studio.get(f"/runs/{run}/curves", names="loss")["last_step"] >= stopped["step"] > 0
+    assert stopped["checkpoint_step"] == stopped["step"]
+    assert studio.get(f"/runs/{run}/curves", names="loss")["last_step"] == stopped["step"]
+
+    page.get_by_test_id("resume-button").click()
+    expect(state).to_have_attribute("data-state", "running", timeout=60_000)
+    _until_step(studio, run, stopped["step"] + 2)
+    losses = studio.get(f"/runs/{run}/curves", names="loss")["series"]["loss"]["steps"]
+    assert losses == list(range(1, losses[-1] + 1))
+    page.get_by_test_id("cancel-button").click()
+    page.get_by_test_id("confirm-button").click()
+    expect(state).to_have_attribute("data-state", "cancelled", timeout=5_000)
+
+    page.get_by_role("link", name="Clone").or_(page.get_by_role("button", name="Clone")).first.click()
+    page.wait_for_url(f"**/launch?algorithm=sft&from={run}")
+    expect(page.locator("#field-steps")).to_have_value("100000")
+
+    page.goto(f"{studio.url}/runs/{run}")
+    page.get_by_test_id("delete-button").click()
+    page.get_by_test_id("confirm-button").click()
+    page.wait_for_url("**/runs*")
+    expect(page.locator(f"[data-run-id='{run}']")).to_have_count(0)
+    assert not (studio.data_dir / "runs" / run).exists()
 
 
 def test_a_wrong_field_is_shown_where_it_is(studio: Studio, page: Page) -> None:
