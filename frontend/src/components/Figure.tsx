@@ -31,7 +31,7 @@ export function Figure({ run, name, title, wide = false }: { run: string; name: 
       async draw(answer) {
         const { react } = await plotly();
         whole.current = answer.figure as unknown as PlotlyFigure;
-        const figure = themed(whole.current, schemeNow.current);
+        const figure = themed(whole.current, schemeNow.current, !wide);
         await react(target, figure.data, figure.layout, CONFIG);
         setProblem(null);
         setStatus(answer.empty ? 'empty' : 'shown');
@@ -64,14 +64,14 @@ export function Figure({ run, name, title, wide = false }: { run: string; name: 
       watcher.disconnect();
       void plotly().then(({ purge }) => purge(target));
     };
-  }, [run, name, listen]);
+  }, [run, name, wide, listen]);
 
   useEffect(() => {
     const shown = element.current as (HTMLDivElement & { data?: PlotlyFigure['data'] }) | null;
     if (!whole.current || !shown?.data) return;
-    const figure = themed({ data: shown.data, layout: whole.current.layout }, scheme);
+    const figure = themed({ data: shown.data, layout: whole.current.layout }, scheme, !wide);
     void plotly().then(({ react }) => react(shown, figure.data, figure.layout, CONFIG));
-  }, [scheme]);
+  }, [scheme, wide]);
 
   return (
     <section className={`panel figure${wide ? ' wide' : ''}`} data-testid={`figure-${name}`} data-status={status} aria-label={title}>

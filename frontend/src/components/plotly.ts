@@ -60,8 +60,11 @@ function alphaOf(colour: unknown): number {
 const isGold = (role: string): boolean => role.startsWith('gold') || role.startsWith('unfinished');
 const isNeutral = (role: string): boolean => role.startsWith('reference') || role.startsWith('longer');
 
+/** The unit of an axis title, `Loss (nats per pair)` -> `nats per pair`: a small figure's heading says the rest. */
+export const unitOf = (title: string | undefined): string | undefined => /\(([^()]+)\)$/.exec(title ?? '')?.[1] ?? title;
+
 /** The figure in the page's colours: fixed per algorithm and role, on a transparent ground. */
-export function themed(figure: PlotlyFigure, scheme: Scheme): PlotlyFigure {
+export function themed(figure: PlotlyFigure, scheme: Scheme, compact = false): PlotlyFigure {
   const surface = SURFACES[scheme];
   const data = figure.data.map((trace) => {
     const role = trace.meta?.role ?? '';
@@ -80,7 +83,7 @@ export function themed(figure: PlotlyFigure, scheme: Scheme): PlotlyFigure {
     const title = own.title as { text?: string } | string | undefined;
     return {
       zeroline: false, ticks: '', automargin: true, ...own, gridcolor: surface.grid, linecolor: surface.border, tickfont: { color: surface.muted, size: 11 },
-      title: { text: typeof title === 'string' ? title : title?.text, font: { color: surface.muted, size: 12 }, standoff: 8 },
+      title: { text: compact && name.startsWith('y') ? unitOf(typeof title === 'string' ? title : title?.text) : typeof title === 'string' ? title : title?.text, font: { color: surface.muted, size: 12 }, standoff: 8 },
       ...(name === 'xaxis' ? { showgrid: false, rangemode: 'tozero', showline: true } : name === 'yaxis2' ? { showgrid: false } : {}),
     }; // prettier-ignore
   };

@@ -95,7 +95,7 @@ function Facts({ run }: { run: RunDetail }) {
   const family = (list: RunDetail['parent_runs']) => list.map((one, index) => <span key={`${one.role}${one.id}`}>{index > 0 && ', '}<Link to={`/runs/${one.id}`} title={`${one.role}, ${one.state}`}>{one.name}</Link></span>);
   return (
     <dl className="panel stats" style={{ marginTop: 0 }}>
-      <div className="stat" style={{ flex: '1 1 220px', maxWidth: 340 }}><Progress run={run} /></div>
+      <div className="stat" style={{ flex: '1 1 220px', maxWidth: 340 }}><dt className="sr">Progress</dt><dd style={{ margin: 0, fontWeight: 400 }}><Progress run={run} /></dd></div>
       <div className="stat"><dt>Last reward</dt><dd>{reward(run.last_reward)}</dd></div>
       {run.beta !== null && <div className="stat"><dt>Beta</dt><dd>{number(run.beta)}</dd></div>}
       <div className="stat"><dt>Duration</dt><dd>{duration(elapsed(run.started_at, run.finished_at, now))}</dd></div>
