@@ -27,7 +27,8 @@ function useField(path: Path) {
 
 export function SchemaForm({ fields, values, state }: { fields: readonly Field[]; values: Record<string, unknown>; state: FormState }) {
   const sections = fields.filter((field) => field.kind === 'object' || field.kind === 'union');
-  const loose = fields.filter((field) => field.kind !== 'object' && field.kind !== 'union' && field.kind !== 'const');
+  // Beta is what one plays with: it stands first.
+  const loose = fields.filter((field) => field.kind !== 'object' && field.kind !== 'union' && field.kind !== 'const').toSorted((a, b) => Number(b.name === 'beta') - Number(a.name === 'beta'));
   const unions = sections.filter((field) => field.kind === 'union');
   const objects = sections.filter((field) => field.kind === 'object');
   return (

@@ -64,7 +64,13 @@ function tagOf(branches: JsonSchema[]): string | undefined {
 
 function optionOf(branch: JsonSchema, tag: string, root: JsonSchema): Option {
   const value = String(branch.properties![tag]!.const);
-  return { value, title: branch.title ?? words(value), description: (branch.description ?? '').replaceAll('\n', ' '), fields: fieldsOf(branch, root).filter((field) => field.name !== tag), initial: initialOf(branch, root) };
+  return { value, title: branch.title ?? words(value), description: (branch.description ?? '').replaceAll('\n', ' '), fields: requiredFirst(fieldsOf(branch, root).filter((field) => field.name !== tag), branch), initial: initialOf(branch, root) };
+}
+
+/** What has no default must be filled in, so it stands first. */
+function requiredFirst(fields: Field[], branch: JsonSchema): Field[] {
+  const required = Array.isArray(branch.required) ? (branch.required as string[]) : [];
+  return fields.toSorted((a, b) => Number(required.includes(b.name)) - Number(required.includes(a.name)));
 }
 
 /** What an option starts from: the constants and defaults that its schema names. */
