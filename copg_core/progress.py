@@ -7,17 +7,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from copg_core.events import CheckpointSaved, Evaluation, Event, Finished, Metrics, Report, Stage, Started
-
-_STAGES = {
-    "loading": "Loading the model",
-    "encoding": "Reading and encoding the data",
-    "reference": "Log-probabilities of the reference",
-    "rewards": "Rewards of the pairs",
-    "training": "Training",
-    "evaluating": "Evaluating",
-    "saving": "Saving",
-}
+from copg_core.events import Evaluation, Event, Finished, Metrics, Stage, Started
+from copg_core.narration import STAGES, line_of
 
 
 class ProgressBar:
@@ -60,39 +51,20 @@ class ProgressBar:
                 self._progress.update(self._training, completed=step, figures=f"{figures}{self._reward}")
             case Evaluation():
                 self._reward = f"  reward {event.reward_mean:.3f}" if event.reward_mean is not None else ""
-                self.console.print(_evaluation_line(event), highlight=False)
-            case Report(section=section, values=values):
-                facts = ", ".join(f"{name} {value}" for name, value in values.items())
-                self.console.print(f"{section}: {facts}", style="dim", highlight=False)
-            case CheckpointSaved(step=step, path=path):
-                self.console.print(f"step {step}: checkpoint {path}", style="dim", highlight=False)
-            case Finished(step=step, output=output):
-                self.console.print(f"finished after {step} steps: {output}", style="bold", highlight=False)
             case _:
                 pass
+        if not isinstance(event, Started) and (line := line_of(event)) is not None:
+            style = None if isinstance(event, Evaluation) else "bold" if isinstance(event, Finished) else "dim"
+            self.console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
     def _show_stage(self, event: Stage) -> None:
         if event.name in ("training", "evaluating") and self._training is not None:
-            self._progress.update(self._training, description=_STAGES[event.name])
+            self._progress.update(self._training, description=STAGES[event.name])
             return
         if self._stage is not None:
             self._progress.remove_task(self._stage)
         self._stage = None
         if self._training is None:
             self._stage = self._progress.add_task(
-                _STAGES[event.name], total=event.total or None, completed=event.done, figures=""
+                STAGES[event.name], total=event.total or None, completed=event.done, figures=""
             )
-
-
-def _evaluation_line(event: Evaluation) -> str:
-    parts = [f"step {event.step}:"]
-    if event.reward_mean is not None:
-        error = f" ± {event.reward_stderr:.3f}" if event.reward_stderr is not None else ""
-        parts.append(f"reward {event.reward_mean:.3f}{error}")
-    for name, value in (("gold", event.gold_mean), ("KL", event.kl), ("length", event.length_mean)):
-        if value is not None:
-            parts.append(f"{name} {value:.2f}")
-    if event.unfinished_share is not None:
-        parts.append(f"without EOS {event.unfinished_share:.0%}")
-    parts += [f"{name} {value:.4g}" for name, value in event.values.items() if value is not None]
-    return "  ".join([*parts, f"(n = {event.n})"])

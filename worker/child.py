@@ -18,7 +18,8 @@ from typing import Any
 
 from copg_core.config import RUN_CONFIG
 from copg_core.errors import CheckpointError, CopgError, StorageError
-from copg_core.events import Failed
+from copg_core.events import Event, Failed
+from copg_core.narration import LogWriter
 from worker.spool import SpoolRecorder
 
 TRAIN = "copg_core.train:train"
@@ -39,6 +40,18 @@ class _StopFlag:
 
     def __call__(self) -> bool:
         return self.asked
+
+
+class _SpoolAndLog:
+    """Everything goes to the spool; what a person would read goes to standard output too, which is the run's log."""
+
+    def __init__(self, spool: SpoolRecorder) -> None:
+        self._spool = spool
+        self._log = LogWriter(sys.stdout)
+
+    def record(self, event: Event) -> None:
+        self._spool.record(event)
+        self._log.record(event)
 
 
 def run(job: dict[str, Any]) -> int:
@@ -80,7 +93,7 @@ def _train(job: dict[str, Any], spool: SpoolRecorder, should_stop: Callable[[], 
     train = getattr(importlib.import_module(module), function)
     return train(
         RUN_CONFIG.validate_python(job["config"]),
-        spool,
+        _SpoolAndLog(spool),
         should_stop,
         folder=Path(job["folder"]),
         resume_from=Path(job["resume_from"]) if job["resume_from"] else None,
