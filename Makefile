@@ -15,6 +15,9 @@ up: $(VENV)/.installed page  ## Install, build the page, start everything and pr
 	$(BIN)/copg up $(ARGS)
 
 test: $(VENV)/.installed page lint  ## Lint, types and every test, the browser's included.
+	$(BIN)/python -m backend.openapi $(VENV)/openapi.json
+	cmp $(VENV)/openapi.json frontend/openapi.json  # differs? `make api`
+	$(NPM) run api:check
 	$(NPM) run typecheck
 	$(NPM) run test
 	$(BIN)/python -m pytest $(ARGS)

@@ -71,7 +71,7 @@ def _dry_run(file: Path, folder: Path) -> int:
 
     console = Console()
     for line in plan(load_config(file), resolve_run=lambda run: output_of(run, file.parent)):
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"would write to {folder}; nothing was trained", highlight=False, markup=False)
     return 0
 

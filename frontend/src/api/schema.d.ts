@@ -616,7 +616,7 @@ export interface components {
         };
         /**
          * CoPG
-         * @description Contrastive policy gradient, Eq. 5: -(dR - (beta/2) dh) dh for each pair. The paper's best beta is 0.06.
+         * @description Maximises any reward from scored pairs: −(ΔR − (β/2)Δh)·Δh for each pair (Eq. 5). The paper's best β is 0.06.
          */
         CopgConfig: {
             /**
@@ -722,7 +722,7 @@ export interface components {
         };
         /**
          * DPO
-         * @description Direct preference optimisation: -ln sigma(beta dh), first = preferred. The paper's best beta is 0.1.
+         * @description Follows the order of each pair: −ln σ(βΔh), preferred first. The paper's best β is 0.1.
          */
         DPOConfig: {
             /**
@@ -1225,7 +1225,7 @@ export interface components {
         };
         /**
          * IPO
-         * @description Identity preference optimisation on summed log-probabilities: (dh - 1/(2 beta))^2. The paper's best beta is 0.01.
+         * @description Drives each pair to a fixed margin: (Δh − 1/(2β))² on summed log-probabilities. The paper's best β is 0.01.
          */
         IPOConfig: {
             /**
@@ -1584,7 +1584,7 @@ export interface components {
         };
         /**
          * Reward model
-         * @description Bradley-Terry reward model: -ln sigma(R(y+) - R(y-)). The paper: 2 epochs at 1e-6.
+         * @description Learns a reward from preferences (Bradley-Terry): −ln σ(R(y⁺) − R(y⁻)). The paper: 2 epochs at 1e-6.
          */
         RewardModelConfig: {
             /**
@@ -1900,7 +1900,7 @@ export interface components {
         };
         /**
          * Supervised fine-tuning
-         * @description Supervised fine-tuning: -ln pi(y|x) over completion tokens. The paper: 2 epochs, cosine from 2e-5 to 0.
+         * @description Imitates completions: −ln π(y|x), summed over completion tokens. The paper: 2 epochs, cosine from 2e-5 to 0.
          */
         SFTConfig: {
             /**
