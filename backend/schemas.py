@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.states import RunState
-from copg_core.config import Algorithm, DataSource, RunConfig
+from copg_core.config import Algorithm, RunConfig
+from copg_core.sources import DataSource
 
 
 class _In(BaseModel):

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from copg_core.config import DataReward, DataSource, GoldReward, RewardSource, RunReward, TaskData
 from copg_core.encoding import encode_completion, encode_prompt
 from copg_core.errors import ConfigError, RewardError
 from copg_core.layout import TokenRow, lay_out, micro_batches
 from copg_core.policies import load_reward_model, output_of, weights_hash
+from copg_core.sources import DataReward, DataSource, GoldReward, RewardSource, RunReward, TaskData
 from copg_core.tasks import TASKS
 
 Rewards = np.ndarray[Any, np.dtype[np.float64]]

@@ -29,8 +29,9 @@ from backend.schemas import (
 from backend.states import RunState
 from backend.views import moment
 from copg_core import datasets
-from copg_core.config import CONFIGS, Algorithm, DataSource, PresetModel, TaskData
+from copg_core.config import CONFIGS, Algorithm
 from copg_core.errors import DataError
+from copg_core.sources import DataSource, PresetModel, TaskData
 
 router = APIRouter(tags=["catalogue"])
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from copg_core.config import TaskData
 from copg_core.rows import Comparison, Demonstration, Preview, Split
+from copg_core.sources import TaskData
 from copg_core.tasks import TASKS
 
 # Enters the content hash: raise it when the same seed would generate other text.

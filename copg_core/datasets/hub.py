@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from copg_core.config import HubData
 from copg_core.datasets.files import Record
 from copg_core.errors import DataError
+from copg_core.sources import HubData
 
 
 def read_split(source: HubData, split: str) -> Iterator[tuple[int, Record]]:

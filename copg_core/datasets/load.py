@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TypeVar
 
-from copg_core.config import DataSource, FileData, HubData, TaskData
 from copg_core.datasets import builtin, hub
 from copg_core.datasets.files import Record, file_hash, read_rows
 from copg_core.datasets.shapes import EXPECTED, Shape, recognise
 from copg_core.errors import DataError
 from copg_core.rows import Comparison, Demonstration, Split, Value
+from copg_core.sources import DataSource, FileData, HubData, TaskData
 
 Row = TypeVar("Row", Demonstration, Comparison)
 Numbered = Iterator[tuple[int, Record]]

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from copg_core.config import DataSource, FileData, HubData, TaskData
 from copg_core.datasets import builtin
 from copg_core.datasets.files import Record, read_rows
 from copg_core.datasets.load import located, matches, need_pairs
 from copg_core.datasets.shapes import Shape, recognise
 from copg_core.errors import DataError
 from copg_core.rows import Comparison, Demonstration, Preview
+from copg_core.sources import DataSource, FileData, HubData, TaskData
 
 Parse = Callable[[Record], Demonstration | Comparison | str]
 

@@ -18,7 +18,8 @@ from backend.run_errors import IdempotencyConflict, LeaseLost, ParentError, RunN
 from backend.settings import Settings
 from backend.states import ALLOWED, RunState
 from copg_core import events
-from copg_core.config import CopgConfig, RewardModelConfig, RunModel, RunReward, SFTConfig
+from copg_core.config import CopgConfig, RewardModelConfig, SFTConfig
+from copg_core.sources import RunModel, RunReward
 
 LEASE = 60.0
 SFT = SFTConfig()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from copg_core.config import DataReward, FileData, GoldReward, Lora, PresetModel, TaskData
+from copg_core.config import Lora
 from copg_core.encoding import encode_prompt
 from copg_core.errors import ConfigError, RewardError, StorageError
 from copg_core.evaluate import pair_accuracy, standard_error
@@ -20,6 +20,7 @@ from copg_core.policies import load_policy, new_reward_model, save_reward_model
 from copg_core.reference import cached, content_key, rows_hash
 from copg_core.rewards import RewardModelScorer, finite, load_scorer
 from copg_core.rows import Comparison
+from copg_core.sources import DataReward, FileData, GoldReward, PresetModel, TaskData
 from copg_core.tasks import TASKS
 from tests.core.conftest import ROWS
 

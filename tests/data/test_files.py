@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from copg_core.config import FileData
 from copg_core.datasets import check, load_demonstrations, preview
 from copg_core.datasets.files import MAX_ROW_BYTES, read_rows
 from copg_core.errors import DataError
+from copg_core.sources import FileData
 from tests.data.conftest import Rows, Write
 
 ROWS: Rows = [{"prompt": f'p{i} “é”\nline, "quoted"', "completion": f"c{i}"} for i in range(700)]

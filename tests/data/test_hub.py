@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from copg_core.config import HubData
 from copg_core.datasets import Comparison, load_comparisons
 from copg_core.errors import DataError
+from copg_core.sources import HubData
 
 
 @pytest.fixture

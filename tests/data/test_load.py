@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from copg_core.config import FileData
 from copg_core.datasets import content_hash, load_comparisons, load_demonstrations
 from copg_core.errors import DataError
+from copg_core.sources import FileData
 from tests.data.conftest import Rows, Write
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from copg_core.config import TaskData
 from copg_core.datasets import load_comparisons, load_demonstrations
+from copg_core.sources import TaskData
 from copg_core.tasks import TASKS
 from copg_core.tasks.posts import SLOT_OF, SLOTS, read_facts
 from copg_core.tasks.summaries import FILLERS, full_summary

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from copg_core.config import FileData, HubData, TaskData
 from copg_core.datasets import Comparison, Demonstration, check, preview
 from copg_core.datasets import preview as preview_function
 from copg_core.datasets.preview import CHECK_ROWS
 from copg_core.errors import DataError
+from copg_core.sources import FileData, HubData, TaskData
 from tests.data.conftest import Write
 
 PAIRS = [{"prompt": f"p{i}", "chosen": "b", "rejected": "c" if i else "b", "split": "x"} for i in range(9)]
@@ -81,7 +81,7 @@ def test_checking_needs_neither_torch_nor_transformers(write: Write) -> None:
     path = write("rows.parquet", PAIRS)
     code = f"""
 import sys
-from copg_core.config import FileData, TaskData
+from copg_core.sources import FileData, TaskData
 from copg_core.datasets import check, load_comparisons, preview
 import copg_core.encoding, copg_core.tasks, copg_core.datasets.hub
 check(FileData(path={path!r}), "copg")

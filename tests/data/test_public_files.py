@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from copg_core.config import FileData
 from copg_core.datasets import Dialogue, check, load_comparisons, load_demonstrations, preview
 from copg_core.errors import DataError
+from copg_core.sources import FileData
 
 SHARED = Path(os.environ.get("COPG_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

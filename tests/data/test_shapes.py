@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from copg_core.config import FileData
 from copg_core.datasets import Comparison, Demonstration, Dialogue, load_comparisons, load_demonstrations
 from copg_core.datasets.turns import transcripts
 from copg_core.errors import DataError
+from copg_core.sources import FileData
 from tests.data.conftest import Write
 
 ALL = {"validation_share": 0.0}

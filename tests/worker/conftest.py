@@ -18,7 +18,8 @@ from backend.database import Database
 from backend.models import Evaluation, MetricPoint, Run
 from backend.queue import celery_app
 from backend.settings import Settings
-from copg_core.config import PresetModel, SFTConfig
+from copg_core.config import SFTConfig
+from copg_core.sources import PresetModel
 from worker.host import Host
 
 

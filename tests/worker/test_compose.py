@@ -20,7 +20,8 @@ import pytest
 import yaml
 
 from backend.settings import Settings
-from copg_core.config import PresetModel, SFTConfig, TaskData
+from copg_core.config import SFTConfig
+from copg_core.sources import PresetModel, TaskData
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

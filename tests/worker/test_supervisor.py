@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 from backend import claims, runs
 from backend.database import NOW, Database
 from backend.models import Checkpoint, Run, RunEvent, Sample
-from copg_core.config import HubModel, SFTConfig
+from copg_core.config import SFTConfig
 from copg_core.events import EVENT, CheckpointSaved, Metrics
+from copg_core.sources import HubModel
 from tests.worker.conftest import Bench
 from worker import orphans
 from worker.attempt import AttemptFiles, training_environment
