@@ -51,11 +51,12 @@ def postgres_server() -> Iterator[str]:
 def postgres_url(postgres_server: str) -> str:
     """The session's PostgreSQL database, migrated and empty."""
     upgrade(postgres_server)
-    _empty(postgres_server)
+    empty_database(postgres_server)
     return postgres_server
 
 
-def _empty(url: str) -> None:
+def empty_database(url: str) -> None:
+    """Delete every row of a migrated PostgreSQL database."""
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("SET lock_timeout = '10s'"))

@@ -19,7 +19,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.conftest import missing
+from backend.migrations import upgrade
+from tests.conftest import empty_database, missing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHROMIUM_FLAGS = [
@@ -117,8 +118,11 @@ def studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """The embedded defaults (SQLite and the broker that `copg up` brings), then PostgreSQL and Redis."""
     environment = {}
     if request.param == "services":
+        database = request.getfixturevalue("postgres_server")
+        upgrade(database)
+        empty_database(database)  # tests before this one left their rows
         environment = {
-            "COPG_DATABASE_URL": request.getfixturevalue("postgres_server"),
+            "COPG_DATABASE_URL": database,
             "COPG_BROKER_URL": request.getfixturevalue("redis_url"),
             "COPG_QUEUE": f"e2e-{uuid.uuid4().hex[:8]}",  # hints of others in the same Redis stay theirs
         }
