@@ -27,6 +27,7 @@ LONG_RUN: dict[str, Any] = {
 }
 
 
+@pytest.mark.timeout(900)  # three trainings, on whatever machine this is
 def test_paper_in_miniature_from_one_button(studio: Studio, page: Page) -> None:
     page.goto(studio.url)
     page.get_by_test_id("miniature-ci").click()
