@@ -11,7 +11,7 @@ SEPARATE, one ordinary right-padded row for each completion, for models in which
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -138,7 +138,9 @@ def lay_out(rows: Sequence[TokenRow], *, packed: bool, pad: int) -> Rows:
     )
 
 
-def micro_batches(lengths: Sequence[int], indices: Sequence[int], token_budget: int) -> list[list[int]]:
+def micro_batches(
+    lengths: Sequence[int] | Mapping[int, int], indices: Sequence[int], token_budget: int
+) -> list[list[int]]:
     """Split one batch into groups of similar length, each of at most `token_budget` tokens with padding included.
 
     Sorting inside the batch changes neither the batch nor its gradient (up to rounding) and leaves about 2 % padding.

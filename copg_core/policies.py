@@ -31,9 +31,9 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from copg_core.checkpoints import storage_errors, write_json
-from copg_core.config import Lora
 from copg_core.errors import ModelError
 from copg_core.logprobs import RewardModel, decoder_of
+from copg_core.recipe import Lora
 from copg_core.sources import DataSource, FolderModel, HubModel, ModelSource, PresetModel, RunModel, TaskData
 from copg_core.tasks import TASKS
 

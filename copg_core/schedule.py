@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from copg_core.config import Optimizer, RunConfig
+from copg_core.config import RunConfig
+from copg_core.recipe import Optimizer
 
 
 def learning_rate(optimizer: Optimizer, step: int, total_steps: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +12,16 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from copg_core.batches import Batches, DataBatches
 from copg_core.checkpoints import (
-    latest_checkpoint,
     load_checkpoint,
     prune_checkpoints,
     save_checkpoint,
     storage_errors,
 )
 from copg_core.config import RewardModelConfig, RunConfig, SFTConfig
-from copg_core.errors import DivergenceError, ModelError
+from copg_core.diagnostics import step_metrics
+from copg_core.errors import ModelError
 from copg_core.evaluate import PolicyEvaluator, validate_policy, validate_reward_model
 from copg_core.events import (
     CheckpointRemoved,
@@ -34,16 +34,16 @@ from copg_core.events import (
     Stage,
     Started,
 )
-from copg_core.layout import lay_out, micro_batches
 from copg_core.logprobs import CompletionLogProbs, first_batch_check
 from copg_core.losses import LOSSES
-from copg_core.objectives import Array, Table, objective_of
+from copg_core.objectives import objective_of
 from copg_core.output import config_hash, save_output
 from copg_core.prepare import Prepared, is_reward_model, prepare
-from copg_core.processes import accelerator_for, exchanging, gather_batch, sum_over
-from copg_core.reference import log_probs_of
-from copg_core.schedule import batch_rows, learning_rate, total_steps
+from copg_core.processes import accelerator_for
+from copg_core.schedule import total_steps
 from copg_core.surroundings import Surroundings
+from copg_core.update import Updater
+from copg_core.watch import Watch
 
 # Before the first step policy and reference are one model: what differs is rounding, or a mistake.
 LARGEST_START_LOG_RATIO = 0.1
@@ -155,23 +155,14 @@ class _Run:
         for report in self.prepared.reports:
             self.recorder.record(report)
         self.total = total_steps(self.config, len(self.prepared.train))
-        self.lengths = [row.tokens(packed=self.prepared.path.packed) for row in self.prepared.train.rows]
-        self.module = self.accelerator.prepare_model(self.prepared.module)
-        settings = self.config.optimizer
-        self.parameters = [p for p in self.prepared.module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.epsilon,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        self.batches: Batches = DataBatches(self.prepared.train, self.config)
+        self.updater = Updater(self.config, self.prepared, self.objective, self.accelerator)
+        self.watch = Watch(self.folder / "checkpoints")
         self.evaluator = None
         if not is_reward_model(self.prepared.module):
             self.evaluator = PolicyEvaluator(
                 policy=self.prepared.policy,
-                module=self.module,
+                module=self.updater.module,
                 path=self.prepared.path,
                 reference=self.prepared.reference,
                 prompts=self.prepared.prompts,
@@ -185,20 +176,18 @@ class _Run:
     def start(self, resume_from: Path | None) -> None:
         """Check the code path and the start, or go on from a checkpoint."""
         if resume_from is not None:
-            self.step = load_checkpoint(resume_from, self.prepared.module, self.optimizer, config_hash(self.config))
+            self.step = load_checkpoint(
+                resume_from, self.prepared.module, self.updater.optimizer, config_hash(self.config)
+            )
         else:
             self._check_start()
         self.recorder.record(Started(step=self.step, total_steps=self.total))
 
-    def _batch(self, step: int) -> list[int]:
-        rows = batch_rows(step, len(self.prepared.train), self.config.batch_size, self.config.seed)
-        return rows[self.accelerator.process_index :: self.accelerator.num_processes]
-
     def _check_start(self) -> None:
         """Stop a run whose numbers are wrong before it has cost anything."""
         values: dict[str, str | int | float | bool | None] = {}
-        batch = self._batch(0)
-        table = self.prepared.train
+        table, batch = self.batches.batch(0)
+        batch = batch[self.accelerator.process_index :: self.accelerator.num_processes]
         module = self.prepared.module
         if isinstance(module, CompletionLogProbs):
             rows = [table.rows[i] for i in batch[:CHECKED_ROWS]]
@@ -206,7 +195,7 @@ class _Run:
             values["code_path_difference"] = first_batch_check(module.model, self.prepared.path, rows, pad, device)
         at_start = LOSSES[self.config.algorithm].at_start
         if at_start is not None and not isinstance(self.config, SFTConfig | RewardModelConfig):
-            output = self._outputs(table, batch)
+            output = self.updater.outputs(table, batch)
             largest = float(np.abs(output - table.reference[batch]).max())
             loss = float(self.objective.losses(torch.from_numpy(output), table, batch).mean())
             values |= {"loss": loss, "expected_loss": at_start(self.config.beta), "largest_log_ratio": largest}
@@ -217,16 +206,6 @@ class _Run:
                 )
         if values:
             self.recorder.record(Report(section="self_check", values=values))
-
-    def _outputs(self, table: Table, indices: list[int]) -> Array:
-        return log_probs_of(
-            self.module,
-            [table.rows[i] for i in indices],
-            packed=self.prepared.path.packed,
-            pad=self.prepared.policy.pad,
-            token_budget=self.config.micro_batch_tokens,
-            device=self.accelerator.device,
-        )
 
     # ------------------------------------------------------------ the loop
 
@@ -253,55 +232,12 @@ class _Run:
         return Outcome(True, self.step, output)
 
     def _train_step(self) -> None:
-        started = time.perf_counter()
-        config, table = self.config, self.prepared.train
-        batch = self._batch(self.step)
-        rate = learning_rate(config.optimizer, self.step, self.total)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        scale = self.accelerator.num_processes / sum_over(self.accelerator, self.objective.normaliser(table, batch))
-        groups = micro_batches(self.lengths, batch, config.micro_batch_tokens)
-        outputs, losses, tokens = [], [], 0
-        for number, indices in enumerate(groups):
-            rows = lay_out(
-                [table.rows[i] for i in indices], packed=self.prepared.path.packed, pad=self.prepared.policy.pad
-            ).to(self.accelerator.device)
-            tokens += rows.tokens
-            last = number == len(groups) - 1
-            with exchanging(self.accelerator, self.module, last):
-                output = self.module(rows)
-                loss = self.objective.losses(output, table, indices)
-                self.accelerator.backward(loss.sum() * scale)
-            outputs.append(output.detach())
-            losses.append(loss.detach())
-        norm = self.accelerator.clip_grad_norm_(self.parameters, config.optimizer.max_grad_norm)
-        # The step's one synchronisation: everything comes to the host in two copies.
-        order = [i for group in groups for i in group]
-        total_loss = sum_over(self.accelerator, float(torch.cat(losses).double().sum()))
-        loss_value = total_loss * scale / self.accelerator.num_processes
-        gradient_norm = float(norm)
-        if not (math.isfinite(loss_value) and math.isfinite(gradient_norm)):
-            kept = latest_checkpoint(self.folder / "checkpoints")
-            raise DivergenceError(
-                f"training diverged at step {self.step + 1}: the loss is {loss_value} and the gradient's norm "
-                f"{gradient_norm}. A smaller learning rate or a larger beta helps. "
-                + (f"The last good checkpoint is {kept.name}." if kept else "No checkpoint had been written yet.")
-            )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        table, batch = self.batches.batch(self.step)
+        step = self.updater.gradients(table, batch, self.step, self.total)
+        self.watch.before_update(self.step + 1, step)
+        self.updater.apply()
         self.step += 1
-        output_values, order = gather_batch(self.accelerator, torch.cat(outputs).double().cpu().numpy(), order)
-        seconds = time.perf_counter() - started
-        values: dict[str, float | None] = {
-            "loss": loss_value,
-            "learning_rate": rate,
-            "gradient_norm": gradient_norm,
-            **self.objective.metrics(output_values, table, order),
-            "tokens_per_second": sum_over(self.accelerator, tokens) / seconds,
-            self.objective.rate_name: len(order) / seconds,
-        }
-        finite = {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
-        self.recorder.record(Metrics(step=self.step, values=finite))
+        self.recorder.record(Metrics(step=self.step, values=step_metrics(step, self.objective, table)))
 
     # ------------------------------------------------------------ evaluation and files
 
@@ -327,11 +263,11 @@ class _Run:
             return {}
         if not is_reward_model(prepared.module):
             table = prepared.validation.first(prompts)
-            return validate_policy(self.objective, self._outputs(table, list(range(len(table)))), table)
+            return validate_policy(self.objective, self.updater.outputs(table, list(range(len(table)))), table)
         # The last evaluation of a reward model reports on all held-out pairs beside those of the curve.
         whole = self.step == self.total
         table = prepared.validation if whole else prepared.validation.first(prompts)
-        output = self._outputs(table, list(range(len(table))))
+        output = self.updater.outputs(table, list(range(len(table))))
         if whole:
             facts = validate_reward_model(self.objective, output, table) | {"longer_wins": prepared.longer_wins}
             self.recorder.record(Report(section="validation", values={**facts, "pairs": len(table)}))
@@ -344,7 +280,9 @@ class _Run:
             return
         self.recorder.record(Stage(name="saving"))
         self._stage = "saving"
-        saved = save_checkpoint(folder, self.step, self.prepared.module, self.optimizer, config_hash(self.config))
+        saved = save_checkpoint(
+            folder, self.step, self.prepared.module, self.updater.optimizer, config_hash(self.config)
+        )
         self.recorder.record(CheckpointSaved(step=saved.step, path=str(saved.path), bytes=saved.bytes))
         for path in prune_checkpoints(folder, self.config.checkpoints.keep):
             step = int(path.name.removeprefix("step-"))

@@ -14,8 +14,9 @@ from torch import nn
 
 from copg_core import checkpoints
 from copg_core.checkpoints import latest_checkpoint, load_checkpoint, prune_checkpoints, save_checkpoint
-from copg_core.config import Optimizer, SFTConfig
+from copg_core.config import SFTConfig
 from copg_core.errors import CheckpointError, StorageError
+from copg_core.recipe import Optimizer
 from copg_core.schedule import batch_rows, learning_rate, total_steps
 
 

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from copg_core.config import Lora
 from copg_core.encoding import decode_completion, encode_completion
 from copg_core.errors import ModelError
 from copg_core.evaluate import Reference
@@ -27,6 +26,7 @@ from copg_core.policies import (
     save_reward_model,
     weights_hash,
 )
+from copg_core.recipe import Lora
 from copg_core.sources import FileData, FolderModel, PresetModel, TaskData
 from tests.core.conftest import ROWS, tiny_llama
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from copg_core.config import Lora
 from copg_core.encoding import encode_prompt
 from copg_core.errors import ConfigError, RewardError, StorageError
 from copg_core.evaluate import pair_accuracy, standard_error
@@ -17,6 +16,7 @@ from copg_core.layout import TokenRow
 from copg_core.objectives import Table
 from copg_core.pairs import chosen_first, preferred_first
 from copg_core.policies import load_policy, new_reward_model, save_reward_model
+from copg_core.recipe import Lora
 from copg_core.reference import cached, content_key, rows_hash
 from copg_core.rewards import RewardModelScorer, finite, load_scorer
 from copg_core.rows import Comparison

@@ -15,7 +15,8 @@ import pytest
 
 from backend import runs
 from backend.models import Run
-from copg_core.config import Checkpoints, CopgConfig, EvaluationPlan, Generation, SFTConfig
+from copg_core.config import CopgConfig, SFTConfig
+from copg_core.recipe import Checkpoints, EvaluationPlan, Generation
 from copg_core.sources import PresetModel, RunModel, TaskData
 from tests.worker.stack import Stack
 from worker import orphans

@@ -1,0 +1,128 @@
+"""How a run is trained, evaluated and saved: the parts of a configuration that every algorithm shares. Torch-free.
+
+Settings: Flet-Berliac et al., *Contrastive Policy Gradient*, EMNLP 2024, Section 6 and its appendix.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from copg_core.sources import Frozen, unit
+
+
+class Optimizer(Frozen):
+    """AdamW and its learning-rate schedule."""
+
+    model_config = ConfigDict(title="Optimizer")
+    learning_rate: float = Field(
+        1e-6,
+        gt=0,
+        le=1,
+        title="Learning rate",
+        description="Peak, reached after the warm-up.",
+        json_schema_extra=unit("1"),
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", title="Schedule", description="After the warm-up: constant, or cosine down to zero."
+    )
+    warmup_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        title="Warm-up",
+        description="Share of all steps over which the rate rises linearly from zero.",
+        json_schema_extra=unit("share of steps"),
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, title="Weight decay", description="Decoupled (AdamW).", json_schema_extra=unit("1")
+    )
+    beta1: float = Field(0.9, ge=0, lt=1, title="Adam beta 1", description="Decay of the first moment.")
+    beta2: float = Field(0.999, ge=0, lt=1, title="Adam beta 2", description="Decay of the second moment.")
+    epsilon: float = Field(1e-8, gt=0, title="Adam epsilon", description="Added to the root of the second moment.")
+    max_grad_norm: float = Field(
+        1.0, gt=0, title="Gradient clip", description="Largest global gradient norm.", json_schema_extra=unit("2-norm")
+    )
+
+
+class SFTOptimizer(Optimizer):
+    """AdamW with the paper's settings for supervised fine-tuning: cosine from 2e-5 to 0."""
+
+    learning_rate: float = Field(
+        2e-5,
+        gt=0,
+        le=1,
+        title="Learning rate",
+        description="Peak, reached after the warm-up.",
+        json_schema_extra=unit("1"),
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        "cosine", title="Schedule", description="After the warm-up: constant, or cosine down to zero."
+    )
+
+
+class Generation(Frozen):
+    """How completions are sampled in evaluations."""
+
+    model_config = ConfigDict(title="Generation")
+    max_new_tokens: int = Field(
+        53,
+        ge=1,
+        le=8192,
+        title="Longest completion",
+        description="A completion that has no EOS by then counts as unfinished.",
+        json_schema_extra=unit("tokens"),
+    )
+    temperature: float = Field(
+        1.0,
+        ge=0,
+        le=5,
+        title="Temperature",
+        description="1 samples from the policy itself, which makes KL an unbiased estimate; 0 is greedy.",
+        json_schema_extra=unit("1"),
+    )
+    batch_size: int = Field(
+        64, ge=1, title="Prompts at once", description="Prompts generated together.", json_schema_extra=unit("prompts")
+    )
+
+
+class EvaluationPlan(Frozen):
+    """When and on what the run is evaluated."""
+
+    model_config = ConfigDict(title="Evaluation")
+    every: int = Field(
+        50, ge=1, title="Period", description="Steps between evaluations; step 0 and the last step are always evaluated.",
+        json_schema_extra=unit("steps"),
+    )  # fmt: skip
+    prompts: int = Field(
+        128,
+        ge=2,
+        title="Prompts",
+        description="Size of the fixed evaluation set, the first distinct validation prompts (pairs for a reward model).",
+        json_schema_extra=unit("prompts"),
+    )
+    generation: Generation = Field(default_factory=Generation, title="Generation", description="Sampling settings.")
+
+
+class Checkpoints(Frozen):
+    """When the state of training is saved, and how much of it is kept."""
+
+    model_config = ConfigDict(title="Checkpoints")
+    every: int = Field(
+        100, ge=1, title="Period", description="Steps between checkpoints.", json_schema_extra=unit("steps")
+    )
+    keep: int = Field(
+        1, ge=1, title="Keep", description="How many of the newest are kept.", json_schema_extra=unit("checkpoints")
+    )
+
+
+class Lora(Frozen):
+    """Low-rank adapters in place of full fine-tuning."""
+
+    model_config = ConfigDict(title="LoRA")
+    enabled: bool = Field(
+        False, title="Use LoRA", description="Train adapters; the reference is the model without them."
+    )
+    rank: int = Field(16, ge=1, le=1024, title="Rank", description="Inner dimension of each adapter.")
+    alpha: float = Field(32.0, gt=0, title="Alpha", description="Adapters are scaled by alpha / rank.")
