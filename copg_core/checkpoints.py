@@ -3,6 +3,7 @@
     checkpoints/step-200/
         model.safetensors       the trained parameters, float32
         optimizer.safetensors   Adam's step, exp_avg and exp_avg_sq of each parameter
+        state.safetensors       what batches need beyond the step number (batches.py); often empty, never absent
         manifest.json           step, configuration hash, size and hash of each file; written last
 
 Data order and learning rate are pure functions of the step (schedule.py), dropout is off and evaluations draw from their
@@ -33,6 +34,8 @@ from copg_core.errors import CheckpointError, StorageError
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+STATE = "state.safetensors"
+FILES = (MODEL, OPTIMIZER, STATE)
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,14 @@ class Saved:
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, config_hash: str
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config_hash: str,
+    state: dict[str, Tensor],
 ) -> Saved:
-    """Write `folder/step-N` for the trainable parameters of `model` and the whole state of `optimizer`.
+    """Write `folder/step-N`: the trainable parameters of `model`, the whole state of `optimizer`, and `state`.
 
     Raises StorageError where the disk is full or the folder may not be written; what stood there before still stands.
     """
@@ -60,7 +68,8 @@ def save_checkpoint(
         try:
             save_file(_trainable(model), partial / MODEL)
             save_file(_optimizer_tensors(model, optimizer), partial / OPTIMIZER)
-            files = {name: _describe(partial / name) for name in (MODEL, OPTIMIZER)}
+            save_file({name: item.detach().cpu().contiguous() for name, item in state.items()}, partial / STATE)
+            files = {name: _describe(partial / name) for name in FILES}
             write_json(partial / MANIFEST, {"step": step, "config_hash": config_hash, "files": files})
             publish(partial, final)
         except BaseException:
@@ -69,21 +78,23 @@ def save_checkpoint(
     return Saved(final, step, sum(item.stat().st_size for item in final.iterdir()))
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config_hash: str) -> int:
-    """Put the state in `path` into `model` and `optimizer`; returns its step.
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config_hash: str
+) -> tuple[int, dict[str, Tensor]]:
+    """Put what `path` holds into `model` and `optimizer`; returns its step and the `state` it was saved with.
 
     Raises CheckpointError naming what is missing, damaged, or belongs to another configuration.
     """
     manifest = read_manifest(path)
     if manifest["config_hash"] != config_hash:
         raise CheckpointError(f"{path} was written by another configuration; start the run anew instead of resuming it")
-    for name in (MODEL, OPTIMIZER):
+    for name in FILES:
         if not (path / name).is_file():
             raise CheckpointError(f"{path} has no {name}; training cannot go on from it")
         if _describe(path / name) != manifest["files"].get(name):
             raise CheckpointError(f"{path / name} is damaged: its content is not what was written")
     try:
-        weights, moments = load_file(path / MODEL), load_file(path / OPTIMIZER)
+        weights, moments, state = (load_file(path / name) for name in FILES)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     parameters = {name: item for name, item in model.named_parameters() if item.requires_grad}
@@ -92,7 +103,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
     _restore_optimizer(path / OPTIMIZER, moments, parameters, optimizer)
-    return int(manifest["step"])
+    return int(manifest["step"]), state
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

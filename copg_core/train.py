@@ -176,9 +176,10 @@ class _Run:
     def start(self, resume_from: Path | None) -> None:
         """Check the code path and the start, or go on from a checkpoint."""
         if resume_from is not None:
-            self.step = load_checkpoint(
+            self.step, state = load_checkpoint(
                 resume_from, self.prepared.module, self.updater.optimizer, config_hash(self.config)
             )
+            self.batches.restore(state)
         else:
             self._check_start()
         self.recorder.record(Started(step=self.step, total_steps=self.total))
@@ -281,7 +282,12 @@ class _Run:
         self.recorder.record(Stage(name="saving"))
         self._stage = "saving"
         saved = save_checkpoint(
-            folder, self.step, self.prepared.module, self.updater.optimizer, config_hash(self.config)
+            folder,
+            self.step,
+            self.prepared.module,
+            self.updater.optimizer,
+            config_hash(self.config),
+            self.batches.state(),
         )
         self.recorder.record(CheckpointSaved(step=saved.step, path=str(saved.path), bytes=saved.bytes))
         for path in prune_checkpoints(folder, self.config.checkpoints.keep):

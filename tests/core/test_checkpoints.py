@@ -37,19 +37,22 @@ def advance(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> N
 
 def test_what_comes_back_goes_on_bit_for_bit(tmp_path: Path) -> None:
     model, optimizer = trained()
-    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash")
+    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash", {"draws": torch.arange(3)})
     advance(model, optimizer, 2)
     other, other_optimizer = trained(0)
-    assert load_checkpoint(saved.path, other, other_optimizer, "hash") == 3
+    step, state = load_checkpoint(saved.path, other, other_optimizer, "hash")
+    assert step == 3
+    assert state.keys() == {"draws"}
+    assert torch.equal(state["draws"], torch.arange(3))
     advance(other, other_optimizer, 2)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
     assert saved.bytes == sum(path.stat().st_size for path in saved.path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "manifest.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.safetensors", "manifest.json"])
 def test_a_checkpoint_that_lacks_a_file_is_refused_by_its_name(name: str, tmp_path: Path) -> None:
     model, optimizer = trained()
-    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash")
+    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash", {})
     (saved.path / name).unlink()
     with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
         load_checkpoint(saved.path, model, optimizer, "hash")
@@ -58,14 +61,14 @@ def test_a_checkpoint_that_lacks_a_file_is_refused_by_its_name(name: str, tmp_pa
 def test_an_optimizer_state_that_lacks_a_parameter_is_refused(tmp_path: Path) -> None:
     model, optimizer = trained()
     del optimizer.state[model[1].bias]  # type: ignore[index]
-    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash")
+    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash", {})
     with pytest.raises(CheckpointError, match=r"1\.bias"):
         load_checkpoint(saved.path, *trained(0), "hash")
 
 
 def test_damage_and_another_configuration_are_refused(tmp_path: Path) -> None:
     model, optimizer = trained()
-    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash")
+    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash", {})
     with pytest.raises(CheckpointError, match="another configuration"):
         load_checkpoint(saved.path, model, optimizer, "other")
     file = saved.path / "model.safetensors"
@@ -82,7 +85,7 @@ def test_damage_and_another_configuration_are_refused(tmp_path: Path) -> None:
 def test_the_newest_whole_one_is_found_and_only_a_few_are_kept(tmp_path: Path) -> None:
     model, optimizer = trained()
     for step in (9, 10, 11):
-        save_checkpoint(tmp_path, step, model, optimizer, "hash")
+        save_checkpoint(tmp_path, step, model, optimizer, "hash", {})
     (tmp_path / ".partial-12-1").mkdir()
     (tmp_path / "step-12").mkdir()
     assert latest_checkpoint(tmp_path) == tmp_path / "step-11"
@@ -97,16 +100,16 @@ def test_a_disk_that_refuses_leaves_the_old_checkpoint(
     code: int, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, optimizer = trained()
-    save_checkpoint(tmp_path, 1, model, optimizer, "hash")
+    save_checkpoint(tmp_path, 1, model, optimizer, "hash", {})
 
     def refuse(*arguments: Any) -> None:
         raise OSError(code, "refused")
 
     monkeypatch.setattr(checkpoints, "publish", refuse)
     with pytest.raises(StorageError, match=sentence):
-        save_checkpoint(tmp_path, 2, model, optimizer, "hash")
+        save_checkpoint(tmp_path, 2, model, optimizer, "hash", {})
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
-    assert load_checkpoint(tmp_path / "step-1", model, optimizer, "hash") == 1
+    assert load_checkpoint(tmp_path / "step-1", model, optimizer, "hash") == (1, {})
 
 
 def test_a_full_disk_is_recognised_in_what_safetensors_reports() -> None:

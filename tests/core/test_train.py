@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from copg_core import pairs as preparation
+from copg_core.batches import DataBatches
 from copg_core.config import RUN_CONFIG, RunConfig
 from copg_core.errors import CheckpointError, DivergenceError, ModelError
 from copg_core.events import Event
@@ -164,6 +165,17 @@ def test_a_checkpoint_of_another_configuration_or_without_adam_is_refused(tmp_pa
     (checkpoint / "optimizer.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"optimizer\.safetensors"):
         run(config, tmp_path, resume_from=checkpoint)
+
+
+def test_what_batches_must_remember_travels_in_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    restored: list[dict[str, torch.Tensor]] = []
+    monkeypatch.setattr(DataBatches, "state", lambda self: {"draws": torch.tensor([3, 1, 4])})
+    monkeypatch.setattr(DataBatches, "restore", lambda self, state: restored.append(state))
+    stop = StopAfter(2)
+    run(config_of("sft"), tmp_path, recorder=Remembering(stop.see), should_stop=stop)
+    run(config_of("sft"), tmp_path, resume_from=tmp_path / "checkpoints" / "step-2")
+    assert [list(state) for state in restored] == [["draws"]]
+    assert restored[0]["draws"].tolist() == [3, 1, 4]
 
 
 @pytest.mark.parametrize("algorithm", ["sft", "reward_model", "copg"])
