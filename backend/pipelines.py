@@ -20,6 +20,7 @@ from backend.schemas import FieldError, PipelineCreate
 from copg_core import datasets
 from copg_core.config import RUN_CONFIG, RunConfig
 from copg_core.errors import DataError
+from copg_core.sources import with_context
 
 _ROLES = ("policy", "reward")
 
@@ -80,7 +81,7 @@ def _check(raw: dict[str, Any], place: str) -> list[FieldError]:
     except ValidationError as error:
         return field_errors(error.errors(), root=f"{place}.config")
     try:
-        datasets.check(config.data, config.algorithm)
+        datasets.check(with_context(config.data, getattr(config, "reward", None)), config.algorithm)
     except DataError as error:
         return [FieldError(field=f"{place}.config.data", message=str(error))]
     return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from copg_core.logprobs import CodePath, CompletionLogProbs
 from copg_core.objectives import ROUNDING, Array, Objective, Table
 from copg_core.policies import Policy
 from copg_core.reference import log_probs_of
-from copg_core.rewards import Scorer
+from copg_core.rewards.scorer import Scorer
+from copg_core.rows import NO_CONTEXT, Context
 
 Progress = Callable[[int, int], None]
 
@@ -55,10 +56,14 @@ class Reference:
 
 @dataclass
 class PromptSet:
-    """The fixed prompts of a run's evaluations, as text and as ids."""
+    """The fixed prompts of a run's evaluations, as text and as ids, and what their rows know besides."""
 
     texts: list[str]
     ids: list[list[int]]
+    contexts: list[Context] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.contexts = self.contexts or [NO_CONTEXT] * len(self.texts)
 
 
 @dataclass
@@ -94,8 +99,9 @@ class PolicyEvaluator:
             )
         texts = [self._text(completion) for completion in completions]
         finished = [completion.finished for completion in completions]
-        reward = self.scorer.score(self.prompts.texts, texts, finished) if self.scorer else None
-        gold = self.gold.score(self.prompts.texts, texts, finished) if self.gold else None
+        known = self.prompts.contexts
+        reward = self.scorer.score(self.prompts.texts, texts, finished, known) if self.scorer else None
+        gold = self.gold.score(self.prompts.texts, texts, finished, known) if self.gold else None
         log_ratio = self._log_ratio(completions) if self.reference else None
         lengths = np.array([len(completion.ids) for completion in completions])
         extra = {"gold_stderr": standard_error(gold), "kl_stderr": standard_error(log_ratio)}

@@ -16,8 +16,8 @@ from copg_core.logprobs import CodePath
 from copg_core.objectives import Array, Table
 from copg_core.policies import Policy
 from copg_core.reference import cached, content_key, log_probs_of, rows_hash
-from copg_core.rewards import Rewards, Scorer, finite
-from copg_core.rows import Comparison
+from copg_core.rewards.scorer import Rewards, Scorer, finite
+from copg_core.rows import Comparison, Context
 from copg_core.surroundings import Surroundings, versions
 
 
@@ -30,7 +30,11 @@ def chosen_first(rows: Sequence[Comparison]) -> list[Comparison]:
         if row.reward_1 > row.reward_2:
             ordered.append(row)
         else:
-            ordered.append(Comparison(row.prompt, row.completion_2, row.completion_1, row.reward_2, row.reward_1))
+            ordered.append(
+                Comparison(
+                    row.prompt, row.completion_2, row.completion_1, row.reward_2, row.reward_1, context=row.context
+                )
+            )
     return ordered
 
 
@@ -59,22 +63,24 @@ def rewards_of(
         if any(row.reward_1 is None or row.reward_2 is None for row in texts):
             raise DataError("some pairs carry no rewards: choose a reward-model run, or data with reward columns")
         given = np.array([[row.reward_1, row.reward_2] for row in texts], dtype=np.float64).reshape(-1, 2)
-        return finite(given, [row.prompt for row in texts]) if not np.isfinite(given).all() else given, False
+        return finite(given, [row.prompt for row in texts]), False
     prompts: list[str] = []
     completions: list[str] = []
     ended: list[bool] = []
+    contexts: list[Context] = []
     for text, row in zip(texts, rows, strict=True):
         for whole, ids in ((text.completion_1, row.completion_1), (text.completion_2, row.completion_2)):
             finished = ids[-1] == policy.tokenizer.eos_token_id
             prompts.append(text.prompt)
             completions.append(whole if finished else decode_completion(policy.tokenizer, ids))
             ended.append(finished)
-    digest = hashlib.sha256(repr((prompts, completions, ended)).encode()).hexdigest()
+            contexts.append(text.context)
+    digest = hashlib.sha256(repr((prompts, completions, ended, contexts)).encode()).hexdigest()
     around.progress("rewards", 0, len(prompts))
 
     def compute() -> Rewards:
         progress = lambda done, total: around.progress("rewards", done, total)  # noqa: E731
-        return scorer.score(prompts, completions, ended, progress).reshape(-1, 2)
+        return scorer.score(prompts, completions, ended, contexts, progress).reshape(-1, 2)
 
     key = content_key(scorer=scorer.fingerprint, rows=digest, versions=versions())
     return cached(around.cache_folder, "rewards", key, (len(texts), 2), compute)

@@ -28,7 +28,10 @@ from copg_core.objectives import Table
 from copg_core.pairs import chosen_first, preferred_first, reference_of, rewards_of
 from copg_core.policies import Policy, add_lora, load_policy, new_reward_model, weights_hash
 from copg_core.processes import limit_threads
-from copg_core.rewards import Scorer, gold_scorer, load_scorer
+from copg_core.rewards.load import gold_scorer, load_scorer
+from copg_core.rewards.scorer import Scorer
+from copg_core.rows import Context
+from copg_core.sources import with_context
 from copg_core.surroundings import Surroundings, Values, versions
 
 PREFERENCE = (CopgConfig, DPOConfig, IPOConfig)
@@ -90,7 +93,7 @@ def prepare(config: RunConfig, around: Surroundings) -> Prepared:
 
 
 def _demonstrations(config: SFTConfig, policy: Policy, around: Surroundings) -> Prepared:
-    split = load_demonstrations(config.data)
+    split = load_demonstrations(with_context(config.data, config.reward))
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
     around.progress("encoding", 0, len(split.train))
     train, truncation = encode_demonstrations(policy.tokenizer, split.train, *limits)
@@ -143,7 +146,7 @@ def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings
 
 
 def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Prepared:
-    split = load_comparisons(config.data)
+    split = load_comparisons(with_context(config.data, config.reward))
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
     around.progress("encoding", 0, len(split.train))
     train, truncation = encode_comparisons(policy.tokenizer, split.train, *limits)
@@ -230,8 +233,12 @@ def _dtype(config: RunConfig) -> torch.dtype:
 def _prompts(config: RunConfig, policy: Policy, split: Split[Any]) -> PromptSet:
     """The first distinct validation prompts; training prompts where there is no validation row (and it is reported)."""
     rows = split.validation or split.train
-    texts = list(dict.fromkeys(row.prompt for row in rows))[: config.evaluation.prompts]
-    return PromptSet(texts, [encode_prompt(policy.tokenizer, text, config.max_prompt_tokens) for text in texts])
+    first: dict[str, Context] = {}
+    for row in rows:
+        first.setdefault(row.prompt, row.context)
+    texts = list(first)[: config.evaluation.prompts]
+    ids = [encode_prompt(policy.tokenizer, text, config.max_prompt_tokens) for text in texts]
+    return PromptSet(texts, ids, [first[text] for text in texts])
 
 
 def _report_data(prepared: Prepared, split: Split[Any], truncation: Values) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 Value = str | int | float | bool | None
 Turn = dict[str, str]
@@ -27,12 +29,49 @@ class Dialogue(str):
         return str(self), self.turns
 
 
+class Context(Mapping[str, Any]):
+    """What a row knows beside prompt and completions, for its reward: column -> value. Read-only and hashable.
+
+    >>> Context({"answer": "#### 18"})["answer"]
+    '#### 18'
+    """
+
+    __slots__ = ("_text", "_values")
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+        self._text = json.dumps(self._values, sort_keys=True, default=str)
+
+    def __getitem__(self, column: str) -> Any:
+        return self._values[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return self._text == other._text if isinstance(other, Context) else NotImplemented
+
+    def __repr__(self) -> str:
+        """Canonical JSON: equal contexts have equal text, so that it can be part of a cache's key."""
+        return self._text
+
+
+NO_CONTEXT = Context({})
+
+
 @dataclass(frozen=True)
 class Demonstration:
-    """One prompt and the completion to imitate."""
+    """One prompt and the completion to imitate; `context` is what the reward is told besides."""
 
     prompt: str
     completion: str
+    context: Context = NO_CONTEXT
 
 
 @dataclass(frozen=True)
@@ -48,6 +87,7 @@ class Comparison:
     completion_2: str
     reward_1: float | None = None
     reward_2: float | None = None
+    context: Context = NO_CONTEXT
 
 
 Row = TypeVar("Row", Demonstration, Comparison)

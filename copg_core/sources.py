@@ -87,6 +87,12 @@ class _RowsData(Frozen):
         '`"SUBREDDIT: r/{subreddit}\\nPOST: {post}\\n\\nTL;DR:"`. Empty: the prompt column as it is; `{post}\\n\\nTL;DR:` '
         "for post/summary rows; the model's chat template, or `role: text` lines without one, for dialogues.",
     )
+    context: list[str] = Field(
+        default_factory=list,
+        title="Columns for the reward",
+        description="Columns kept beside prompt and completions and handed to the reward. The columns that a chosen reward "
+        'names itself are kept without being listed here, for example `["difficulty"]`.',
+    )
     where: dict[str, list[str]] = Field(
         default_factory=dict,
         title="Training rows",
@@ -200,3 +206,16 @@ class DataReward(Frozen):
 
 
 RewardSource = Annotated[RunReward | GoldReward | DataReward, Field(discriminator="kind")]
+
+
+def context_columns(reward: RewardSource | None) -> list[str]:
+    """The columns that a reward names itself, in the order in which it names them."""
+    return []
+
+
+def with_context(data: DataSource, reward: RewardSource | None) -> DataSource:
+    """The data source, keeping also the columns that the reward reads. The built-in task has none to keep."""
+    if isinstance(data, TaskData):
+        return data
+    columns = list(dict.fromkeys([*data.context, *context_columns(reward)]))
+    return data.model_copy(update={"context": columns})

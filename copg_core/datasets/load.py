@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
@@ -19,10 +20,11 @@ from copg_core.datasets import builtin, hub
 from copg_core.datasets.files import Record, file_hash, read_rows
 from copg_core.datasets.shapes import EXPECTED, Shape, recognise
 from copg_core.errors import DataError
-from copg_core.rows import Comparison, Demonstration, Split, Value
+from copg_core.rows import Comparison, Context, Demonstration, Split, Value
 from copg_core.sources import DataSource, FileData, HubData, TaskData
 
 Row = TypeVar("Row", Demonstration, Comparison)
+Parsed = TypeVar("Parsed", bound=Demonstration | Comparison | str)
 Numbered = Iterator[tuple[int, Record]]
 
 
@@ -71,6 +73,19 @@ def _written(record: Record, column: str) -> set[str]:
         raise DataError(f"the filter names column {column!r}, but the columns are {', '.join(map(str, record))}")
     value = record[column]
     return {str(value), json.dumps(value, default=str)}
+
+
+def keep_context(row: Parsed, record: Record, columns: Sequence[str]) -> Parsed:
+    """The row with the columns that its reward is told. Raises DataError where a column is not there."""
+    if isinstance(row, str) or not columns:
+        return row
+    missing = [column for column in columns if column not in record]
+    if missing:
+        raise DataError(
+            f"has no column {missing[0]!r}, which the reward reads; it has {', '.join(map(str, record))}. "
+            "Name another column in the reward, or leave it out of `context`"
+        )
+    return replace(row, context=Context({column: record[column] for column in columns}))
 
 
 @contextmanager
@@ -153,7 +168,7 @@ class _Loading:
             counts["rows_read"] += 1
             with located(name, number):
                 part = self._part(record, only_validation)
-                row = parse(shape, record) if part else "filtered_out"
+                row = keep_context(parse(shape, record), record, source.context) if part else "filtered_out"
             if isinstance(row, str):
                 counts[f"dropped_{row}"] += 1
             elif part:

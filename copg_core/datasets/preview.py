@@ -9,7 +9,7 @@ from pathlib import Path
 
 from copg_core.datasets import builtin
 from copg_core.datasets.files import Record, read_rows
-from copg_core.datasets.load import located, matches, need_pairs
+from copg_core.datasets.load import keep_context, located, matches, need_pairs
 from copg_core.datasets.shapes import Shape, recognise
 from copg_core.errors import DataError
 from copg_core.rows import Comparison, Demonstration, Preview
@@ -39,7 +39,7 @@ def preview(source: DataSource, algorithm: str, rows: int) -> Preview:
     shown: list[Demonstration | Comparison] = []
     for number, record in islice(numbered, PREVIEW_ROWS):
         with located(source.path, number):
-            row = parse(record) if matches(record, source.where) else "filtered"
+            row = keep_context(parse(record), record, source.context) if matches(record, source.where) else "filtered"
         if not isinstance(row, str):
             shown.append(row)
         if len(shown) >= rows:
@@ -73,7 +73,7 @@ def _check_file(source: FileData, path: str, algorithm: str, *, validation: bool
             kept = matches(record, where)
             if source.validation_where:
                 matches(record, source.validation_where)
-            usable += kept and not isinstance(parse(record), str)
+            usable += kept and not isinstance(keep_context(parse(record), record, source.context), str)
         filtered += not kept
         if read >= CHECK_ROWS or time.monotonic() > deadline:
             break

@@ -1006,6 +1006,11 @@ export interface components {
              */
             prompt_template: string;
             /**
+             * Columns for the reward
+             * @description Columns kept beside prompt and completions and handed to the reward. The columns that a chosen reward names itself are kept without being listed here, for example `["difficulty"]`.
+             */
+            context?: string[];
+            /**
              * Training rows
              * @description Keep only rows whose column holds one of these values, for example `{"split": ["train"]}`.
              */
@@ -1142,6 +1147,11 @@ export interface components {
              * @default
              */
             prompt_template: string;
+            /**
+             * Columns for the reward
+             * @description Columns kept beside prompt and completions and handed to the reward. The columns that a chosen reward names itself are kept without being listed here, for example `["difficulty"]`.
+             */
+            context?: string[];
             /**
              * Training rows
              * @description Keep only rows whose column holds one of these values, for example `{"split": ["train"]}`.

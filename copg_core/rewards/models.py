@@ -1,43 +1,21 @@
-"""One interface for whatever scores completions: score(prompts, completions) -> rewards."""
+"""Rewards that a model or the built-in task gives."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from copg_core.encoding import encode_completion, encode_prompt
-from copg_core.errors import ConfigError, RewardError
 from copg_core.layout import TokenRow, lay_out, micro_batches
-from copg_core.policies import load_reward_model, output_of, weights_hash
-from copg_core.sources import DataReward, DataSource, GoldReward, RewardSource, RunReward, TaskData
+from copg_core.policies import load_reward_model, weights_hash
+from copg_core.rewards.scorer import Contexts, Progress, Rewards, finite
 from copg_core.tasks import TASKS
 
-Rewards = np.ndarray[Any, np.dtype[np.float64]]
 SCORING_TOKENS = 16_384
-
-
-class Scorer(Protocol):
-    """Whatever gives completions a reward. `fingerprint` changes whenever its rewards might."""
-
-    fingerprint: str
-
-    def score(
-        self,
-        prompts: Sequence[str],
-        completions: Sequence[str],
-        finished: Sequence[bool] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Rewards:
-        """Rewards of the completions, (n,). `finished` is False for one that was cut off before EOS.
-
-        Raises RewardError naming the prompt where a reward is not a finite number.
-        """
-        ...
 
 
 class GoldScorer:
@@ -52,7 +30,8 @@ class GoldScorer:
         prompts: Sequence[str],
         completions: Sequence[str],
         finished: Sequence[bool] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        context: Contexts | None = None,
+        progress: Progress | None = None,
     ) -> Rewards:
         ended = finished if finished is not None else [True] * len(prompts)
         rows = zip(prompts, completions, ended, strict=True)
@@ -85,7 +64,8 @@ class RewardModelScorer:
         prompts: Sequence[str],
         completions: Sequence[str],
         finished: Sequence[bool] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        context: Contexts | None = None,
+        progress: Progress | None = None,
     ) -> Rewards:
         ended = finished if finished is not None else [True] * len(prompts)
         rows = [self._row(*row) for row in zip(prompts, completions, ended, strict=True)]
@@ -102,41 +82,3 @@ class RewardModelScorer:
             if progress:
                 progress(done, len(rows))
         return finite(rewards, prompts)
-
-
-def finite(rewards: Rewards, prompts: Sequence[str]) -> Rewards:
-    """The rewards themselves. Raises RewardError naming the first prompt whose reward is NaN or infinite."""
-    wrong = np.flatnonzero(~np.isfinite(rewards))
-    if len(wrong):
-        prompt = prompts[wrong[0]]
-        shown = prompt if len(prompt) <= 80 else f"{prompt[:77]}..."
-        raise RewardError(
-            f"the reward of {len(wrong)} of {len(rewards)} completions is not a finite number; the first is "
-            f"{rewards[wrong[0]]} for the prompt {shown!r}"
-        )
-    return rewards
-
-
-def load_scorer(
-    source: RewardSource | None,
-    data: DataSource,
-    device: torch.device,
-    dtype: torch.dtype,
-    resolve_run: Callable[[str], Path] = Path,
-) -> Scorer | None:
-    """The scorer of a configuration; None where the data's own rewards are meant, or none at all."""
-    match source:
-        case None | DataReward():
-            return None
-        case RunReward(run=run):
-            return RewardModelScorer(output_of(run, resolve_run, kind="reward_model"), device, dtype)
-        case GoldReward():
-            gold = gold_scorer(data)
-            if gold is None:
-                raise ConfigError("the gold reward exists only for the built-in task")
-            return gold
-
-
-def gold_scorer(data: DataSource) -> GoldScorer | None:
-    """The gold reward of a data source, where it has one."""
-    return GoldScorer(data.task) if isinstance(data, TaskData) else None
