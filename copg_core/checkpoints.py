@@ -1,7 +1,7 @@
 """Checkpoints that are whole or not there at all, and hold everything that training needs to go on bit for bit.
 
     checkpoints/step-200/
-        model.safetensors       the trained parameters, float32
+        model.safetensors       the trained parameters, float32 masters
         optimizer.safetensors   Adam's step, exp_avg and exp_avg_sq of each parameter
         state.safetensors       what batches need beyond the step number (batches.py); often empty, never absent
         manifest.json           step, configuration hash, size and hash of each file; written last
@@ -24,10 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from copg_core.errors import CheckpointError, StorageError
 
@@ -47,15 +46,26 @@ class Saved:
     bytes: int
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, in main memory; whoever takes it back refuses it by `path` where a name is missing."""
+
+    path: Path
+    step: int
+    weights: dict[str, Tensor]
+    moments: dict[str, Tensor]
+    state: dict[str, Tensor]
+
+
 def save_checkpoint(
     folder: Path,
     step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    config_hash: str,
+    weights: dict[str, Tensor],
+    moments: dict[str, Tensor],
     state: dict[str, Tensor],
+    config_hash: str,
 ) -> Saved:
-    """Write `folder/step-N`: the trainable parameters of `model`, the whole state of `optimizer`, and `state`.
+    """Write `folder/step-N`: trained parameters by name, Adam's moments by `name:slot`, and `state`.
 
     Raises StorageError where the disk is full or the folder may not be written; what stood there before still stands.
     """
@@ -66,9 +76,8 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            save_file(_trainable(model), partial / MODEL)
-            save_file(_optimizer_tensors(model, optimizer), partial / OPTIMIZER)
-            save_file({name: item.detach().cpu().contiguous() for name, item in state.items()}, partial / STATE)
+            for name, tensors in zip(FILES, (weights, moments, state), strict=True):
+                save_file({key: item.detach().cpu().contiguous() for key, item in tensors.items()}, partial / name)
             files = {name: _describe(partial / name) for name in FILES}
             write_json(partial / MANIFEST, {"step": step, "config_hash": config_hash, "files": files})
             publish(partial, final)
@@ -78,13 +87,8 @@ def save_checkpoint(
     return Saved(final, step, sum(item.stat().st_size for item in final.iterdir()))
 
 
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config_hash: str
-) -> tuple[int, dict[str, Tensor]]:
-    """Put what `path` holds into `model` and `optimizer`; returns its step and the `state` it was saved with.
-
-    Raises CheckpointError naming what is missing, damaged, or belongs to another configuration.
-    """
+def load_checkpoint(path: Path, config_hash: str) -> Checkpoint:
+    """What `path` holds. Raises CheckpointError naming what is missing, damaged, or belongs to another configuration."""
     manifest = read_manifest(path)
     if manifest["config_hash"] != config_hash:
         raise CheckpointError(f"{path} was written by another configuration; start the run anew instead of resuming it")
@@ -97,13 +101,7 @@ def load_checkpoint(
         weights, moments, state = (load_file(path / name) for name in FILES)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
-    parameters = {name: item for name, item in model.named_parameters() if item.requires_grad}
-    _same_names(path / MODEL, set(weights), set(parameters))
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-    _restore_optimizer(path / OPTIMIZER, moments, parameters, optimizer)
-    return int(manifest["step"]), state
+    return Checkpoint(path, int(manifest["step"]), weights, moments, state)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -167,42 +165,6 @@ def publish(partial: Path, final: Path) -> None:
 def write_json(path: Path, content: object) -> None:
     """Write indented JSON with sorted keys."""
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _trainable(model: nn.Module) -> dict[str, Tensor]:
-    # named_parameters names a tied weight once, which safetensors demands.
-    return {name: item.detach().cpu().contiguous() for name, item in model.named_parameters() if item.requires_grad}
-
-
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{name}:{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    return tensors
-
-
-def _restore_optimizer(
-    path: Path, tensors: dict[str, Tensor], parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> None:
-    _same_names(path, {key.rpartition(":")[0] for key in tensors}, set(parameters))
-    for key, value in tensors.items():
-        name, _, slot = key.rpartition(":")
-        parameter = parameters[name]
-        device = value.device if slot == "step" and not _on_device(optimizer) else parameter.device
-        optimizer.state[parameter][slot] = value.to(device)
-
-
-def _on_device(optimizer: torch.optim.Optimizer) -> bool:
-    """Fused and capturable Adam keep their step counter beside the parameter, plain Adam keeps it on the CPU."""
-    return bool(optimizer.defaults.get("fused") or optimizer.defaults.get("capturable"))
-
-
-def _same_names(path: Path, found: set[str], expected: set[str]) -> None:
-    if missing := sorted(expected - found):
-        raise CheckpointError(f"{path} lacks {len(missing)} of {len(expected)} parameters, among them {missing[0]}")
-    if extra := sorted(found - expected):
-        raise CheckpointError(f"{path} holds parameters that the model has not, among them {extra[0]}")
 
 
 def _describe(path: Path) -> dict[str, object]:

@@ -70,7 +70,7 @@ class _Base(Frozen):
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
         title="Precision",
-        description="Of the forward and backward pass. Master weights, Adam states and log-probabilities stay float32.",
+        description="Of the weights that are computed with. Masters, Adam states and log-probabilities stay float32.",
     )
     seed: int = Field(0, ge=0, lt=2**31, title="Seed", description="Of data order, initial weights and sampling.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,24 +79,22 @@ class PolicyEvaluator:
     gold: Scorer | None
     config: RunConfig
     device: torch.device
-    autocast: Callable[[], Any] = nullcontext
 
     def evaluate(self, step: int, values: dict[str, float | None], progress: Progress | None = None) -> Evaluation:
         """One completion for each prompt, from seeds that are functions of (seed, step, prompt)."""
         plan = self.config.evaluation.generation
-        with self.autocast():
-            completions = generate(
-                self.policy,
-                self.policy.model,
-                self.prompts.ids,
-                max_new_tokens=plan.max_new_tokens,
-                temperature=plan.temperature,
-                batch_size=plan.batch_size,
-                seed=self.config.seed,
-                step=step,
-                device=self.device,
-                between=progress,
-            )
+        completions = generate(
+            self.policy,
+            self.policy.model,
+            self.prompts.ids,
+            max_new_tokens=plan.max_new_tokens,
+            temperature=plan.temperature,
+            batch_size=plan.batch_size,
+            seed=self.config.seed,
+            step=step,
+            device=self.device,
+            between=progress,
+        )
         texts = [self._text(completion) for completion in completions]
         finished = [completion.finished for completion in completions]
         known = self.prompts.contexts
@@ -142,15 +140,14 @@ class PolicyEvaluator:
             return mine - self._log_probs(reference, rows)
 
     def _log_probs(self, module: nn.Module, rows: list[TokenRow]) -> Array:
-        with self.autocast():
-            return log_probs_of(
-                module,
-                rows,
-                packed=self.path.packed,
-                pad=self.policy.pad,
-                token_budget=self.config.micro_batch_tokens,
-                device=self.device,
-            )[:, 0]
+        return log_probs_of(
+            module,
+            rows,
+            packed=self.path.packed,
+            pad=self.policy.pad,
+            token_budget=self.config.micro_batch_tokens,
+            device=self.device,
+        )[:, 0]
 
 
 def validate_policy(objective: Objective, output: Array, table: Table) -> dict[str, float | None]:

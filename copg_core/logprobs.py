@@ -25,6 +25,8 @@ LOGITS_AT_ONCE = 2**25
 LOGIT_CHANGES = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "lm_head_multiplier": 1.0}
 # float32 noise of a summed log-probability is about 1e-5 nats; a wrong mask is off by 0.1 to 1.
 SELF_CHECK_TOLERANCE = 2e-3
+# The parameter of a reward model that is never rounded.
+HEAD = frozenset({"score.weight"})
 
 
 @dataclass(frozen=True)
@@ -178,11 +180,8 @@ class RewardModel(nn.Module):
 
     def forward(self, rows: Rows) -> Tensor:
         hidden = _decode(self.decoder, rows)[rows.last.flatten()]
-        wide = torch.promote_types(hidden.dtype, torch.float32)
-        weight = self.score.weight.to(wide)
-        # Outside autocast: a reward in bfloat16 would have three significant digits.
-        with torch.autocast(hidden.device.type, enabled=False):
-            return (hidden.to(wide) @ weight.t())[:, 0].view(rows.last.shape)
+        # The head stays float32 whatever the decoder's precision: a reward in bfloat16 has three significant digits.
+        return cast(Tensor, self.score(hidden.to(self.score.weight.dtype)))[:, 0].view(rows.last.shape)
 
 
 def first_batch_check(model: Any, path: CodePath, rows: Sequence[TokenRow], pad: int, device: torch.device) -> float:

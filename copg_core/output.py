@@ -20,7 +20,10 @@ def config_hash(config: RunConfig) -> str:
 
 
 def save_output(folder: Path, prepared: Prepared, config: RunConfig, step: int) -> Path:
-    """Write folder/output whole or not at all, adapters merged into the weights. Raises StorageError."""
+    """Write folder/output whole or not at all, adapters merged into the weights, from a settled module (precision.py).
+
+    Raises StorageError.
+    """
     final, partial = folder / "output", folder / ".partial-output"
     manifest = {
         "config": config.model_dump(mode="json"),

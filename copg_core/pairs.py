@@ -98,7 +98,7 @@ def reference_of(
     around.progress("reference", 0, len(rows))
 
     def compute() -> Array:
-        with reference.module() as module, around.autocast():
+        with reference.module() as module:
             return log_probs_of(
                 module,
                 rows,

@@ -32,7 +32,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from copg_core.checkpoints import storage_errors, write_json
 from copg_core.errors import ModelError
-from copg_core.logprobs import RewardModel, decoder_of
+from copg_core.logprobs import HEAD, RewardModel, decoder_of
+from copg_core.precision import lower
 from copg_core.recipe import Lora
 from copg_core.sources import DataSource, FolderModel, HubModel, ModelSource, PresetModel, RunModel, TaskData
 from copg_core.tasks import TASKS
@@ -292,7 +293,8 @@ def load_reward_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple
         model.load_state_dict(load_file(folder / REWARD_WEIGHTS), strict=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the reward model in {folder} cannot be loaded: {str(error).strip()}") from error
-    return model.to(dtype).eval(), _load_tokenizer(str(folder)), manifest
+    lower(model.requires_grad_(False), dtype, wide=HEAD)
+    return model.eval(), _load_tokenizer(str(folder)), manifest
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -22,11 +22,12 @@ from copg_core.errors import DataError
 from copg_core.evaluate import PromptSet, Reference
 from copg_core.events import Report
 from copg_core.layout import TokenRow
-from copg_core.logprobs import CodePath, CompletionLogProbs, RewardModel, recognise
+from copg_core.logprobs import HEAD, CodePath, CompletionLogProbs, RewardModel, recognise
 from copg_core.losses import LOSSES
 from copg_core.objectives import Table
 from copg_core.pairs import chosen_first, preferred_first, reference_of, rewards_of
 from copg_core.policies import Policy, add_lora, load_policy, new_reward_model, weights_hash
+from copg_core.precision import Masters, lower
 from copg_core.processes import limit_threads
 from copg_core.rewards.load import gold_scorer, load_scorer
 from copg_core.rewards.scorer import Scorer
@@ -40,7 +41,10 @@ REHEARSED_PAIRS = 4
 
 @dataclass
 class Prepared:
-    """A run that is ready to train. `module` gives what its objective works on; `path` says in which layout."""
+    """A run that is ready to train. `module` gives what its objective works on; `path` says in which layout.
+
+    `masters` are the exact values of trained parameters that `module` holds rounded (precision.py).
+    """
 
     policy: Policy
     module: nn.Module
@@ -48,6 +52,7 @@ class Prepared:
     train: Table
     validation: Table
     prompts: PromptSet
+    masters: Masters = field(default_factory=dict)
     longer_wins: float | None = None
     reference: Reference | None = None
     scorer: Scorer | None = None
@@ -103,14 +108,17 @@ def _demonstrations(config: SFTConfig, policy: Policy, around: Surroundings) -> 
     # A row with one completion is an ordinary causal row: there is nothing to pack.
     path = replace(_code_path(policy, tables), packed=False, reason="one completion a row")
     _adapt(config, policy)
-    policy.model.to(around.device)
+    module = CompletionLogProbs(policy.model, path)
+    masters = lower(module, _dtype(config))
+    module.to(around.device)
     prepared = Prepared(
         policy,
-        CompletionLogProbs(policy.model, path),
+        module,
         path,
         tables[0],
         tables[1],
         prompts=_prompts(config, policy, split),
+        masters=masters,
         scorer=load_scorer(config.reward, config.data, around.device, _dtype(config), around.resolve_run),
         gold=gold_scorer(config.data),
     )
@@ -128,7 +136,9 @@ def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings
     tables = [Table([_token_row(row) for row in rows]) for rows in (train, held_out)]
     _require_rows(tables[0], config)
     path = _code_path(policy, tables)
-    module = new_reward_model(policy, config.lora, config.seed).to(around.device)
+    module = new_reward_model(policy, config.lora, config.seed)
+    masters = lower(module, _dtype(config), wide=HEAD)
+    module.to(around.device)
     lengths = [(len(row.completion_1), len(row.completion_2)) for row in ordered.validation]
     prepared = Prepared(
         policy,
@@ -137,6 +147,7 @@ def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings
         tables[0],
         tables[1],
         prompts=PromptSet([], []),
+        masters=masters,
         longer_wins=float(np.mean([chosen > rejected for chosen, rejected in lengths])) if lengths else None,
     )
     unordered = len(split.train) - len(ordered.train)
@@ -165,7 +176,10 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
     ]
     base_hash = weights_hash(policy.model)
     _adapt(config, policy)
-    policy.model.to(around.device)
+    module = CompletionLogProbs(policy.model, path)
+    # Before the reference is copied: it is computed with the same rounded weights as the policy.
+    masters = lower(module, _dtype(config))
+    module.to(around.device)
     reference = Reference(policy.model, path, adapters=config.lora.enabled, device=around.device)
     log_probs = [reference_of(config, policy, reference, table.rows, base_hash, path, around) for table in tables]
     whole = [
@@ -177,11 +191,12 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
     _require_rows(final[0], config)
     prepared = Prepared(
         policy,
-        CompletionLogProbs(policy.model, path),
+        module,
         path,
         final[0],
         final[1],
         prompts=_prompts(config, policy, split),
+        masters=masters,
         reference=reference,
         scorer=scorer,
         gold=gold_scorer(config.data),

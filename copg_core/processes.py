@@ -23,7 +23,7 @@ SMALL_MODEL = 5_000_000
 def accelerator_for(config: RunConfig) -> Iterator[Accelerator]:
     """Device, mixed precision and processes. Its state is global in accelerate and is given back afterwards."""
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision="bf16" if config.dtype == "bfloat16" else "no")
+    accelerator = Accelerator(mixed_precision="no")
     if accelerator.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     threads = torch.get_num_threads()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,7 +22,6 @@ class Surroundings:
     resolve_run: Callable[[str], Path] = Path
     cache_folder: Path | None = None
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
-    autocast: Callable[[], Any] = nullcontext
     # A rehearsal computes rewards and reference for a few pairs only: enough to see that it can be done.
     rehearsal: bool = False
 

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from copg_core.config import RunConfig
 from copg_core.layout import lay_out, micro_batches
 from copg_core.objectives import Array, Objective, Table
+from copg_core.precision import MasterWeights
 from copg_core.prepare import Prepared
 from copg_core.processes import exchanging, gather_batch, sum_over
 from copg_core.reference import log_probs_of
@@ -35,21 +36,12 @@ class Step:
 
 
 class Updater:
-    """Owns the trained module and its optimizer."""
+    """Owns the trained module, its master weights and its optimizer."""
 
     def __init__(self, config: RunConfig, prepared: Prepared, objective: Objective, accelerator: Accelerator) -> None:
         self._config, self._prepared, self._objective, self._accelerator = config, prepared, objective, accelerator
         self.module = accelerator.prepare_model(prepared.module)
-        self._parameters = [p for p in prepared.module.parameters() if p.requires_grad]
-        settings = config.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self._parameters,
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.epsilon,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        self.weights = MasterWeights(prepared.module, prepared.masters, config.optimizer)
 
     def outputs(self, table: Table, indices: Sequence[int]) -> Array:
         """What the module gives for some rows, without gradients, (rows, completions)."""
@@ -63,13 +55,12 @@ class Updater:
         )
 
     def gradients(self, table: Table, batch: list[int], step: int, total_steps: int) -> Step:
-        """Accumulate and clip the gradients of a batch (this process takes its share of it); `apply` uses them."""
+        """Accumulate the gradients of a batch (this process takes its share of it); `apply` clips and uses them."""
         started = time.perf_counter()
         config, accelerator = self._config, self._accelerator
         mine = batch[accelerator.process_index :: accelerator.num_processes]
         rate = learning_rate(config.optimizer, step, total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.weights.set_rate(rate)
         scale = accelerator.num_processes / sum_over(accelerator, self._objective.normaliser(table, mine))
         lengths = {i: table.rows[i].tokens(packed=self._prepared.path.packed) for i in mine}
         groups = micro_batches(lengths, mine, config.micro_batch_tokens)
@@ -85,7 +76,8 @@ class Updater:
                 accelerator.backward(loss.sum() * scale)
             outputs.append(output.detach())
             losses.append(loss.detach())
-        norm = accelerator.clip_grad_norm_(self._parameters, config.optimizer.max_grad_norm)
+        norm = self.weights.gradient_norm()
+        self._scale = (config.optimizer.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
         # The step's one synchronisation: everything comes to the host in two copies.
         total_loss = sum_over(accelerator, float(torch.cat(losses).double().sum()))
         values, order = gather_batch(
@@ -103,5 +95,4 @@ class Updater:
 
     def apply(self) -> None:
         """Update the weights with the gradients that were accumulated, and forget those."""
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.weights.update(self._scale)

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from copg_core.config import RunConfig, parse_config
 from copg_core.events import Event
 from copg_core.layout import TokenRow
+from copg_core.train import Outcome, train
 
 STORIES = Path(__file__).parents[3] / "shared" / "data" / "stories260K" / "hf"
 
@@ -105,6 +107,33 @@ def config_of(algorithm: str, **settings: Any) -> RunConfig:
         "checkpoints": {"every": 2, "keep": 2},
     }
     return parse_config(common | settings)
+
+
+def run(config: RunConfig, folder: Path, **options: Any) -> tuple[Remembering, Outcome]:
+    recorder = options.pop("recorder", None) or Remembering()
+    return recorder, train(config, recorder, folder=folder, **options)
+
+
+def weights(outcome: Outcome) -> dict[str, torch.Tensor]:
+    assert outcome.output is not None
+    return load_file(next(outcome.output.glob("*.safetensors")))
+
+
+def identical(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class StopAfter:
+    """should_stop that says so once `step` was reported."""
+
+    def __init__(self, step: int) -> None:
+        self.stop, self._step = False, step
+
+    def see(self, event: Event) -> None:
+        self.stop |= event.event == "metrics" and event.step >= self._step
+
+    def __call__(self) -> bool:
+        return self.stop
 
 
 @pytest.fixture(scope="session")

@@ -16,76 +16,82 @@ from copg_core import checkpoints
 from copg_core.checkpoints import latest_checkpoint, load_checkpoint, prune_checkpoints, save_checkpoint
 from copg_core.config import SFTConfig
 from copg_core.errors import CheckpointError, StorageError
+from copg_core.precision import MasterWeights
 from copg_core.recipe import Optimizer
 from copg_core.schedule import batch_rows, learning_rate, total_steps
 
 
-def trained(steps: int = 3) -> tuple[nn.Module, torch.optim.Optimizer]:
+def trained(steps: int = 3) -> tuple[nn.Module, MasterWeights]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    advance(model, optimizer, steps)
-    return model, optimizer
+    weights = MasterWeights(model, {}, Optimizer(learning_rate=0.1))
+    advance(model, weights, steps)
+    return model, weights
 
 
-def advance(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+def advance(model: nn.Module, weights: MasterWeights, steps: int) -> None:
     for _ in range(steps):
         model(torch.ones(2, 3)).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        weights.update(torch.ones(()))
+
+
+def save(folder: Path, step: int, weights: MasterWeights, **state: torch.Tensor) -> Path:
+    return save_checkpoint(folder, step, *weights.tensors(), state, "hash").path
 
 
 def test_what_comes_back_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    model, optimizer = trained()
-    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash", {"draws": torch.arange(3)})
-    advance(model, optimizer, 2)
-    other, other_optimizer = trained(0)
-    step, state = load_checkpoint(saved.path, other, other_optimizer, "hash")
-    assert step == 3
-    assert state.keys() == {"draws"}
-    assert torch.equal(state["draws"], torch.arange(3))
-    advance(other, other_optimizer, 2)
+    model, weights = trained()
+    path = save(tmp_path, 3, weights, draws=torch.arange(3))
+    advance(model, weights, 2)
+    other, other_weights = trained(0)
+    saved = load_checkpoint(path, "hash")
+    other_weights.load(saved.weights, saved.moments, source=path)
+    assert saved.step == 3
+    assert saved.state.keys() == {"draws"}
+    assert torch.equal(saved.state["draws"], torch.arange(3))
+    advance(other, other_weights, 2)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
-    assert saved.bytes == sum(path.stat().st_size for path in saved.path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.safetensors", "manifest.json"])
 def test_a_checkpoint_that_lacks_a_file_is_refused_by_its_name(name: str, tmp_path: Path) -> None:
-    model, optimizer = trained()
-    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash", {})
-    (saved.path / name).unlink()
+    path = save(tmp_path, 3, trained()[1])
+    (path / name).unlink()
     with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
-        load_checkpoint(saved.path, model, optimizer, "hash")
+        load_checkpoint(path, "hash")
 
 
-def test_an_optimizer_state_that_lacks_a_parameter_is_refused(tmp_path: Path) -> None:
-    model, optimizer = trained()
-    del optimizer.state[model[1].bias]  # type: ignore[index]
-    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash", {})
+def test_a_state_that_lacks_a_parameter_is_refused_by_its_name(tmp_path: Path) -> None:
+    _, weights = trained()
+    whole, moments = weights.tensors()
+    partial = {key: value for key, value in moments.items() if not key.startswith("1.bias")}
     with pytest.raises(CheckpointError, match=r"1\.bias"):
-        load_checkpoint(saved.path, *trained(0), "hash")
+        weights.load(whole, partial, source=tmp_path)
+    with pytest.raises(CheckpointError, match=r"lacks 1 of 4 parameters, among them 0\.weight"):
+        weights.load({key: value for key, value in whole.items() if key != "0.weight"}, moments, source=tmp_path)
+    with pytest.raises(CheckpointError, match=r"2\.weight"):
+        weights.load(whole | {"2.weight": torch.ones(1)}, moments, source=tmp_path)
 
 
 def test_damage_and_another_configuration_are_refused(tmp_path: Path) -> None:
-    model, optimizer = trained()
-    saved = save_checkpoint(tmp_path, 3, model, optimizer, "hash", {})
+    path = save(tmp_path, 3, trained()[1])
     with pytest.raises(CheckpointError, match="another configuration"):
-        load_checkpoint(saved.path, model, optimizer, "other")
-    file = saved.path / "model.safetensors"
+        load_checkpoint(path, "other")
+    file = path / "model.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
-        load_checkpoint(saved.path, model, optimizer, "hash")
-    (saved.path / "manifest.json").write_text(json.dumps({"step": 3}))
+        load_checkpoint(path, "hash")
+    (path / "manifest.json").write_text(json.dumps({"step": 3}))
     with pytest.raises(CheckpointError, match="lacks config_hash"):
-        load_checkpoint(saved.path, model, optimizer, "hash")
+        load_checkpoint(path, "hash")
 
 
 def test_the_newest_whole_one_is_found_and_only_a_few_are_kept(tmp_path: Path) -> None:
-    model, optimizer = trained()
+    _, weights = trained()
     for step in (9, 10, 11):
-        save_checkpoint(tmp_path, step, model, optimizer, "hash", {})
+        save(tmp_path, step, weights)
     (tmp_path / ".partial-12-1").mkdir()
     (tmp_path / "step-12").mkdir()
     assert latest_checkpoint(tmp_path) == tmp_path / "step-11"
@@ -99,17 +105,17 @@ def test_the_newest_whole_one_is_found_and_only_a_few_are_kept(tmp_path: Path) -
 def test_a_disk_that_refuses_leaves_the_old_checkpoint(
     code: int, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, optimizer = trained()
-    save_checkpoint(tmp_path, 1, model, optimizer, "hash", {})
+    _, weights = trained()
+    save(tmp_path, 1, weights)
 
     def refuse(*arguments: Any) -> None:
         raise OSError(code, "refused")
 
     monkeypatch.setattr(checkpoints, "publish", refuse)
     with pytest.raises(StorageError, match=sentence):
-        save_checkpoint(tmp_path, 2, model, optimizer, "hash", {})
+        save(tmp_path, 2, weights)
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
-    assert load_checkpoint(tmp_path / "step-1", model, optimizer, "hash") == (1, {})
+    assert load_checkpoint(tmp_path / "step-1", "hash").step == 1
 
 
 def test_a_full_disk_is_recognised_in_what_safetensors_reports() -> None:

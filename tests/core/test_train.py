@@ -18,42 +18,14 @@ from safetensors.torch import load_file
 
 from copg_core import pairs as preparation
 from copg_core.batches import DataBatches
-from copg_core.config import RUN_CONFIG, RunConfig
+from copg_core.config import RUN_CONFIG
 from copg_core.errors import CheckpointError, DivergenceError, ModelError
-from copg_core.events import Event
 from copg_core.losses import LOSSES, Loss, copg_loss
-from copg_core.train import Outcome, train
-from tests.core.conftest import NANO, Remembering, config_of
+from copg_core.train import Outcome
+from tests.core.conftest import NANO, Remembering, StopAfter, config_of, identical, run, weights
 
 PREFERENCE = ("copg", "dpo", "ipo")
 EVERY = ("sft", "reward_model", *PREFERENCE)
-
-
-def run(config: RunConfig, folder: Path, **options: Any) -> tuple[Remembering, Outcome]:
-    recorder = options.pop("recorder", None) or Remembering()
-    return recorder, train(config, recorder, folder=folder, **options)
-
-
-def weights(outcome: Outcome) -> dict[str, torch.Tensor]:
-    assert outcome.output is not None
-    return load_file(next(outcome.output.glob("*.safetensors")))
-
-
-def identical(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-class StopAfter:
-    """should_stop that says so once `step` was reported."""
-
-    def __init__(self, step: int) -> None:
-        self.stop, self._step = False, step
-
-    def see(self, event: Event) -> None:
-        self.stop |= event.event == "metrics" and event.step >= self._step
-
-    def __call__(self) -> bool:
-        return self.stop
 
 
 @pytest.mark.parametrize("algorithm", EVERY)
@@ -235,15 +207,6 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path, mo
     kept = load_file(tmp_path / "checkpoints" / "step-4" / "model.safetensors")
     assert all(tensor.isfinite().all() for tensor in kept.values())
     assert not (tmp_path / "output").exists()
-
-
-def test_bfloat16_trains_float32_masters(tmp_path: Path) -> None:
-    narrow, outcome = run(config_of("copg", dtype="bfloat16"), tmp_path / "narrow")
-    wide, _ = run(config_of("copg"), tmp_path / "wide")
-    state = load_file(tmp_path / "narrow" / "checkpoints" / "step-4" / "optimizer.safetensors")
-    assert {tensor.dtype for tensor in weights(outcome).values()} | {t.dtype for t in state.values()} == {torch.float32}
-    assert narrow.losses() != wide.losses(), "the forward pass was not in bfloat16"
-    assert narrow.losses()[6] == pytest.approx(wide.losses()[6], rel=0.1)
 
 
 @pytest.mark.parametrize("algorithm", ["copg", "reward_model"])

@@ -673,7 +673,7 @@ export interface components {
             lora?: components["schemas"]["Lora"];
             /**
              * Precision
-             * @description Of the forward and backward pass. Master weights, Adam states and log-probabilities stay float32.
+             * @description Of the weights that are computed with. Masters, Adam states and log-probabilities stay float32.
              * @default float32
              * @enum {string}
              */
@@ -779,7 +779,7 @@ export interface components {
             lora?: components["schemas"]["Lora"];
             /**
              * Precision
-             * @description Of the forward and backward pass. Master weights, Adam states and log-probabilities stay float32.
+             * @description Of the weights that are computed with. Masters, Adam states and log-probabilities stay float32.
              * @default float32
              * @enum {string}
              */
@@ -1292,7 +1292,7 @@ export interface components {
             lora?: components["schemas"]["Lora"];
             /**
              * Precision
-             * @description Of the forward and backward pass. Master weights, Adam states and log-probabilities stay float32.
+             * @description Of the weights that are computed with. Masters, Adam states and log-probabilities stay float32.
              * @default float32
              * @enum {string}
              */
@@ -1651,7 +1651,7 @@ export interface components {
             lora?: components["schemas"]["Lora"];
             /**
              * Precision
-             * @description Of the forward and backward pass. Master weights, Adam states and log-probabilities stay float32.
+             * @description Of the weights that are computed with. Masters, Adam states and log-probabilities stay float32.
              * @default float32
              * @enum {string}
              */
@@ -1967,7 +1967,7 @@ export interface components {
             lora?: components["schemas"]["Lora"];
             /**
              * Precision
-             * @description Of the forward and backward pass. Master weights, Adam states and log-probabilities stay float32.
+             * @description Of the weights that are computed with. Masters, Adam states and log-probabilities stay float32.
              * @default float32
              * @enum {string}
              */
