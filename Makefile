@@ -43,7 +43,7 @@ bench: $(VENV)/.installed
 
 lock: $(VENV)/.installed  ## Pin every dependency again. PyTorch stays where it was measured.
 	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-emit-index-url --no-emit-options --no-header \
-	  --extra train --extra web --extra embedded --extra dev --upgrade-package torch==2.13.0 \
+	  --extra train --extra web --extra embedded --extra bench --extra dev --upgrade-package torch==2.13.0 \
 	  --upgrade-package transformers==5.23.0 --output-file requirements.lock pyproject.toml
 	sed -i.bak 's/+cpu$$//' requirements.lock && rm requirements.lock.bak  # users with a GPU get the CUDA build of it
 

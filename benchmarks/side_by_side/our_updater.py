@@ -1,0 +1,65 @@
+"""One optimizer step of copg_core's own loop: layout, micro-batches, log-probabilities and Updater, none of it copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from accelerate import Accelerator
+
+from benchmarks.side_by_side.setting import BETA, EOS, LEARNING_RATE, Setting, reference_model, tokenizer_of
+from copg_core.config import parse_config
+from copg_core.diagnostics import step_metrics
+from copg_core.evaluate import PromptSet
+from copg_core.logprobs import CompletionLogProbs, recognise
+from copg_core.objectives import Table, objective_of
+from copg_core.policies import Policy
+from copg_core.prepare import Prepared
+from copg_core.reference import log_probs_of
+from copg_core.update import Updater
+
+
+class OurVariant:
+    """Our step on a batch, with everything that the loop does in it: gradients, update and the step's metrics."""
+
+    def __init__(self, setting: Setting, token_budget: int, batch_size: int, *, checkpointing: bool = False) -> None:
+        self._config = parse_config(
+            {
+                "algorithm": "dpo",
+                "data": {"kind": "file", "path": "unused"},
+                "reward": {"kind": "data"},
+                "beta": BETA,
+                "batch_size": batch_size,
+                "micro_batch_tokens": token_budget,
+                "dtype": setting.dtype,
+                "optimizer": {"learning_rate": LEARNING_RATE, "warmup_share": 0.0},
+            }
+        )
+        accelerator = Accelerator(
+            mixed_precision="bf16" if setting.dtype == "bfloat16" else "no", cpu=setting.device == "cpu"
+        )
+        model = reference_model(setting.folder).to(accelerator.device)
+        path = recognise(model, max(row.tokens(packed=True) for row in setting.pairs))
+        module = CompletionLogProbs(model, path)
+        with accelerator.autocast():
+            reference = log_probs_of(
+                module, setting.pairs, packed=path.packed, pad=EOS, token_budget=token_budget, device=accelerator.device
+            )
+        rewards = np.tile([1.0, 0.0], (len(setting.pairs), 1))  # the first completion is the preferred one, as for TRL
+        self._table = Table(setting.pairs, reference, rewards)
+        model.load_state_dict(setting.policy_weights())
+        if checkpointing:
+            model.train()
+            model.activation_checkpointing_enable()
+        policy = Policy(model, tokenizer_of(setting.folder), frozenset({EOS}))
+        prepared = Prepared(policy, module, path, self._table, self._table, PromptSet([], []))
+        self._objective = objective_of(self._config)
+        self._updater = Updater(self._config, prepared, self._objective, accelerator)
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+
+    def step(self, batch: Sequence[int]) -> float:
+        """Train on the pairs `batch`; their mean loss before the update."""
+        step = self._updater.gradients(self._table, list(batch), 0, 1)
+        self._updater.apply()
+        step_metrics(step, self._objective, self._table)
+        return step.loss
