@@ -22,7 +22,7 @@ from backend.moves import move
 from backend.run_errors import IdempotencyConflict, RunNotFound, StateConflict
 from backend.settings import Settings
 from backend.states import OWNED, TERMINAL, RunState
-from copg_core.config import RunConfig
+from copg_core.config import RunConfig, variant_of
 
 FROM_SCRATCH = "tried again from the beginning"
 _ENDED = (RunState.FAILED, RunState.CANCELLED)
@@ -79,13 +79,15 @@ def create(
     parents = lineage.find_parents(session, config)
     ready = all(parent.state == RunState.SUCCEEDED for parent in parents.values())
     beta = getattr(config, "beta", None)
+    stored = config.model_dump(mode="json")
+    named = " ".join(filter(None, (config.algorithm, variant_of(stored))))
     run = Run(
         uid=uuid.uuid4().hex,
-        name=name or (config.algorithm if beta is None else f"{config.algorithm} β={beta:g}"),
+        name=name or (named if beta is None else f"{named} β={beta:g}"),
         notes=notes,
         algorithm=config.algorithm,
         beta=beta,
-        config=config.model_dump(mode="json"),
+        config=stored,
         pipeline_id=pipeline.id if pipeline is not None else None,
         queue=queue,
         priority=priority,

@@ -42,6 +42,9 @@ class RunSummary(BaseModel):
     id: str
     name: str
     algorithm: Algorithm
+    variant: str | None = Field(
+        None, description="Stands behind the algorithm's name: such runs compare among themselves."
+    )
     beta: float | None
     state: RunState
     stage: str | None = Field(description="What a running run is doing: loading, reference, training, evaluating, ...")

@@ -21,6 +21,7 @@ from backend.schemas import (
     SampleOut,
 )
 from backend.states import RunState
+from copg_core.config import variant_of
 
 
 @overload
@@ -76,6 +77,7 @@ def _summary(run: Run, parents: list[str], pipeline: str | None) -> dict[str, An
         "id": run.uid,
         "name": run.name,
         "algorithm": run.algorithm,
+        "variant": variant_of(run.config),
         "beta": run.beta,
         "state": run.state,
         "stage": run.stage,

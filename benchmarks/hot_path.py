@@ -95,8 +95,8 @@ def main() -> None:
         if chosen.memory_of:
             print(json.dumps(peak_of_a_step(VARIANTS[chosen.memory_of](setting, Path(folder)), chosen.device)))
             return
-        seconds = time_steps(setting, Path(folder), batches)
-    figures = speed_table(seconds, chosen, setting) | memory_table(chosen)
+        speed = speed_table(time_steps(setting, Path(folder), batches), chosen, setting)
+    figures = speed | memory_table(chosen)
     print()
     for name, (relation, goal) in GOALS.items():
         value, low, high = figures[name]

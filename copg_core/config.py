@@ -9,8 +9,9 @@ Symbols and settings: Flet-Berliac et al., *Contrastive Policy Gradient*, EMNLP 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
@@ -160,6 +161,22 @@ class IPOConfig(_PreferenceConfig):
         description="The margin aimed at is 1/(2 beta) nats.",
         json_schema_extra=unit("1 per nat"),
     )
+    normalisation: Literal["sum", "mean"] = Field(
+        "sum",
+        title="Normalisation",
+        description="Log-ratios as sums over tokens (the paper's IPO), or as means per token (IPO per token, as in TRL). "
+        "The same beta means something else in each: their results are not comparable.",
+    )
+
+
+def variant_of(config: Mapping[str, Any]) -> str | None:
+    """What stands behind an algorithm's name wherever it is named, given a stored configuration: results of IPO per
+    token may not be compared with those of the paper's IPO, so the two never share a label.
+
+    >>> variant_of({"algorithm": "ipo", "normalisation": "mean"})
+    'per token'
+    """
+    return "per token" if config.get("algorithm") == "ipo" and config.get("normalisation") == "mean" else None
 
 
 RunConfig = SFTConfig | RewardModelConfig | CopgConfig | DPOConfig | IPOConfig

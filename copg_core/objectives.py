@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from copg_core.config import CopgConfig, PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig
+from copg_core.config import CopgConfig, IPOConfig, PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig
 from copg_core.layout import TokenRow
 from copg_core.losses import LOSSES
 
@@ -109,9 +109,14 @@ class Contrast:
     def __init__(self, config: PreferenceConfig) -> None:
         self._algorithm, self._beta = config.algorithm, config.beta
         self._regresses_rewards = isinstance(config, CopgConfig)
+        self._per_token = isinstance(config, IPOConfig) and config.normalisation == "mean"
 
     def losses(self, output: Tensor, table: Table, indices: Sequence[int]) -> Tensor:
         log_ratio = output - torch.as_tensor(table.reference[indices]).to(output)
+        if self._per_token:
+            log_ratio = log_ratio / torch.tensor([[len(y) for y in table.rows[i].completions] for i in indices]).to(
+                output
+            )
         reward = torch.as_tensor(table.rewards[indices]).to(output)
         function = LOSSES[self._algorithm].function
         return function(log_ratio[:, 0], log_ratio[:, 1], reward[:, 0], reward[:, 1], self._beta)

@@ -11,7 +11,8 @@ def ipo_loss(log_ratio_chosen: Tensor, log_ratio_rejected: Tensor, beta: float) 
     r"""Loss of each pair, to be minimised:  (h_chosen - h_rejected - 1/(2 beta))^2.
 
     h = ln pi(y|x) - ln pi_ref(y|x), SUMMED over the completion's tokens. Other libraries (TRL) divide each h by its
-    completion's length; the same beta then means something else, and results may not be compared. Property 3: the
+    completion's length, which `normalisation = "mean"` of the configuration does before it calls this function; the same
+    beta then means something else, and results may not be compared. Property 3: the
     gradient is 2/beta times CoPG's with dR = 1/2. At pi = pi_ref the loss is 1/(4 beta^2).
 
     Args:

@@ -1319,6 +1319,13 @@ export interface components {
              * @default 0.01
              */
             beta: number;
+            /**
+             * Normalisation
+             * @description Log-ratios as sums over tokens (the paper's IPO), or as means per token (IPO per token, as in TRL). The same beta means something else in each: their results are not comparable.
+             * @default sum
+             * @enum {string}
+             */
+            normalisation: "sum" | "mean";
         };
         /**
          * LogChunk
@@ -1700,6 +1707,11 @@ export interface components {
              * @enum {string}
              */
             algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo";
+            /**
+             * Variant
+             * @description Stands behind the algorithm's name: such runs compare among themselves.
+             */
+            variant?: string | null;
             /** Beta */
             beta: number | null;
             state: components["schemas"]["RunState"];
@@ -1859,6 +1871,11 @@ export interface components {
              * @enum {string}
              */
             algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo";
+            /**
+             * Variant
+             * @description Stands behind the algorithm's name: such runs compare among themselves.
+             */
+            variant?: string | null;
             /** Beta */
             beta: number | null;
             state: components["schemas"]["RunState"];

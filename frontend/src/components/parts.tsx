@@ -20,8 +20,8 @@ export function StateChip({ state, testId }: { state: RunState; testId?: string 
 const NAMES: Record<string, string> = { copg: 'CoPG', dpo: 'DPO', ipo: 'IPO', sft: 'SFT', reward_model: 'Reward model' };
 export const algorithmName = (algorithm: string): string => NAMES[algorithm] ?? words(algorithm);
 export const algorithmStyle = (algorithm: string): CSSProperties => colour(`--alg-${algorithm}`);
-export function AlgorithmChip({ algorithm }: { algorithm: string }) {
-  return <span className="chip alg" style={algorithmStyle(algorithm)}>{algorithmName(algorithm)}</span>;
+export function AlgorithmChip({ algorithm, variant }: { algorithm: string; variant?: string | null }) {
+  return <span className="chip alg" style={algorithmStyle(algorithm)}>{algorithmName(algorithm)}{variant && ` (${variant})`}</span>;
 }
 
 /** Where a run stands: the bar, its step, and what it does or how long it still needs. */

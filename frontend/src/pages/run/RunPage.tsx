@@ -30,7 +30,7 @@ export function RunPage() {
         <Name key={run.id} run={run} />
         <StateChip state={run.state} testId="run-state" />
         <span className="sr" aria-live="polite">{`State: ${run.state}`}</span>
-        <AlgorithmChip algorithm={run.algorithm} />
+        <AlgorithmChip algorithm={run.algorithm} variant={run.variant} />
         <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}>
           <ActionButtons runs={[run]} then={(action) => action === 'delete' && void navigate('/runs')} />
           <Button component={Link} to={`/launch?algorithm=${run.algorithm}&from=${run.id}`} size="xs" variant="default" leftSection={<IconCopyPlus size={14} />}>Clone</Button>

@@ -133,7 +133,7 @@ function Row({ run, top, index, checked, choose, parents, pipeline, onPipeline }
       <span role="cell" className="c-state"><StateChip state={run.state} /></span>
       <span role="cell" className="c-progress"><Progress run={run} /></span>
       <span role="cell" className="c-reward right num">{reward(run.last_reward)}</span>
-      <span role="cell" className="c-alg"><AlgorithmChip algorithm={run.algorithm} /></span>
+      <span role="cell" className="c-alg"><AlgorithmChip algorithm={run.algorithm} variant={run.variant} /></span>
       <span role="cell" className="c-beta right num">{number(run.beta)}</span>
       <span role="cell" className="c-pipe cut">{pipeline ? <Button variant="subtle" color="gray" size="compact-xs" maw="100%" onClick={onPipeline} title={`Only the runs of ${pipeline}`}><span className="cut">{pipeline}</span></Button> : <span className="muted">–</span>}</span>
       <span role="cell" className="c-when muted num" title={moment(run.created_at)}>{ago(run.created_at)}</span>
