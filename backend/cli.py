@@ -61,6 +61,13 @@ def train(arguments: tuple[str, ...]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "copg_core", "train", *arguments])
 
 
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bandit(arguments: tuple[str, ...]) -> None:
+    """Simulate the bandit of the paper's Section 5 here."""
+    os.execv(sys.executable, [sys.executable, "-m", "copg_core", "bandit", *arguments])
+
+
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the run; made from the algorithm where it is not given.")

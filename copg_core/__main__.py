@@ -1,10 +1,11 @@
-"""`python -m copg_core train FILE`: the library without web, database or queue."""
+"""`python -m copg_core train FILE | bandit`: the library without web, database or queue."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
+import tomllib
 from pathlib import Path
 
 from copg_core.errors import CopgError
@@ -21,13 +22,45 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument(
         "--dry-run", action="store_true", help="check everything, print what would be done, train nothing"
     )
+    bandit = commands.add_parser("bandit", help="simulate the bandit of the paper's Section 5")
+    bandit.add_argument("file", type=Path, nargs="?", metavar="FILE", help="TOML with what differs from the paper's")
+    bandit.add_argument("--seeds", type=int, help="independent repetitions")
+    bandit.add_argument("--json", action="store_true", help="print everything, as the API gives it")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "bandit":
+        return _bandit(chosen.file, chosen.seeds, as_json=chosen.json)
     folder = chosen.folder or chosen.file.with_suffix("")
     try:
         return _dry_run(chosen.file, folder) if chosen.dry_run else _train(chosen.file, folder, resume=chosen.resume)
     except CopgError as error:
         print(f"{error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1
+
+
+def _bandit(file: Path | None, seeds: int | None, *, as_json: bool) -> int:
+    from pydantic import ValidationError
+
+    from copg_core.bandit import BanditConfig
+    from copg_core.bandit_result import run_bandit
+    from copg_core.bandit_table import print_table
+
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+        config = BanditConfig.model_validate(raw | ({} if seeds is None else {"seeds": seeds}))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        print(f"{file} cannot be read: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
+        return 1
+    except ValidationError as error:
+        for item in error.errors():
+            place = ".".join(map(str, item["loc"])) or "bandit"
+            print(f"{place}: {item['msg']}", file=sys.stderr)  # noqa: T201
+        return 1
+    result = run_bandit(config)
+    if as_json:
+        print(result.model_dump_json(indent=2))  # noqa: T201
+    else:
+        print_table(config, result)
+    return 0
 
 
 def _train(file: Path, folder: Path, *, resume: bool) -> int:

@@ -360,6 +360,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/bandit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Simulate Bandit
+         * @description Train every algorithm on one bandit. Nothing is stored; whatever is not given is the paper's.
+         */
+        post: operations["simulate_bandit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/algorithms": {
         parameters: {
             query?: never;
@@ -576,6 +596,180 @@ export interface components {
             name: string;
             /** Bytes */
             bytes: number;
+        };
+        /**
+         * Bandit
+         * @description One bandit experiment; the defaults are the paper's Fig. 1.
+         */
+        BanditConfig: {
+            /**
+             * Rewards
+             * @description R of each arm.
+             * @default [
+             *       2.5,
+             *       2,
+             *       1
+             *     ]
+             */
+            rewards: number[];
+            /**
+             * Sampler 1
+             * @description Where the first arm of a pair is drawn from.
+             * @default [
+             *       0.1,
+             *       0.2,
+             *       0.7
+             *     ]
+             */
+            mu1: number[];
+            /**
+             * Sampler 2
+             * @description Where the second arm of a pair is drawn from.
+             * @default [
+             *       0.05,
+             *       0.05,
+             *       0.9
+             *     ]
+             */
+            mu2: number[];
+            /**
+             * Reference
+             * @description Where the policy starts and KL is measured to; uniform if not given.
+             */
+            reference?: number[] | null;
+            /**
+             * Beta
+             * @description Weight of KL.
+             * @default 0.5
+             */
+            beta: number;
+            /**
+             * Learning rate
+             * @description Of Adam.
+             * @default 0.001
+             */
+            learning_rate: number;
+            /**
+             * Batch
+             * @description Pairs in a step.
+             * @default 512
+             */
+            batch_size: number;
+            /**
+             * Pairs
+             * @description Sampled once.
+             * @default 10000
+             */
+            pairs: number;
+            /**
+             * Epochs
+             * @description Passes over the pairs.
+             * @default 100
+             */
+            epochs: number;
+            /**
+             * Seeds
+             * @description Independent repetitions; the band is over them.
+             * @default 1
+             */
+            seeds: number;
+            /**
+             * Algorithms
+             * @description Those of the paper's figure.
+             * @default [
+             *       "copg",
+             *       "pg",
+             *       "pg_value",
+             *       "ipo"
+             *     ]
+             */
+            algorithms: ("copg" | "pg" | "pg_value" | "ipo" | "dpo" | "rloo")[];
+        };
+        /**
+         * BanditCurve
+         * @description One algorithm; every list has one entry for each of the recorded `steps`.
+         */
+        BanditCurve: {
+            /**
+             * Regret Mean
+             * @description J(pi*) - J(pi), reward units, mean over seeds
+             */
+            regret_mean: number[];
+            /**
+             * Regret Stderr
+             * @description standard error over seeds; null for one seed
+             */
+            regret_stderr: number[] | null;
+            /**
+             * Reward Mean
+             * @description E_pi[R], reward units, mean over seeds
+             */
+            reward_mean: number[];
+            /**
+             * Kl Mean
+             * @description KL(pi || pi_ref), nats, mean over seeds
+             */
+            kl_mean: number[];
+            /**
+             * Policy
+             * @description probability of each arm, mean over seeds
+             */
+            policy: number[][];
+            /**
+             * Final Policy
+             * @description probability of each arm after the last step, mean over seeds
+             */
+            final_policy: number[];
+            /**
+             * Limit Policy
+             * @description after infinitely many steps on infinitely many pairs; null where nothing determines it
+             */
+            limit_policy: number[] | null;
+            /**
+             * Limit Regret
+             * @description regret of limit_policy, reward units
+             */
+            limit_regret: number | null;
+            /**
+             * Limit Reason
+             * @description why the limit lies where it does
+             */
+            limit_reason: string;
+        };
+        /**
+         * BanditResult
+         * @description Every algorithm of an experiment over the same pairs and batches.
+         */
+        BanditResult: {
+            /**
+             * Steps
+             * @description optimizer steps at which the curves are recorded, 0 and the last included
+             */
+            steps: number[];
+            /**
+             * Optimal Policy
+             * @description pi* = pi_ref exp(R / beta) / Z
+             */
+            optimal_policy: number[];
+            /**
+             * Optimal Value
+             * @description J(pi*) = beta ln Z, reward units
+             */
+            optimal_value: number;
+            /**
+             * Optimal Kl
+             * @description KL(pi* || pi_ref), nats
+             */
+            optimal_kl: number;
+            /**
+             * Optimal Reward
+             * @description E_pi*[R], reward units
+             */
+            optimal_reward: number;
+            /** Algorithms */
+            algorithms: {
+                [key: string]: components["schemas"]["BanditCurve"];
+            };
         };
         /** CheckpointList */
         CheckpointList: {
@@ -2893,6 +3087,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PipelineOut"];
+                };
+            };
+            /** @description Problem details (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    simulate_bandit: {
+        parameters: {
+            query?: {
+                /** @description At most this many recorded steps. */
+                points?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BanditConfig"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BanditResult"];
                 };
             };
             /** @description Problem details (RFC 9457) */

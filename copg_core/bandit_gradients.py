@@ -1,0 +1,172 @@
+"""Gradients of the bandit's losses with respect to the logits, for all steps prepared in advance.
+
+Each class below holds the algorithms of one kind. It is made with everything that does not depend on the policy, and
+called with a step's number it writes that step's gradients, (algorithms, seeds, arms), into its part of a shared buffer.
+With h = ln pi - ln pi_ref and pairs (i, j) averaged over the batch:
+
+    CoPG   -(dR - beta dh)(e_i - e_j)                     = L (beta h - R)
+    IPO    2 (dh - 1/(2 beta))(e_i - e_j), i preferred    = 2 L h - (row sums - column sums) / beta
+    DPO    -beta sigmoid(-beta dh)(e_i - e_j), i preferred
+    PG     -sum over both arms of [R - beta h - b](e_y - pi)
+    RLOO   CoPG's on pairs drawn from pi itself (Property 2)
+
+L is the pairs' Laplacian. In dh the normaliser of ln pi cancels, so CoPG and IPO are linear in the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from copg_core.bandit import Array, BanditAlgorithm, BanditConfig
+
+Gradient = Callable[[int], None]
+LARGEST_EXPONENT = 700.0
+
+
+def laplacian(shares: Array) -> Array:
+    """L with L h = sum over pairs of (h_i - h_j)(e_i - e_j), for shares of pairs (..., arms, arms)."""
+    symmetric = shares + shares.swapaxes(-1, -2)
+    return np.asarray(symmetric.sum(-1)[..., :, None] * np.eye(shares.shape[-1]) - symmetric)
+
+
+def difference(shares: Array) -> Array:
+    """Row sums minus column sums: how much more often an arm is first (preferred) than second, (..., arms)."""
+    return np.asarray(shares.sum(-1) - shares.sum(-2))
+
+
+class Linear:
+    """CoPG and IPO: L (a * logits - offset) - constant."""
+
+    def __init__(
+        self,
+        config: BanditConfig,
+        names: list[BanditAlgorithm],
+        logits: Array,
+        gradient: Array,
+        shares: Array,
+        preferred: Array,
+    ) -> None:
+        copg = np.array([name == "copg" for name in names])[:, None, None]
+        self._logits, self._gradient = logits, gradient[..., None]
+        self._factor = np.where(copg, config.beta, 2.0)
+        self._offset = self._factor * config.start() + np.where(copg, np.array(config.rewards), 0.0)
+        self._laplacian = laplacian(shares)
+        # One column for each of (steps, algorithms, seeds).
+        self._constant = np.where(copg, 0.0, difference(preferred)[:, None] / config.beta)[..., None]
+        self._inside = np.empty_like(logits)
+
+    def __call__(self, step: int) -> None:
+        np.multiply(self._logits, self._factor, out=self._inside)
+        np.subtract(self._inside, self._offset, out=self._inside)
+        np.matmul(self._laplacian[step], self._inside[..., None], out=self._gradient)
+        np.subtract(self._gradient, self._constant[step], out=self._gradient)
+
+
+class PolicyGradient:
+    """PG without baseline and with the exact value E_pi[R]. ln pi = logits - ln sum exp; grad ln pi(y) = e_y - pi."""
+
+    def __init__(
+        self, config: BanditConfig, names: list[BanditAlgorithm], logits: Array, gradient: Array, shares: Array
+    ) -> None:
+        arms, rewards = logits.shape[-1], np.array(config.rewards)
+        valued = np.array([name == "pg_value" for name in names])[:, None, None]
+        self._beta, self._logits, self._gradient = config.beta, logits, gradient
+        # exp(logits) @ matrix: Z in the first half of the columns, Z E_pi[R] or zero in the second.
+        value = np.where(valued, rewards[:, None], 0.0) * np.ones(arms)
+        self._matrix = np.concatenate([np.ones_like(value), value], axis=-1)
+        self._ones = np.ones((arms, arms))
+        self._reward = rewards + config.beta * config.start()
+        self._seen = shares.sum(-1) + shares.sum(-2)  # (steps, seeds, arms)
+        self._policy, self._weight = np.empty_like(logits), np.empty_like(logits)
+        self._sums = np.empty((*logits.shape[:-1], 2 * arms))
+        self._z, self._baseline = self._sums[..., :arms], self._sums[..., arms:]
+        # Logits this far apart need the usual shift before exp; Adam moves each by about its rate a step.
+        self._shift = len(shares) * config.learning_rate * 10 + np.abs(config.start()).max() > LARGEST_EXPONENT / 2
+
+    def __call__(self, step: int) -> None:
+        policy, weight, z, baseline = self._policy, self._weight, self._z, self._baseline
+        logits = self._logits - self._logits.max(-1, keepdims=True) if self._shift else self._logits
+        np.exp(logits, out=policy)
+        np.matmul(policy, self._matrix, out=self._sums)
+        np.divide(policy, z, out=policy)
+        np.divide(baseline, z, out=baseline)
+        np.log(z, out=z)
+        np.subtract(z, logits, out=weight)  # -ln pi
+        np.multiply(weight, self._beta, out=weight)
+        np.add(weight, self._reward, out=weight)
+        np.subtract(weight, baseline, out=weight)
+        np.multiply(weight, self._seen[step], out=weight)
+        np.matmul(weight, self._ones, out=z)
+        np.multiply(policy, z, out=policy)
+        np.subtract(policy, weight, out=self._gradient)
+
+
+class Dpo:
+    """DPO: the only one that is not linear in dh."""
+
+    def __init__(self, config: BanditConfig, logits: Array, gradient: Array, preferred: Array) -> None:
+        self._beta, self._start = config.beta, config.start()
+        self._logits, self._gradient, self._preferred = logits, gradient, preferred
+
+    def __call__(self, step: int) -> None:
+        h = self._beta * (self._logits - self._start)
+        exponent = np.minimum(h[..., :, None] - h[..., None, :], LARGEST_EXPONENT)
+        np.multiply(difference(self._preferred[step] / (1 + np.exp(exponent))), -self._beta, out=self._gradient)
+
+
+class Rloo:
+    """RLOO with k = 2: a fresh batch of pairs from the policy at every step, each seed with its own generator."""
+
+    def __init__(self, config: BanditConfig, logits: Array, gradient: Array) -> None:
+        self._config, self._logits, self._gradient = config, logits, gradient
+        self._generators = [np.random.default_rng([seed, 1]) for seed in range(config.seeds)]
+        self._size = min(config.batch_size, config.pairs)
+        self._rewards, self._start = np.array(config.rewards), config.start()
+
+    def __call__(self, step: int) -> None:
+        logits = self._logits[0]
+        policy = np.exp(logits - logits.max(-1, keepdims=True))
+        policy /= policy.sum(-1, keepdims=True)
+        both = policy[:, :, None] * policy[:, None, :]
+        both /= both.sum((-1, -2), keepdims=True)
+        drawn = [
+            generator.multinomial(self._size, pairs.ravel())
+            for generator, pairs in zip(self._generators, both, strict=True)
+        ]
+        shares = np.array(drawn).reshape(both.shape) / self._size
+        inside = self._config.beta * (logits - self._start) - self._rewards
+        self._gradient[0] = (laplacian(shares) @ inside[..., None])[..., 0]
+
+
+def gradients(
+    config: BanditConfig,
+    names: list[BanditAlgorithm],
+    logits: Array,
+    gradient: Array,
+    shares: Array,
+    preferred: Array,
+) -> list[Gradient]:
+    """What to call at each step to fill `gradient` from `logits`, both (algorithms, seeds, arms) in the order of `names`.
+
+    shares, preferred: (steps, seeds, arms, arms), see copg_core.bandit.pair_counts.
+    """
+
+    def rows(*kind: str) -> slice:
+        chosen = [number for number, name in enumerate(names) if name in kind]
+        return slice(chosen[0], chosen[-1] + 1) if chosen else slice(0, 0)
+
+    made: list[tuple[slice, Callable[[slice], Gradient]]] = [
+        (
+            rows("copg", "ipo"),
+            lambda part: Linear(config, names[part], logits[part], gradient[part], shares, preferred),
+        ),
+        (
+            rows("pg", "pg_value"),
+            lambda part: PolicyGradient(config, names[part], logits[part], gradient[part], shares),
+        ),
+        (rows("dpo"), lambda part: Dpo(config, logits[part], gradient[part], preferred)),
+        (rows("rloo"), lambda part: Rloo(config, logits[part], gradient[part])),
+    ]
+    return [make(part) for part, make in made if part.stop > part.start]

@@ -1,0 +1,44 @@
+"""Runs a bandit experiment: all algorithms and seeds advance together, one Adam step at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from copg_core.bandit import ORDER, Array, BanditConfig, Curves, pair_counts
+from copg_core.bandit_gradients import gradients
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+def simulate(config: BanditConfig) -> Curves:
+    """Train every algorithm of the configuration on every seed, all of them on the same pairs and batches."""
+    names = [name for name in ORDER if name in config.algorithms]
+    counts = [pair_counts(config, seed) for seed in range(config.seeds)]
+    shares, preferred = (np.stack(both, axis=1) for both in zip(*counts, strict=True))
+    logits: Array = np.empty((config.steps + 1, len(names), config.seeds, len(config.rewards)))
+    logits[0] = config.start()
+    now = logits[0].copy()
+    fresh = np.zeros((2, *now.shape))  # the gradient and its square, whose running averages Adam keeps
+    parts = gradients(config, names, now, fresh[0], shares, preferred)
+    decay = np.array([BETA1, BETA2]).reshape(2, 1, 1, 1)
+    moments, change = np.zeros_like(fresh), np.empty_like(now)
+    (gradient, square), (mean, spread) = fresh, moments
+    # The moments are kept without their factors 1 - beta; these and the bias corrections make two numbers for each step,
+    # with which Adam's change is rate * m / (sqrt(v) + epsilon).
+    number = np.arange(1, config.steps + 1)
+    root = np.sqrt((1 - BETA2**number) / (1 - BETA2))
+    rates = (config.learning_rate * root * (1 - BETA1) / (1 - BETA1**number)).tolist()
+    epsilons = (EPSILON * root).tolist()
+    for step in range(config.steps):
+        for part in parts:
+            part(step)
+        np.multiply(gradient, gradient, out=square)
+        np.multiply(moments, decay, out=moments)
+        np.add(moments, fresh, out=moments)
+        np.sqrt(spread, out=change)
+        np.add(change, epsilons[step], out=change)
+        np.divide(mean, change, out=change)
+        np.multiply(change, rates[step], out=change)
+        np.subtract(now, change, out=now)
+        logits[step + 1] = now
+    return Curves(names, logits)
