@@ -89,14 +89,26 @@ class SFTConfig(_Base):
     )
 
 
-class RewardModelConfig(_Base):
+class _GroupConfig(_Base):
+    completions: int = Field(
+        2,
+        ge=2,
+        le=64,
+        title="Completions per prompt, k",
+        description="All k stand in one row behind their prompt, and losses average over its k(k-1)/2 pairs. A prompt with "
+        "more completions uses its first k, one with fewer is left out; both are reported.",
+        json_schema_extra=unit("completions"),
+    )
+
+
+class RewardModelConfig(_GroupConfig):
     """Learns a reward from preferences (Bradley-Terry): −ln σ(R(y⁺) − R(y⁻)). The paper: 2 epochs at 1e-6."""
 
     model_config = ConfigDict(title="Reward model")
     algorithm: Literal["reward_model"] = "reward_model"
 
 
-class _PreferenceConfig(_Base):
+class _PreferenceConfig(_GroupConfig):
     policy: ModelSource = Field(
         default_factory=PresetModel,
         title="Model",
@@ -132,6 +144,12 @@ class CopgConfig(_PreferenceConfig):
         title="Beta",
         description="Weight of KL to the reference.",
         json_schema_extra=unit("reward units per nat"),
+    )
+    group: Literal["all_pairs", "leave_one_out"] = Field(
+        "all_pairs",
+        title="Estimator over k completions",
+        description="all_pairs: the mean of the loss over all pairs. leave_one_out: RLOO, each completion against the mean "
+        "of the others; its gradient is half as large in the same direction.",
     )
 
 

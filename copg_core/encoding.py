@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from copg_core.errors import ModelError
@@ -33,8 +34,7 @@ class EncodedComparison:
     """Token ids of one comparison; completions end with EOS unless they were cut."""
 
     prompt: list[int]
-    completion_1: list[int]
-    completion_2: list[int]
+    completions: tuple[list[int], ...]
 
 
 @dataclass
@@ -88,12 +88,16 @@ def encode_demonstrations(
 def encode_comparisons(
     tokenizer: Tokenizer, rows: Sequence[Comparison], max_prompt_tokens: int, max_completion_tokens: int
 ) -> tuple[list[EncodedComparison], TruncationReport]:
-    """Encode every pair, in order, and count what the limits cut."""
+    """Encode every row with all its completions, in order, and count what the limits cut."""
     report = TruncationReport(rows=len(rows))
     prompts = _prompts(tokenizer, [row.prompt for row in rows], max_prompt_tokens, report)
-    first = _completions(tokenizer, [row.completion_1 for row in rows], max_completion_tokens, report)
-    second = _completions(tokenizer, [row.completion_2 for row in rows], max_completion_tokens, report)
-    return [EncodedComparison(*ids) for ids in zip(prompts, first, second, strict=True)], report
+    texts = [text for row in rows for text in row.completions]
+    completions = iter(_completions(tokenizer, texts, max_completion_tokens, report))
+    encoded = [
+        EncodedComparison(prompt, tuple(islice(completions, len(row.completions))))
+        for prompt, row in zip(prompts, rows, strict=True)
+    ]
+    return encoded, report
 
 
 def decode_completion(tokenizer: Tokenizer, ids: Iterable[int]) -> str:

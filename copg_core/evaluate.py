@@ -18,7 +18,7 @@ from copg_core.events import Evaluation, Sample
 from copg_core.generate import Completion, generate
 from copg_core.layout import TokenRow
 from copg_core.logprobs import CodePath, CompletionLogProbs
-from copg_core.objectives import ROUNDING, Array, Objective, Table
+from copg_core.objectives import ROUNDING, Array, Objective, Table, pair_contrasts
 from copg_core.policies import Policy
 from copg_core.reference import log_probs_of
 from copg_core.rewards.scorer import Scorer
@@ -156,13 +156,14 @@ def validate_policy(objective: Objective, output: Array, table: Table) -> dict[s
     if not len(table.rewards):
         return values
     log_ratio = output - table.reference
-    preferred = np.sign(table.rewards[:, 0] - table.rewards[:, 1])
-    return values | pair_accuracy((log_ratio[:, 0] - log_ratio[:, 1]) * preferred, ROUNDING)
+    preferred = np.sign(pair_contrasts(table.rewards))
+    return values | pair_accuracy((pair_contrasts(log_ratio) * preferred).ravel(), len(table), ROUNDING)
 
 
 def validate_reward_model(objective: Objective, output: Array, table: Table) -> dict[str, float | None]:
-    """Loss and accuracy on held-out pairs, the chosen completion first."""
-    return _validation_loss(objective, output, table) | pair_accuracy(output[:, 0] - output[:, 1])
+    """Loss and accuracy on held-out pairs, the best completion first."""
+    ordered = pair_contrasts(table.rewards) != 0
+    return _validation_loss(objective, output, table) | pair_accuracy(pair_contrasts(output)[ordered], len(table))
 
 
 def _validation_loss(objective: Objective, output: Array, table: Table) -> dict[str, float | None]:
@@ -171,16 +172,17 @@ def _validation_loss(objective: Objective, output: Array, table: Table) -> dict[
     return {"validation_loss": float(losses.sum()) / objective.normaliser(table, indices)}
 
 
-def pair_accuracy(margin: Array, resolution: float = 0.0) -> dict[str, float | None]:
+def pair_accuracy(margin: Array, rows: int | None = None, resolution: float = 0.0) -> dict[str, float | None]:
     """Share of pairs ordered rightly, its standard error, and how many pairs are tied. A tie is not right.
 
-    Margins up to `resolution` are ties: differences of log-probabilities that are only rounding.
+    Margins up to `resolution` are ties: differences of log-probabilities that are only rounding. The pairs of one row are
+    not independent, so the standard error counts `rows` where given, which with more than one pair a row is an upper bound.
     """
     margin = np.where(np.abs(margin) <= resolution, 0.0, margin)
     accuracy = float((margin > 0).mean())
     return {
         "accuracy": accuracy,
-        "accuracy_stderr": float(np.sqrt(accuracy * (1 - accuracy) / len(margin))),
+        "accuracy_stderr": float(np.sqrt(accuracy * (1 - accuracy) / (rows or len(margin)))),
         "ties": float((margin == 0).sum()),
     }
 

@@ -1,6 +1,6 @@
 """Rows of token ids and how a batch of them is laid out for one forward pass. No model in here.
 
-PACKED, one row for a prompt with both of its completions, so that the prompt is computed once:
+PACKED, one row for a prompt with both (or all K) of its completions, so that the prompt is computed once:
 
     ids        [ x x x x | y y y | z z | pad ]
     positions  [ 0 1 2 3 | 4 5 6 | 4 5 |  0  ]     z stands where y stands: right after the prompt

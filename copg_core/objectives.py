@@ -16,7 +16,7 @@ from torch import Tensor
 
 from copg_core.config import CopgConfig, IPOConfig, PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig
 from copg_core.layout import TokenRow
-from copg_core.losses import LOSSES
+from copg_core.losses import LOSSES, leave_one_out_loss
 
 Array = np.ndarray[Any, Any]
 # Summed log-probabilities in float32 are known to about 1e-5 nats: a smaller contrast orders nothing.
@@ -27,8 +27,8 @@ ROUNDING = 1e-4
 class Table:
     """Rows of token ids with what is known about each before training.
 
-    reference  (n, 2) ln pi_ref of both completions, nats, summed; empty where the algorithm has no reference
-    rewards    (n, 2) reward units; empty likewise
+    reference  (n, K) ln pi_ref of all completions, nats, summed; empty where the algorithm has no reference
+    rewards    (n, K) reward units (of a reward model's rows: what the data orders them by); empty for demonstrations
     """
 
     rows: list[TokenRow]
@@ -81,35 +81,46 @@ class Imitation:
 
 
 class Preference:
-    """Reward model: the chosen completion is the first of each row."""
+    """Reward model: all pairs of each row's completions, which are in the order of the data's rewards, best first."""
 
-    rate_name = "pairs_per_second"
+    def __init__(self, completions: int) -> None:
+        self._first, self._second = pairs_of(completions)
+        self.rate_name = rate_of(completions)
 
     def losses(self, output: Tensor, table: Table, indices: Sequence[int]) -> Tensor:
-        return LOSSES["reward_model"].function(output[:, 0], output[:, 1])
+        chosen, rejected = output[:, self._first], output[:, self._second]
+        losses = LOSSES["reward_model"].function(chosen.flatten(), rejected.flatten()).view(chosen.shape)
+        return _mean_over_pairs(losses, pair_contrasts(table.rewards[indices]) != 0)
 
     def normaliser(self, table: Table, indices: Sequence[int]) -> float:
         return len(indices)
 
     def metrics(self, output: Array, table: Table, indices: Sequence[int]) -> dict[str, float]:
-        margin = output[:, 0] - output[:, 1]
+        ordered = pair_contrasts(table.rewards[indices]) != 0
+        chosen, rejected = output[:, self._first][ordered], output[:, self._second][ordered]
+        margin = chosen - rejected
         return {
             "accuracy": float((margin > 0).mean()),  # a tie is not right
             "margin": float(margin.mean()),
-            "reward_chosen_mean": float(output[:, 0].mean()),
-            "reward_rejected_mean": float(output[:, 1].mean()),
+            "reward_chosen_mean": float(chosen.mean()),
+            "reward_rejected_mean": float(rejected.mean()),
         }
 
 
 class Contrast:
-    """CoPG, DPO and IPO: log-ratios to the reference and rewards of both completions."""
+    """CoPG, DPO and IPO: log-ratios to the reference and rewards of all pairs of a row's K completions.
 
-    rate_name = "pairs_per_second"
+    The loss of a row is the mean over its pairs i < j. Those of DPO and IPO take the order of the rewards alone, which is
+    the order of the completions: a tied pair says nothing and weighs zero. With K = 2 there is one pair.
+    """
 
     def __init__(self, config: PreferenceConfig) -> None:
-        self._algorithm, self._beta = config.algorithm, config.beta
+        self._loss, self._beta = LOSSES[config.algorithm], config.beta
+        self._first, self._second = pairs_of(config.completions)
         self._regresses_rewards = isinstance(config, CopgConfig)
         self._per_token = isinstance(config, IPOConfig) and config.normalisation == "mean"
+        self._leave_one_out = isinstance(config, CopgConfig) and config.group == "leave_one_out"
+        self.rate_name = rate_of(config.completions)
 
     def losses(self, output: Tensor, table: Table, indices: Sequence[int]) -> Tensor:
         log_ratio = output - torch.as_tensor(table.reference[indices]).to(output)
@@ -118,27 +129,30 @@ class Contrast:
                 output
             )
         reward = torch.as_tensor(table.rewards[indices]).to(output)
-        function = LOSSES[self._algorithm].function
-        return function(log_ratio[:, 0], log_ratio[:, 1], reward[:, 0], reward[:, 1], self._beta)
+        if self._leave_one_out:
+            return leave_one_out_loss(log_ratio, reward, self._beta)
+        first, second = self._first, self._second
+        pairs = (log_ratio[:, first], log_ratio[:, second], reward[:, first], reward[:, second])
+        losses = self._loss.function(*(value.flatten() for value in pairs), self._beta).view(pairs[0].shape)
+        used = pair_contrasts(table.rewards[indices]) != 0 if self._loss.ordered else np.ones(losses.shape, dtype=bool)
+        return _mean_over_pairs(losses, used)
 
     def normaliser(self, table: Table, indices: Sequence[int]) -> float:
         return len(indices)
 
     def metrics(self, output: Array, table: Table, indices: Sequence[int]) -> dict[str, float]:
         log_ratio = output - table.reference[indices]
-        reward = table.rewards[indices]
-        log_ratio_contrast = log_ratio[:, 0] - log_ratio[:, 1]
-        reward_contrast = reward[:, 0] - reward[:, 1]
+        log_ratio_contrast = pair_contrasts(log_ratio).ravel()
+        reward_contrast = pair_contrasts(table.rewards[indices]).ravel()
         # Preferred completion first; of a tie (CoPG keeps them) the first one is called preferred, with no margin.
         preferred = np.sign(reward_contrast)
-        swapped = (preferred < 0).astype(np.int64)
-        pairs = np.arange(len(log_ratio))
+        first, second = log_ratio[:, self._first].ravel(), log_ratio[:, self._second].ravel()
         values = {
             "reward_contrast": float(np.abs(reward_contrast).mean()),
             "log_ratio_contrast": float(np.abs(log_ratio_contrast).mean()),
             "log_ratio": float(log_ratio.mean()),
-            "log_ratio_preferred": float(log_ratio[pairs, swapped].mean()),
-            "log_ratio_other": float(log_ratio[pairs, 1 - swapped].mean()),
+            "log_ratio_preferred": float(np.where(preferred < 0, second, first).mean()),
+            "log_ratio_other": float(np.where(preferred < 0, first, second).mean()),
             "margin": float((log_ratio_contrast * preferred).mean()),
             "accuracy": float((log_ratio_contrast * preferred > ROUNDING).mean()),
         }
@@ -150,12 +164,40 @@ class Contrast:
         return values
 
 
+def pairs_of(completions: int) -> tuple[list[int], list[int]]:
+    """First and second completion of each of the K (K - 1) / 2 pairs i < j.
+
+    >>> pairs_of(3)
+    ([0, 0, 1], [1, 2, 2])
+    """
+    first, second = np.triu_indices(completions, 1)
+    return first.tolist(), second.tolist()
+
+
+def pair_contrasts(values: Array) -> Array:
+    """(n, K) to (n, K (K - 1) / 2): first minus second of each pair."""
+    first, second = pairs_of(values.shape[1])
+    contrasts: Array = values[:, first] - values[:, second]
+    return contrasts
+
+
+def rate_of(completions: int) -> str:
+    """The name of rows per second: a row of two completions is a pair."""
+    return "pairs_per_second" if completions == 2 else "rows_per_second"
+
+
+def _mean_over_pairs(losses: Tensor, used: Array) -> Tensor:
+    """(B, P) to (B,): the mean over the pairs that are used, 0 where a row has none."""
+    weight = torch.as_tensor(used).to(losses)
+    return (losses * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
 def objective_of(config: RunConfig) -> Objective:
     """The objective of a configuration's algorithm."""
     match config:
         case SFTConfig():
             return Imitation()
         case RewardModelConfig():
-            return Preference()
+            return Preference(config.completions)
         case _:
             return Contrast(config)

@@ -1,9 +1,10 @@
-"""What is known about pairs before training: their rewards, their order, and the reference's log-probabilities."""
+"""What is known about pairs, or groups of K completions, before training: their rewards, their order, and the reference's log-probabilities."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -21,31 +22,55 @@ from copg_core.rows import Comparison, Context
 from copg_core.surroundings import Surroundings, versions
 
 
+def fit_groups(rows: Sequence[Comparison], completions: int) -> tuple[list[Comparison], dict[str, int]]:
+    """Rows with exactly `completions` completions, and how many were cut to their first ones or dropped as too short."""
+    enough = [row for row in rows if len(row.completions) >= completions]
+    cut = sum(len(row.completions) > completions for row in enough)
+    kept = [row if len(row.completions) == completions else row.taking(range(completions)) for row in enough]
+    return kept, {"groups_cut": cut, "groups_too_small_dropped": len(rows) - len(enough)}
+
+
 def chosen_first(rows: Sequence[Comparison]) -> list[Comparison]:
-    """Rows that the data orders, the preferred completion first; ties and rows without rewards are left out."""
+    """Rows that the data orders, the best completion first; ties of all and rows without rewards are left out."""
     ordered = []
     for row in rows:
-        if row.reward_1 is None or row.reward_2 is None or row.reward_1 == row.reward_2:
+        rewards = row.rewards
+        if rewards is None or min(rewards) == max(rewards):
             continue
-        if row.reward_1 > row.reward_2:
-            ordered.append(row)
-        else:
-            ordered.append(
-                Comparison(
-                    row.prompt, row.completion_2, row.completion_1, row.reward_2, row.reward_1, context=row.context
-                )
-            )
+        ordered.append(row.taking(sorted(range(len(rewards)), key=lambda i: -rewards[i])))
     return ordered
 
 
+def longer_wins(rows: Sequence[Comparison]) -> float | None:
+    """Share of ordered pairs, best completion first, whose better completion has more characters; None without rows."""
+    wins = []
+    for row in rows:
+        rewards = row.rewards or ()
+        lengths = [len(text) for text in row.completions]
+        wins += [lengths[i] > lengths[j] for i, j in combinations(range(len(rewards)), 2) if rewards[i] > rewards[j]]
+    return float(np.mean(wins)) if wins else None
+
+
+def given_rewards(rows: Sequence[Comparison]) -> Rewards:
+    """(n, K) rewards that the data has. Raises DataError where a row has none."""
+    given = [row.rewards for row in rows]
+    if any(rewards is None for rewards in given):
+        raise DataError("some pairs carry no rewards: choose a reward-model run, or data with reward columns")
+    return np.array(given, dtype=np.float64).reshape(len(rows), -1)
+
+
+def order_of(rewards: Rewards) -> Array:
+    """(n, K) numbers of the completions of each row, highest reward first, equal ones as they stand."""
+    return np.argsort(-rewards, axis=1, kind="stable")
+
+
 def preferred_first(table: Table) -> Table:
-    """Pairs in the order of their rewards, with everything known about them; ties are left out."""
-    contrast = table.rewards[:, 0] - table.rewards[:, 1]
-    kept = np.flatnonzero(contrast != 0)
-    order = np.where(contrast[kept, None] > 0, [[0, 1]], [[1, 0]])
+    """Completions in the order of their rewards, with everything known about them; ties of all are left out."""
+    kept = np.flatnonzero(table.rewards.min(1) != table.rewards.max(1))
+    order = order_of(table.rewards[kept])
     rows = [
-        TokenRow(table.rows[i].prompt, (table.rows[i].completions[a], table.rows[i].completions[b]))
-        for i, (a, b) in zip(kept.tolist(), order.tolist(), strict=True)
+        TokenRow(table.rows[i].prompt, tuple(table.rows[i].completions[k] for k in numbers))
+        for i, numbers in zip(kept.tolist(), order.tolist(), strict=True)
     ]
     take = np.take_along_axis
     return Table(rows, take(table.reference[kept], order, 1), take(table.rewards[kept], order, 1))
@@ -58,18 +83,16 @@ def rewards_of(
     rows: Sequence[EncodedComparison],
     around: Surroundings,
 ) -> tuple[Rewards, bool]:
-    """(n, 2) rewards of the completions as they are trained on: one that was cut is scored as it was cut."""
+    """(n, K) rewards of the completions as they are trained on: one that was cut is scored as it was cut."""
     if scorer is None:
-        if any(row.reward_1 is None or row.reward_2 is None for row in texts):
-            raise DataError("some pairs carry no rewards: choose a reward-model run, or data with reward columns")
-        given = np.array([[row.reward_1, row.reward_2] for row in texts], dtype=np.float64).reshape(-1, 2)
+        given = given_rewards(texts)
         return finite(given, [row.prompt for row in texts]), False
     prompts: list[str] = []
     completions: list[str] = []
     ended: list[bool] = []
     contexts: list[Context] = []
     for text, row in zip(texts, rows, strict=True):
-        for whole, ids in ((text.completion_1, row.completion_1), (text.completion_2, row.completion_2)):
+        for whole, ids in zip(text.completions, row.completions, strict=True):
             finished = ids[-1] == policy.tokenizer.eos_token_id
             prompts.append(text.prompt)
             completions.append(whole if finished else decode_completion(policy.tokenizer, ids))
@@ -77,13 +100,14 @@ def rewards_of(
             contexts.append(text.context)
     digest = hashlib.sha256(repr((prompts, completions, ended, contexts)).encode()).hexdigest()
     around.progress("rewards", 0, len(prompts))
+    shape = (len(rows), len(rows[0].completions) if rows else 2)
 
     def compute() -> Rewards:
         progress = lambda done, total: around.progress("rewards", done, total)  # noqa: E731
-        return scorer.score(prompts, completions, ended, contexts, progress).reshape(-1, 2)
+        return scorer.score(prompts, completions, ended, contexts, progress).reshape(shape)
 
     key = content_key(scorer=scorer.fingerprint, rows=digest, versions=versions())
-    return cached(around.cache_folder, "rewards", key, (len(texts), 2), compute)
+    return cached(around.cache_folder, "rewards", key, shape, compute)
 
 
 def reference_of(
@@ -95,7 +119,9 @@ def reference_of(
     path: CodePath,
     around: Surroundings,
 ) -> tuple[Array, bool]:
+    """(n, K) log-probabilities of the reference, and whether they were found in the cache."""
     around.progress("reference", 0, len(rows))
+    shape = (len(rows), len(rows[0].completions) if rows else 2)
 
     def compute() -> Array:
         with reference.module() as module:
@@ -107,7 +133,7 @@ def reference_of(
                 token_budget=config.micro_batch_tokens,
                 device=around.device,
                 progress=lambda done, total: around.progress("reference", done, total),
-            ).reshape(-1, 2)
+            ).reshape(shape)
 
     key = content_key(
         weights=base_hash,
@@ -118,4 +144,4 @@ def reference_of(
         device=around.device.type,
         versions=versions(),
     )
-    return cached(around.cache_folder, "reference", key, (len(rows), 2), compute)
+    return cached(around.cache_folder, "reference", key, shape, compute)

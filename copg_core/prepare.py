@@ -24,8 +24,16 @@ from copg_core.events import Report
 from copg_core.layout import TokenRow
 from copg_core.logprobs import HEAD, CodePath, CompletionLogProbs, RewardModel, recognise
 from copg_core.losses import LOSSES
-from copg_core.objectives import Table
-from copg_core.pairs import chosen_first, preferred_first, reference_of, rewards_of
+from copg_core.objectives import Table, pair_contrasts
+from copg_core.pairs import (
+    chosen_first,
+    fit_groups,
+    given_rewards,
+    longer_wins,
+    preferred_first,
+    reference_of,
+    rewards_of,
+)
 from copg_core.policies import Policy, add_lora, load_policy, new_reward_model, weights_hash
 from copg_core.precision import Masters, lower
 from copg_core.processes import limit_threads
@@ -127,19 +135,21 @@ def _demonstrations(config: SFTConfig, policy: Policy, around: Surroundings) -> 
 
 
 def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings) -> Prepared:
-    split = load_comparisons(config.data)
+    split, groups = _comparison_split(config)
     ordered: Split[Comparison] = Split(chosen_first(split.train), chosen_first(split.validation), {**split.report})
     around.progress("encoding", 0, len(ordered.train))
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
     train, truncation = encode_comparisons(policy.tokenizer, ordered.train, *limits)
     held_out, _ = encode_comparisons(policy.tokenizer, ordered.validation, *limits)
-    tables = [Table([_token_row(row) for row in rows]) for rows in (train, held_out)]
+    tables = [
+        Table([_token_row(row) for row in rows], rewards=given_rewards(texts))
+        for rows, texts in ((train, ordered.train), (held_out, ordered.validation))
+    ]
     _require_rows(tables[0], config)
     path = _code_path(policy, tables)
     module = new_reward_model(policy, config.lora, config.seed)
     masters = lower(module, _dtype(config), wide=HEAD)
     module.to(around.device)
-    lengths = [(len(row.completion_1), len(row.completion_2)) for row in ordered.validation]
     prepared = Prepared(
         policy,
         module,
@@ -148,16 +158,19 @@ def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings
         tables[1],
         prompts=PromptSet([], []),
         masters=masters,
-        longer_wins=float(np.mean([chosen > rejected for chosen, rejected in lengths])) if lengths else None,
+        longer_wins=longer_wins(ordered.validation),
     )
     unordered = len(split.train) - len(ordered.train)
     _report_data(prepared, ordered, truncation.as_values())
-    prepared.report("pairs", {"train": len(tables[0]), "validation": len(tables[1]), "unordered_dropped": unordered})
+    prepared.report(
+        "pairs",
+        {"train": len(tables[0]), "validation": len(tables[1]), "unordered_dropped": unordered, **groups},
+    )
     return prepared
 
 
 def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Prepared:
-    split = load_comparisons(with_context(config.data, config.reward))
+    split, groups = _comparison_split(config)
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
     around.progress("encoding", 0, len(split.train))
     train, truncation = encode_comparisons(policy.tokenizer, split.train, *limits)
@@ -209,9 +222,10 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
             "train": len(final[0]),
             "validation": len(final[1]),
             "ties_dropped": len(whole[0]) - len(final[0]),
-            "ties": int((train_rewards[:, 0] == train_rewards[:, 1]).sum()),
+            "ties": int((train_rewards.min(1) == train_rewards.max(1)).sum()),
             "reward_mean": float(train_rewards.mean()),
-            "reward_contrast_mean": float(np.abs(train_rewards[:, 0] - train_rewards[:, 1]).mean()),
+            "reward_contrast_mean": float(np.abs(pair_contrasts(train_rewards)).mean()),
+            **groups,
             "rewards_from_cache": rewards[0][1],
             "reference_from_cache": log_probs[0][1],
         },
@@ -222,8 +236,17 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
 # ---------------------------------------------------------------- steps of it
 
 
+def _comparison_split(config: RewardModelConfig | PreferenceConfig) -> tuple[Split[Comparison], dict[str, int]]:
+    """Rows with as many completions as the configuration asks for, and how many were cut or dropped for it."""
+    source = config.data if isinstance(config, RewardModelConfig) else with_context(config.data, config.reward)
+    split = load_comparisons(source)
+    train, counts = fit_groups(split.train, config.completions)
+    validation, _ = fit_groups(split.validation, config.completions)
+    return Split(train, validation, split.report), counts
+
+
 def _token_row(row: EncodedComparison) -> TokenRow:
-    return TokenRow(row.prompt, (row.completion_1, row.completion_2))
+    return TokenRow(row.prompt, row.completions)
 
 
 def _require_rows(table: Table, config: RunConfig) -> None:

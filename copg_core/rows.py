@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Self, TypeVar
 
 Value = str | int | float | bool | None
@@ -76,10 +76,10 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One prompt and two completions; rewards (reward units) where the data has them.
+    """One prompt and two completions, or more; rewards (reward units) where the data has them.
 
     A chosen/rejected row has the chosen completion first and rewards 1/2 and 0: the contrast at which CoPG's gradient is
-    IPO's (Property 3). Pairs that the data does not order carry no rewards.
+    IPO's (Property 3). Rows that the data does not order carry no rewards; a row has all rewards or none.
     """
 
     prompt: str
@@ -88,6 +88,36 @@ class Comparison:
     reward_1: float | None = None
     reward_2: float | None = None
     context: Context = NO_CONTEXT
+    further_completions: tuple[str, ...] = ()
+    further_rewards: tuple[float, ...] = ()
+
+    @property
+    def completions(self) -> tuple[str, ...]:
+        """All completions, in the order of the data."""
+        return self.completion_1, self.completion_2, *self.further_completions
+
+    @property
+    def rewards(self) -> tuple[float, ...] | None:
+        """The reward of each completion, or None where the data has none."""
+        if self.reward_1 is None or self.reward_2 is None:
+            return None
+        return self.reward_1, self.reward_2, *self.further_rewards
+
+    def taking(self, order: Sequence[int]) -> Comparison:
+        """The completions of these numbers (from 0), in this order, with their rewards."""
+        texts = [self.completions[i] for i in order]
+        given = self.rewards
+        first, second, *others = [given[i] for i in order] if given else [None, None]
+        known = tuple(reward for reward in others if reward is not None)
+        return replace(
+            self,
+            completion_1=texts[0],
+            completion_2=texts[1],
+            reward_1=first,
+            reward_2=second,
+            further_completions=tuple(texts[2:]),
+            further_rewards=known,
+        )
 
 
 Row = TypeVar("Row", Demonstration, Comparison)

@@ -23,7 +23,7 @@ def comparisons(source: TaskData) -> Split[Comparison]:
     task = TASKS[source.task]
     train = task.comparisons(source.train_size, source.seed, "train")
     validation = task.comparisons(source.validation_size, source.seed, "validation")
-    identical = sum(row.completion_1 == row.completion_2 for row in train)
+    identical = sum(len(set(row.completions)) == 1 for row in train)
     return Split(train, validation, {**_report(source, len(train), len(validation)), "identical_pairs": identical})
 
 

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from copg_core.datasets.groups import listed, numbered
 from copg_core.datasets.turns import as_turns, common_turns, is_messages, split_messages, transcripts
+from copg_core.datasets.values import Record, completion_of, text_of, value_of
 from copg_core.errors import DataError
 from copg_core.rows import Comparison, Demonstration
 from copg_core.templates import check_template, fill_template, messages_prompt, summary_prompt
 
-Record = Mapping[str, Any]
 Dropped = Literal["empty_completion", "identical_pair", "no_common_prompt"]
 ROLES = (
     "prompt",
     "completion",
     "completion_1",
     "completion_2",
+    "completions",
     "reward_1",
     "reward_2",
+    "rewards",
     "chosen",
     "rejected",
     "messages",
@@ -48,6 +51,8 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "messages": ("messages", "conversations"),
     "completion_1": ("completion_1", "response_1", "summary_1", "answer_1", "response_0", "response_a", "completion_a"),
     "completion_2": ("completion_2", "response_2", "summary_2", "answer_2", "response_1", "response_b", "completion_b"),
+    "completions": ("completions", "responses", "candidates"),
+    "rewards": ("rewards", "scores"),
     "reward_1": ("reward_1", "score_1"),
     "reward_2": ("reward_2", "score_2"),
 }
@@ -55,7 +60,8 @@ _SUMMARIES = ("summary", "tldr")
 _POSTS = ("query", "post", "text", "selftext", "article", "document")
 EXPECTED = (
     "prompt/completion, post/summary, question/answer, messages, text, prompt/chosen/rejected, chosen/rejected transcripts, "
-    "prompt/completion_1/completion_2[/reward_1/reward_2], or info/summaries/choice"
+    "prompt/completion_1/completion_2[/...][/reward_1/reward_2[/...]], prompt/completions[/rewards] (lists), "
+    "or info/summaries/choice"
 )
 
 
@@ -70,13 +76,13 @@ class Shape:
     read: Callable[[Record], Comparison | Demonstration | Dropped] = field(repr=False)
 
     def comparison(self, record: Record) -> Comparison | Dropped:
-        """The pair of a record; a record with an empty completion or two equal ones is dropped."""
+        """The pair or group of a record; a record with an empty completion, or with equal ones only, is dropped."""
         row = self.read(record)
         assert not isinstance(row, Demonstration), "only shapes of pairs are asked for comparisons"
         if isinstance(row, Comparison):
-            if not (row.completion_1.strip() and row.completion_2.strip()):
+            if not all(text.strip() for text in row.completions):
                 return "empty_completion"
-            if row.completion_1 == row.completion_2:
+            if len(set(row.completions)) == 1:
                 return "identical_pair"
         return row
 
@@ -84,8 +90,8 @@ class Shape:
         """What to imitate: the completion, or of a pair the one with the higher reward (the first without rewards)."""
         row = self.read(record)
         if isinstance(row, Comparison):
-            second = (row.reward_2 or 0.0) > (row.reward_1 or 0.0)
-            row = Demonstration(row.prompt, row.completion_2 if second else row.completion_1)
+            rewards = row.rewards or (0.0,)
+            row = Demonstration(row.prompt, row.completions[rewards.index(max(rewards))])
         if isinstance(row, Demonstration) and not row.completion.strip():
             return "empty_completion"
         return row
@@ -103,14 +109,18 @@ def recognise(first: Record, columns: Mapping[str, str], template: str) -> Shape
     if {"chosen", "rejected"} <= mapping.keys():
         return _chosen_rejected(first, mapping, prompt)
     if {"completion_1", "completion_2"} <= mapping.keys() and prompt is not None:
-        return _plain_pairs(names, mapping, prompt)
+        roles, read = numbered(names, mapping, prompt)
+        return Shape("/".join(["prompt", *roles]), True, names, {**_used(mapping, "prompt"), **roles}, read)
+    if "completions" in mapping and prompt is not None:
+        roles, read = listed(mapping, prompt)
+        return Shape("/".join(["prompt", *roles]), True, names, {**_used(mapping, "prompt"), **roles}, read)
     if "completion" in mapping and prompt is not None:
         return _demonstrations(names, mapping, prompt)
     if "messages" in mapping:
         return _conversation(names, mapping)
     if "text" in names and not columns:
         return Shape(
-            "text", False, names, {"completion": "text"}, lambda record: Demonstration("", _text(record, "text"))
+            "text", False, names, {"completion": "text"}, lambda record: Demonstration("", text_of(record, "text"))
         )
     raise DataError(
         f"the columns {', '.join(map(str, names))} are not recognised: expected {EXPECTED}; or name them with `columns`, "
@@ -139,44 +149,6 @@ def _mapping(names: list[str], columns: Mapping[str, str]) -> dict[str, str]:
     return mapping
 
 
-# ---------------------------------------------------------------- values
-
-
-def _text(record: Record, column: str) -> str:
-    value = _value(record, column)
-    if value is None:
-        return ""
-    if isinstance(value, dict | list):
-        raise DataError(f"column {column!r} holds a {type(value).__name__}, expected text")
-    return str(value)
-
-
-def _value(record: Record, column: str) -> Any:
-    try:
-        return record[column]
-    except KeyError:
-        raise DataError(f"has no column {column!r}; it has {', '.join(map(str, record))}") from None
-
-
-def _completion(record: Record, column: str) -> str:
-    """Text, or the assistant's last message of a list."""
-    value = _value(record, column)
-    return split_messages(value)[1] if is_messages(value) else _text(record, column)
-
-
-def _number(record: Record, column: str) -> float | None:
-    value = _value(record, column)
-    if value is None or value == "":
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise DataError(f"column {column!r} holds {value!r}, expected a number") from None
-    if number != number or number in (float("inf"), float("-inf")):
-        raise DataError(f"column {column!r} holds {value!r}, expected a finite number")
-    return number
-
-
 PromptReader = Callable[[Record], str]
 
 
@@ -191,14 +163,14 @@ def _prompt_reader(names: list[str], mapping: dict[str, str], template: str) -> 
     if summary:
         title, subreddit = (name if name in names else None for name in ("title", "subreddit"))
         return lambda record: summary_prompt(
-            _text(record, column), *(_text(record, name) if name else "" for name in (title, subreddit))
+            text_of(record, column), *(text_of(record, name) if name else "" for name in (title, subreddit))
         )
 
     def read(record: Record) -> str:
-        value = _value(record, column)
+        value = value_of(record, column)
         if is_messages(value):
             return messages_prompt(as_turns(value))
-        return _text(record, column)
+        return text_of(record, column)
 
     return read
 
@@ -214,31 +186,15 @@ def _demonstrations(names: list[str], mapping: dict[str, str], prompt: PromptRea
     column = mapping["completion"]
     name = "/".join([mapping.get("prompt", "template"), column])
     used = _used(mapping, "prompt", "completion")
-    return Shape(name, False, names, used, lambda record: Demonstration(prompt(record), _completion(record, column)))
+    return Shape(name, False, names, used, lambda record: Demonstration(prompt(record), completion_of(record, column)))
 
 
 def _conversation(names: list[str], mapping: dict[str, str]) -> Shape:
     def read(record: Record) -> Demonstration:
-        turns, last = split_messages(_value(record, mapping["messages"]))
+        turns, last = split_messages(value_of(record, mapping["messages"]))
         return Demonstration(messages_prompt(turns), last)
 
     return Shape("messages", False, names, _used(mapping, "messages"), read)
-
-
-def _plain_pairs(names: list[str], mapping: dict[str, str], prompt: PromptReader) -> Shape:
-    rewarded = {"reward_1", "reward_2"} <= mapping.keys()
-    roles = ["prompt", "completion_1", "completion_2", *(["reward_1", "reward_2"] if rewarded else [])]
-
-    def read(record: Record) -> Comparison:
-        pair = (_completion(record, mapping["completion_1"]), _completion(record, mapping["completion_2"]))
-        rewards = (
-            (_number(record, mapping["reward_1"]), _number(record, mapping["reward_2"])) if rewarded else (None, None)
-        )
-        if (rewards[0] is None) != (rewards[1] is None):
-            raise DataError("has a reward for one completion only: expected both or none")
-        return Comparison(prompt(record), *pair, *rewards)
-
-    return Shape("/".join(roles), True, names, _used(mapping, *roles), read)
 
 
 def _chosen_rejected(first: Record, mapping: dict[str, str], prompt: PromptReader | None) -> Shape:
@@ -251,20 +207,20 @@ def _chosen_rejected(first: Record, mapping: dict[str, str], prompt: PromptReade
             list(first),
             used,
             lambda record: Comparison(
-                prompt(record), _completion(record, chosen), _completion(record, rejected), 0.5, 0.0
+                prompt(record), completion_of(record, chosen), completion_of(record, rejected), 0.5, 0.0
             ),
         )
 
     def read(record: Record) -> Comparison | Dropped:
-        values = (_value(record, chosen), _value(record, rejected))
+        values = (value_of(record, chosen), value_of(record, rejected))
         parts: tuple[str, str, str] | None
         if all(map(is_messages, values)):
             parts = common_turns(*values)
         else:
-            parts = transcripts(_text(record, chosen), _text(record, rejected))
+            parts = transcripts(text_of(record, chosen), text_of(record, rejected))
         return "no_common_prompt" if parts is None else Comparison(*parts, 0.5, 0.0)
 
-    dialogue = is_messages(_value(first, chosen)) or "\n\nAssistant:" in _text(first, chosen)
+    dialogue = is_messages(value_of(first, chosen)) or "\n\nAssistant:" in text_of(first, chosen)
     return Shape(
         "chosen/rejected dialogues" if dialogue else "chosen/rejected without prompt", True, list(first), used, read
     )
@@ -272,7 +228,7 @@ def _chosen_rejected(first: Record, mapping: dict[str, str], prompt: PromptReade
 
 def _openai(names: list[str], template: str) -> Shape:
     def read(record: Record) -> Comparison:
-        info, summaries, choice = (_value(record, name) for name in ("info", "summaries", "choice"))
+        info, summaries, choice = (value_of(record, name) for name in ("info", "summaries", "choice"))
         try:
             texts = [str(summary["text"]) for summary in summaries]
             best, other = texts[choice], texts[1 - choice]

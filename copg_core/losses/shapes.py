@@ -10,10 +10,22 @@ def require_vectors(**tensors: Tensor) -> None:
 
     Raises ValueError for a wrong shape, TypeError for a wrong dtype, naming the argument.
     """
+    _require_alike(tensors, 1, "(B,)")
+
+
+def require_groups(**tensors: Tensor) -> None:
+    """Refuse anything but floating-point tensors of one shape (B, K), K >= 2, and one dtype. Raises as above."""
+    _require_alike(tensors, 2, "(B, K)")
+    for name, tensor in tensors.items():
+        if tensor.shape[1] < 2:
+            raise ValueError(f"{name} must have two or more completions in each row, but has {tensor.shape[1]}")
+
+
+def _require_alike(tensors: dict[str, Tensor], dimensions: int, shape: str) -> None:
     first_name, first = next(iter(tensors.items()))
     for name, tensor in tensors.items():
-        if tensor.ndim != 1:
-            raise ValueError(f"{name} must have shape (B,), but has shape {tuple(tensor.shape)}")
+        if tensor.ndim != dimensions:
+            raise ValueError(f"{name} must have shape {shape}, but has shape {tuple(tensor.shape)}")
         if tensor.shape != first.shape:
             raise ValueError(
                 f"{name} and {first_name} must have the same shape, but have {tuple(tensor.shape)} and {tuple(first.shape)}"

@@ -89,11 +89,11 @@ def test_the_boundary_token_is_the_same_however_rows_are_encoded(tokenizer: Any)
     encoded, _ = encode_comparisons(tokenizer, rows, 100, 100)
     for row, ids in zip(rows, encoded, strict=True):
         assert ids.prompt == encode_prompt(tokenizer, row.prompt, 100)
-        assert ids.completion_1 == encode_completion(tokenizer, row.completion_1, 100)
-        assert ids.completion_2 == encode_completion(tokenizer, row.completion_2, 100)
-    assert encoded[0].completion_1 == encoded[1].completion_2
+        assert ids.completions[0] == encode_completion(tokenizer, row.completion_1, 100)
+        assert ids.completions[1] == encode_completion(tokenizer, row.completion_2, 100)
+    assert encoded[0].completions[0] == encoded[1].completions[1]
     shown, _ = encode_demonstrations(tokenizer, [Demonstration(row.prompt, row.completion_1) for row in rows], 100, 100)
-    assert [(ids.prompt, ids.completion) for ids in shown] == [(ids.prompt, ids.completion_1) for ids in encoded]
+    assert [(ids.prompt, ids.completion) for ids in shown] == [(ids.prompt, ids.completions[0]) for ids in encoded]
 
 
 def test_what_is_cut_is_counted() -> None:
@@ -101,7 +101,7 @@ def test_what_is_cut_is_counted() -> None:
     rows = [Comparison("12345", "123456", "ab"), Comparison("1", "1234", "")]
     encoded, report = encode_comparisons(byte_tokenizer(), rows, 4, 4)
     assert [len(ids.prompt) for ids in encoded] == [4, 2]
-    assert [(len(ids.completion_1), len(ids.completion_2)) for ids in encoded] == [(4, 3), (4, 1)]
+    assert [tuple(map(len, ids.completions)) for ids in encoded] == [(4, 3), (4, 1)]
     values = report.as_values()
     assert values["rows"] == 2
     assert (values["prompts_truncated"], values["prompt_tokens_dropped"], values["longest_prompt"]) == (1, 2, 6)

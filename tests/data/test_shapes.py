@@ -188,7 +188,7 @@ def test_settings_that_do_not_fit_the_columns(settings: dict[str, Any], says: st
         ({"prompt": "a", "completion_1": "b", "completion_2": "c", "reward_1": "nan", "reward_2": 1}, "finite"),
         (
             {"prompt": "a", "completion_1": "b", "completion_2": "c", "reward_1": None, "reward_2": 1},
-            "one completion only",
+            "some completions only",
         ),
         ({"prompt": {"x": 1}, "chosen": "b", "rejected": "c"}, "holds a dict, expected text"),
         ({"info": {}, "summaries": [{"text": "b"}], "choice": 0}, "two summaries"),

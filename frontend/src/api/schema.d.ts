@@ -879,6 +879,12 @@ export interface components {
              */
             seed: number;
             /**
+             * Completions per prompt, k
+             * @description All k stand in one row behind their prompt, and losses average over its k(k-1)/2 pairs. A prompt with more completions uses its first k, one with fewer is left out; both are reported.
+             * @default 2
+             */
+            completions: number;
+            /**
              * Reward
              * @description What is maximised, or what orders the pairs of DPO and IPO.
              */
@@ -894,6 +900,13 @@ export interface components {
              * @default 0.06
              */
             beta: number;
+            /**
+             * Estimator over k completions
+             * @description all_pairs: the mean of the loss over all pairs. leave_one_out: RLOO, each completion against the mean of the others; its gradient is half as large in the same direction.
+             * @default all_pairs
+             * @enum {string}
+             */
+            group: "all_pairs" | "leave_one_out";
         };
         /**
          * Curves
@@ -984,6 +997,12 @@ export interface components {
              * @default 0
              */
             seed: number;
+            /**
+             * Completions per prompt, k
+             * @description All k stand in one row behind their prompt, and losses average over its k(k-1)/2 pairs. A prompt with more completions uses its first k, one with fewer is left out; both are reported.
+             * @default 2
+             */
+            completions: number;
             /**
              * Reward
              * @description What is maximised, or what orders the pairs of DPO and IPO.
@@ -1498,6 +1517,12 @@ export interface components {
              */
             seed: number;
             /**
+             * Completions per prompt, k
+             * @description All k stand in one row behind their prompt, and losses average over its k(k-1)/2 pairs. A prompt with more completions uses its first k, one with fewer is left out; both are reported.
+             * @default 2
+             */
+            completions: number;
+            /**
              * Reward
              * @description What is maximised, or what orders the pairs of DPO and IPO.
              */
@@ -1863,6 +1888,12 @@ export interface components {
              * @default 0
              */
             seed: number;
+            /**
+             * Completions per prompt, k
+             * @description All k stand in one row behind their prompt, and losses average over its k(k-1)/2 pairs. A prompt with more completions uses its first k, one with fewer is left out; both are reported.
+             * @default 2
+             */
+            completions: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
