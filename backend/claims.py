@@ -183,7 +183,25 @@ def _write_rows(session: Session, run_id: int, fence: int, batch: Sequence[Event
                 session.execute(
                     sql_delete(Checkpoint).where(Checkpoint.run_id == run_id, Checkpoint.path == event.path)
                 )
+                _forget_path(session, run_id, event.path)
     metrics.append(session, run_id, points)
+
+
+def _forget_path(session: Session, run_id: int, path: str) -> None:
+    """A run whose newest checkpoint goes (it was written after the run began to diverge) points to the one before."""
+    newest = (
+        select(Checkpoint.step, Checkpoint.path)
+        .where(Checkpoint.run_id == run_id)
+        .order_by(Checkpoint.step.desc(), Checkpoint.fence.desc())
+        .limit(1)
+    )
+    step, left = session.execute(newest).one_or_none() or (None, None)
+    session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.checkpoint_path == path)
+        .values(checkpoint_step=step, checkpoint_path=left)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _write_evaluation(session: Session, run_id: int, event: events.Evaluation) -> None:

@@ -23,6 +23,7 @@ from backend.run_errors import IdempotencyConflict, RunNotFound, StateConflict
 from backend.settings import Settings
 from backend.states import OWNED, TERMINAL, RunState
 from copg_core.config import RunConfig, variant_of
+from copg_core.errors import DivergenceError
 
 FROM_SCRATCH = "tried again from the beginning"
 _ENDED = (RunState.FAILED, RunState.CANCELLED)
@@ -144,8 +145,15 @@ def cancel(session: Session, run: Run, reason: str = "cancelled by the user", ac
 def resume(session: Session, run: Run) -> Run:
     """Let a failed or cancelled run go on from its last checkpoint, or from the beginning where it has none.
 
-    Runs that were cancelled because this one did not succeed wait for it again. Raises StateConflict.
+    Runs that were cancelled because this one did not succeed wait for it again. Raises StateConflict, also for a run
+    that diverged: every step is a function of its configuration and its checkpoint, so it would diverge again.
     """
+    run = get(session, run.uid)
+    if run.state == RunState.FAILED and run.error_kind == DivergenceError.kind:
+        raise StateConflict(
+            f"run {run.name!r} diverged: from its checkpoint it would go through the same steps and diverge again. "
+            "Clone it with other settings, for example a smaller learning rate or a larger beta"
+        )
     return _again(session, run, "resumed", {})
 
 

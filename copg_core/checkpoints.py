@@ -118,16 +118,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest  # type: ignore[no-any-return]
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The whole checkpoint with the highest step, or None. What was cut off while it was written is not seen."""
+def checkpoints_in(folder: Path) -> dict[int, Path]:
+    """Whole checkpoints by their step, in its order. What was cut off while it was written is not seen."""
     found = [item for item in folder.glob("step-*") if (item / MANIFEST).is_file()]
-    return max(found, key=lambda item: int(item.name.removeprefix("step-")), default=None)
+    return dict(sorted((int(item.name.removeprefix("step-")), item) for item in found))
 
 
-def prune_checkpoints(folder: Path, keep: int) -> list[Path]:
-    """Delete all but the `keep` newest checkpoints; returns the deleted ones, oldest first."""
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The whole checkpoint with the highest step, or None."""
+    return next(reversed(checkpoints_in(folder).values()), None)
+
+
+def prune_checkpoints(folder: Path, keep: int, spare: Path | None = None) -> list[Path]:
+    """Delete all but the `keep` newest checkpoints and the one to `spare`; returns the deleted ones, oldest first."""
     found = sorted(folder.glob("step-*"), key=lambda item: int(item.name.removeprefix("step-")))
-    removed = found[:-keep]
+    return remove_checkpoints([item for item in found[:-keep] if item != spare])
+
+
+def remove_checkpoints(removed: list[Path]) -> list[Path]:
+    """Delete checkpoints; returns them."""
     for item in removed:
         (item / MANIFEST).unlink(missing_ok=True)  # half-deleted must not look whole
         shutil.rmtree(item, ignore_errors=True)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from copg_core.errors import ConfigError
-from copg_core.recipe import Checkpoints, EvaluationPlan, Lora, Optimizer, SFTOptimizer
+from copg_core.recipe import Checkpoints, Divergence, EvaluationPlan, Lora, Optimizer, SFTOptimizer
 from copg_core.sources import (
     DataSource,
     Frozen,
@@ -66,6 +66,9 @@ class _Base(Frozen):
     )
     checkpoints: Checkpoints = Field(
         default_factory=Checkpoints, title="Checkpoints", description="When the state of training is saved."
+    )
+    divergence: Divergence = Field(
+        default_factory=Divergence, title="Divergence", description="When the run is given up as diverged."
     )
     lora: Lora = Field(default_factory=Lora, title="LoRA", description="Adapters in place of full fine-tuning.")
     dtype: Literal["float32", "bfloat16"] = Field(

@@ -62,7 +62,7 @@ class CheckpointError(CopgError):
 
 
 class DivergenceError(CopgError):
-    """Training diverged: a loss, gradient or log-probability is no longer a finite number."""
+    """Training diverged: a number is no longer finite, the policy is far from its reference, or the reward collapsed."""
 
     kind = "diverged"
 

@@ -113,7 +113,46 @@ class Checkpoints(Frozen):
         100, ge=1, title="Period", description="Steps between checkpoints.", json_schema_extra=unit("steps")
     )
     keep: int = Field(
-        1, ge=1, title="Keep", description="How many of the newest are kept.", json_schema_extra=unit("checkpoints")
+        1,
+        ge=1,
+        title="Keep",
+        description="How many of the newest are kept, beside the last from before a divergence.",
+        json_schema_extra=unit("checkpoints"),
+    )
+
+
+class Divergence(Frozen):
+    """When a run counts as diverged and ends with its last good checkpoint. A loss that is no number always does."""
+
+    model_config = ConfigDict(title="Divergence")
+    kl: float = Field(
+        10.0,
+        ge=0,
+        title="KL limit",
+        description="Of an evaluation, divided by its mean length or the first one's. 10 nats are about the log of a "
+        "vocabulary: the reference would find random tokens as likely. 0 switches this off.",
+        json_schema_extra=unit("nats per token"),
+    )
+    log_ratio: float = Field(
+        20.0,
+        ge=0,
+        title="Log-ratio limit",
+        description="Of a step: mean distance to the reference on the data's completions. 0 switches this off.",
+        json_schema_extra=unit("nats per token"),
+    )
+    reward_drop: float = Field(
+        3.0,
+        ge=0,
+        title="Reward drop",
+        description="Fall of the evaluation reward below its start that counts as collapse. 0 switches this off.",
+        json_schema_extra=unit("standard deviations over prompts"),
+    )
+    evaluations: int = Field(
+        3,
+        ge=1,
+        title="In a row",
+        description="Evaluations with such a reward, one after the other, that end the run.",
+        json_schema_extra=unit("evaluations"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +15,16 @@ from accelerate import Accelerator
 
 from copg_core.batches import Batches, DataBatches
 from copg_core.checkpoints import (
+    checkpoints_in,
     load_checkpoint,
     prune_checkpoints,
+    remove_checkpoints,
     save_checkpoint,
     storage_errors,
 )
 from copg_core.config import RewardModelConfig, RunConfig, SFTConfig
 from copg_core.diagnostics import step_metrics
-from copg_core.errors import ModelError
+from copg_core.errors import DivergenceError, ModelError
 from copg_core.evaluate import PolicyEvaluator, validate_policy, validate_reward_model
 from copg_core.events import (
     CheckpointRemoved,
@@ -157,7 +160,7 @@ class _Run:
         self.total = total_steps(self.config, len(self.prepared.train))
         self.batches: Batches = DataBatches(self.prepared.train, self.config)
         self.updater = Updater(self.config, self.prepared, self.objective, self.accelerator)
-        self.watch = Watch(self.folder / "checkpoints")
+        self.watch = Watch(self.config, self.folder / "checkpoints")
         self.evaluator = None
         if not is_reward_model(self.prepared.module):
             self.evaluator = PolicyEvaluator(
@@ -177,6 +180,7 @@ class _Run:
         if resume_from is not None:
             saved = load_checkpoint(resume_from, config_hash(self.config))
             self.updater.weights.load(saved.weights, saved.moments, source=saved.path)
+            self.watch.restore(saved.state)
             self.batches.restore(saved.state)
             self.step = saved.step
         else:
@@ -199,11 +203,17 @@ class _Run:
             output = self.updater.outputs(table, batch)
             largest = float(np.abs(output - table.reference[batch]).max())
             loss = float(self.objective.losses(torch.from_numpy(output), table, batch).mean())
+            exact = float(self.objective.losses(torch.from_numpy(table.reference[batch]), table, batch).mean())
             values |= {"loss": loss, "expected_loss": at_start(self.config.beta), "largest_log_ratio": largest}
             if not largest < (limit := LARGEST_START_LOG_RATIO[self.config.dtype]):
                 raise ModelError(
                     f"before the first step policy and reference differ by {largest:.3g} nats on a completion, but they "
                     f"are the same model (limit {limit}): the reference was computed in another way"
+                )
+            if not math.isclose(exact, at_start(self.config.beta), rel_tol=1e-6, abs_tol=1e-9):
+                raise ModelError(
+                    f"where policy and reference agree the loss is {exact:.6g}, but {self.config.algorithm} begins at "
+                    f"{at_start(self.config.beta):.6g}: the loss is computed in another way than its equation says"
                 )
         if values:
             self.recorder.record(Report(section="self_check", values=values))
@@ -227,6 +237,9 @@ class _Run:
             if self.step:
                 self._save_checkpoint()
             raise
+        except DivergenceError:
+            self._keep_good_checkpoints()
+            raise
         self.recorder.record(Stage(name="saving"))
         self.updater.weights.settle(self.prepared.module)
         output = save_output(self.folder, self.prepared, self.config, self.step)
@@ -236,7 +249,7 @@ class _Run:
     def _train_step(self) -> None:
         table, batch = self.batches.batch(self.step)
         step = self.updater.gradients(table, batch, self.step, self.total)
-        self.watch.before_update(self.step + 1, step)
+        self.watch.before_update(self.step + 1, step, table)
         self.updater.apply()
         self.step += 1
         self.recorder.record(Metrics(step=self.step, values=step_metrics(step, self.objective, table)))
@@ -258,6 +271,7 @@ class _Run:
             evaluation = Evaluation(step=self.step, n=n, values=values)
         seconds = {"evaluation_seconds": time.perf_counter() - started}
         self.recorder.record(evaluation.model_copy(update={"values": evaluation.values | seconds}))
+        self.watch.after_evaluation(evaluation)
 
     def _validate(self) -> dict[str, float | None]:
         prepared, prompts = self.prepared, self.config.evaluation.prompts
@@ -283,8 +297,18 @@ class _Run:
         self.recorder.record(Stage(name="saving"))
         self._stage = "saving"
         weights, moments = self.updater.weights.tensors()
-        saved = save_checkpoint(folder, self.step, weights, moments, self.batches.state(), config_hash(self.config))
+        state = self.batches.state() | self.watch.state()
+        saved = save_checkpoint(folder, self.step, weights, moments, state, config_hash(self.config))
         self.recorder.record(CheckpointSaved(step=saved.step, path=str(saved.path), bytes=saved.bytes))
-        for path in prune_checkpoints(folder, self.config.checkpoints.keep):
+        self._report_removed(prune_checkpoints(folder, self.config.checkpoints.keep, self.watch.good_checkpoint()))
+
+    def _keep_good_checkpoints(self) -> None:
+        """Of a diverged run: what was written after its last good checkpoint is not to be taken for good."""
+        if self.accelerator.is_main_process:
+            found, good = list(checkpoints_in(self.folder / "checkpoints").values()), self.watch.good_checkpoint()
+            self._report_removed(remove_checkpoints(found[found.index(good) + 1 :] if good else []))
+
+    def _report_removed(self, paths: list[Path]) -> None:
+        for path in paths:
             step = int(path.name.removeprefix("step-"))
             self.recorder.record(CheckpointRemoved(step=step, path=str(path)))

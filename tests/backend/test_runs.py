@@ -304,6 +304,21 @@ def test_resume_keeps_the_checkpoint_and_retry_drops_everything(database: Databa
     assert take(database, run).checkpoint_path is None
 
 
+def test_a_diverged_run_keeps_the_checkpoint_from_before_and_is_not_resumed(database: Database) -> None:
+    run = new(database)
+    claim = take(database, run)
+    for step in (2, 4, 6):
+        ship(database, claim, events.CheckpointSaved(step=step, path=f"/c{step}", bytes=1))
+    ship(database, claim, events.CheckpointRemoved(step=2, path="/c2"))
+    assert now(database, run).checkpoint_path == "/c6", "pruning an old one changes nothing"
+    ship(database, claim, events.CheckpointRemoved(step=6, path="/c6"))
+    end(database, claim, RunState.FAILED, error="the reward has collapsed", error_kind="diverged")
+    assert (now(database, run).checkpoint_step, now(database, run).checkpoint_path) == (4, "/c4")
+    with pytest.raises(StateConflict, match=r"would go through the same steps and diverge again\. Clone it"):
+        do(database, lambda s: runs.resume(s, run))
+    assert do(database, lambda s: runs.retry(s, run)).state == "queued"
+
+
 @pytest.mark.parametrize("again", [runs.resume, runs.retry])
 def test_only_an_ended_run_can_be_taken_up_again(database: Database, again: Callable[[Session, Run], Run]) -> None:
     run = new(database)

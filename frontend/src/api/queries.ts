@@ -31,12 +31,13 @@ export const useWorkers = () => useQuery({ queryKey: ['workers'], queryFn: () =>
 export type Action = 'cancel' | 'resume' | 'retry' | 'delete';
 
 /** What may be asked of a run in its state; the server has the last word. */
-export function actionsFor(run: Pick<RunSummary, 'state'>): Action[] {
+export function actionsFor(run: Pick<RunSummary, 'state' | 'error_kind'>): Action[] {
   switch (run.state) {
     case 'running': return ['cancel'];
     case 'waiting':
     case 'queued': return ['cancel', 'delete'];
-    case 'failed':
+    case 'failed': // What diverged would go through the same steps again.
+      return run.error_kind === 'diverged' ? ['retry', 'delete'] : ['resume', 'retry', 'delete'];
     case 'cancelled': return ['resume', 'retry', 'delete'];
     case 'succeeded': return ['delete'];
     default: return [];

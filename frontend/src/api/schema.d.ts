@@ -803,7 +803,7 @@ export interface components {
             every: number;
             /**
              * Keep
-             * @description How many of the newest are kept.
+             * @description How many of the newest are kept, beside the last from before a divergence.
              * @default 1
              */
             keep: number;
@@ -863,6 +863,8 @@ export interface components {
             evaluation?: components["schemas"]["EvaluationPlan"];
             /** @description When the state of training is saved. */
             checkpoints?: components["schemas"]["Checkpoints"];
+            /** @description When the run is given up as diverged. */
+            divergence?: components["schemas"]["Divergence"];
             /** @description Adapters in place of full fine-tuning. */
             lora?: components["schemas"]["Lora"];
             /**
@@ -982,6 +984,8 @@ export interface components {
             evaluation?: components["schemas"]["EvaluationPlan"];
             /** @description When the state of training is saved. */
             checkpoints?: components["schemas"]["Checkpoints"];
+            /** @description When the run is given up as diverged. */
+            divergence?: components["schemas"]["Divergence"];
             /** @description Adapters in place of full fine-tuning. */
             lora?: components["schemas"]["Lora"];
             /**
@@ -1085,6 +1089,36 @@ export interface components {
             rows: components["schemas"]["PreviewRow"][];
             /** Counted Rows */
             counted_rows: number | null;
+        };
+        /**
+         * Divergence
+         * @description When a run counts as diverged and ends with its last good checkpoint. A loss that is no number always does.
+         */
+        Divergence: {
+            /**
+             * KL limit
+             * @description Of an evaluation, divided by its mean length or the first one's. 10 nats are about the log of a vocabulary: the reference would find random tokens as likely. 0 switches this off.
+             * @default 10
+             */
+            kl: number;
+            /**
+             * Log-ratio limit
+             * @description Of a step: mean distance to the reference on the data's completions. 0 switches this off.
+             * @default 20
+             */
+            log_ratio: number;
+            /**
+             * Reward drop
+             * @description Fall of the evaluation reward below its start that counts as collapse. 0 switches this off.
+             * @default 3
+             */
+            reward_drop: number;
+            /**
+             * In a row
+             * @description Evaluations with such a reward, one after the other, that end the run.
+             * @default 3
+             */
+            evaluations: number;
         };
         /** EvaluationList */
         EvaluationList: {
@@ -1501,6 +1535,8 @@ export interface components {
             evaluation?: components["schemas"]["EvaluationPlan"];
             /** @description When the state of training is saved. */
             checkpoints?: components["schemas"]["Checkpoints"];
+            /** @description When the run is given up as diverged. */
+            divergence?: components["schemas"]["Divergence"];
             /** @description Adapters in place of full fine-tuning. */
             lora?: components["schemas"]["Lora"];
             /**
@@ -1873,6 +1909,8 @@ export interface components {
             evaluation?: components["schemas"]["EvaluationPlan"];
             /** @description When the state of training is saved. */
             checkpoints?: components["schemas"]["Checkpoints"];
+            /** @description When the run is given up as diverged. */
+            divergence?: components["schemas"]["Divergence"];
             /** @description Adapters in place of full fine-tuning. */
             lora?: components["schemas"]["Lora"];
             /**
@@ -2205,6 +2243,8 @@ export interface components {
             evaluation?: components["schemas"]["EvaluationPlan"];
             /** @description When the state of training is saved. */
             checkpoints?: components["schemas"]["Checkpoints"];
+            /** @description When the run is given up as diverged. */
+            divergence?: components["schemas"]["Divergence"];
             /** @description Adapters in place of full fine-tuning. */
             lora?: components["schemas"]["Lora"];
             /**

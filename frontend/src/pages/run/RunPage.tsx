@@ -57,6 +57,7 @@ export function RunPage() {
 
 function advice(run: RunDetail): string {
   if (run.state === 'queued' || run.state === 'running') return 'It is being tried again.';
+  if (run.error_kind === 'diverged') return `Resuming would go through the same steps again: clone it with other settings. ${run.checkpoint_step === null ? '' : `The checkpoint of step ${run.checkpoint_step}, from before it diverged, is kept.`}`;
   return run.checkpoint_step === null ? 'Clone it with other settings, or retry from scratch.' : `The checkpoint of step ${run.checkpoint_step} is kept: resume from there, or clone it with other settings.`;
 }
 
