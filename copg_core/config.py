@@ -46,6 +46,11 @@ class _Base(Frozen):
         description="Token budget of one forward pass, padding included; changes memory and speed, not the result.",
         json_schema_extra=unit("tokens"),
     )
+    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
+        "auto",
+        title="Gradient checkpointing",
+        description="Compute layers again in the backward pass: a third slower, much less memory. Auto: once memory runs out.",
+    )
     epochs: float = Field(
         2.0, gt=0, title="Epochs", description="Passes over the training rows.", json_schema_extra=unit("passes")
     )

@@ -7,6 +7,7 @@ CopgError
  ├── RewardError       a reward is NaN, infinite or cannot be computed
  ├── CheckpointError   a checkpoint lacks something or belongs to another run
  ├── DivergenceError   training left the region where its numbers mean anything
+ ├── MemoryLimitError  one row, the weights or the optimizer do not fit into memory
  └── StorageError      the disk is full or a folder may not be written
 
 `kind` is the stable word that the database, the API and the page use for each of them.
@@ -65,6 +66,12 @@ class DivergenceError(CopgError):
     """Training diverged: a number is no longer finite, the policy is far from its reference, or the reward collapsed."""
 
     kind = "diverged"
+
+
+class MemoryLimitError(CopgError):
+    """Memory ran out and nothing is left to be given up for it. Says what to change."""
+
+    kind = "memory"
 
 
 class StorageError(CopgError):

@@ -13,10 +13,12 @@ from copg_core.policies import save_policy, save_reward_model
 from copg_core.prepare import Prepared
 from copg_core.surroundings import versions
 
+UNESSENTIAL = {"checkpoints", "micro_batch_tokens", "gradient_checkpointing"}
+
 
 def config_hash(config: RunConfig) -> str:
-    """Hash of all that determines the course of training (when it is saved does not)."""
-    return hashlib.sha256(config.model_dump_json(exclude={"checkpoints"}).encode()).hexdigest()
+    """Hash of all that determines the course of training: not when it is saved, nor how it is made to fit into memory."""
+    return hashlib.sha256(config.model_dump_json(exclude=UNESSENTIAL).encode()).hexdigest()
 
 
 def save_output(folder: Path, prepared: Prepared, config: RunConfig, step: int) -> Path:

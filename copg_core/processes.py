@@ -1,34 +1,103 @@
-"""Device, mixed precision and processes: everything that the loop asks of accelerate."""
+"""Devices and processes: everything that a run asks of accelerate, and what processes tell each other."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
+import torch.distributed
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
+from accelerate.utils import InitProcessGroupKwargs
 
-from copg_core.config import RunConfig
-from copg_core.objectives import Array
+from copg_core.errors import CopgError
 
+T = TypeVar("T")
 SMALL_MODEL = 5_000_000
+# The others wait this long while the first one computes rewards; a process that dies takes them along at once.
+PATIENCE = timedelta(hours=12)
+
+
+class Processes:
+    """The processes of one run, each with a device of its own. What is said of all of them must be called by all."""
+
+    def __init__(self, device: torch.device, rank: int = 0, count: int = 1) -> None:
+        self.device, self.rank, self.count = device, rank, count
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this one speaks for all: it records events and writes files."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """What this process takes of some work: every `count`-th item."""
+        return list(items[self.rank :: self.count])
+
+    def gather(self, item: T) -> list[T]:
+        """What every process has, in the order of their ranks."""
+        if self.count == 1:
+            return [item]
+        items: list[Any] = [None] * self.count
+        torch.distributed.all_gather_object(items, item)
+        return items
+
+    def sum(self, value: float) -> float:
+        """Sum of a number over all processes."""
+        return sum(self.gather(value))
+
+    def agree(self, flag: bool) -> bool:
+        """True for all where it is True for any."""
+        return any(self.gather(flag))
+
+    def from_main(self, compute: Callable[[], T]) -> T:
+        """Let the main process compute something and give it to all. If it fails, all fail with the same error."""
+        if self.count == 1:
+            return compute()
+        answer: tuple[Any, CopgError | None] = (None, None)
+        if self.is_main:
+            try:
+                answer = (compute(), None)
+            except CopgError as error:
+                answer = (None, error)
+        result, failure = self.gather(answer)[0]
+        if failure is not None:
+            raise failure
+        return result  # type: ignore[no-any-return]
+
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Add up the gradients of all processes, in place. One that has none (an expert nobody called) adds nothing."""
+        if self.count == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        sent = [torch.distributed.all_reduce(parameter.grad, async_op=True) for parameter in parameters]
+        for work in sent:
+            work.wait()
 
 
 @contextmanager
-def accelerator_for(config: RunConfig) -> Iterator[Accelerator]:
-    """Device, mixed precision and processes. Its state is global in accelerate and is given back afterwards."""
+def processes_for_run() -> Iterator[Processes]:
+    """This process among those that a launcher (`torchrun`, `accelerate launch`) started, or alone.
+
+    accelerate's state is global and is given back afterwards; the connection between processes stays for the next run.
+    """
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision="no")
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    accelerator = Accelerator(
+        # Alone, accelerate finds the device; of several processes without CUDA it must be told.
+        cpu=launched and not torch.cuda.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)] if launched else [],
+    )
     if accelerator.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     threads = torch.get_num_threads()
     try:
-        yield accelerator
+        yield Processes(accelerator.device, accelerator.process_index, accelerator.num_processes)
     finally:
         torch.set_num_threads(threads)
         accelerator.free_memory()
@@ -43,26 +112,3 @@ def limit_threads(parameters: int, device: torch.device) -> None:
     """
     if device.type == "cpu" and parameters < SMALL_MODEL and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-
-
-def sum_over(accelerator: Accelerator, value: float) -> float:
-    """Sum of a number over all processes."""
-    return float(sum(gather_object([value]))) if accelerator.num_processes > 1 else value
-
-
-def gather_batch(accelerator: Accelerator, output: Array, order: list[int]) -> tuple[Array, list[int]]:
-    """Outputs and row numbers of all processes, so that metrics are averages over the whole batch."""
-    if accelerator.num_processes == 1:
-        return output, order
-    parts = gather_object([(output, order)])
-    return np.concatenate([part for part, _ in parts]), [i for _, indices in parts for i in indices]
-
-
-@contextmanager
-def exchanging(accelerator: Accelerator, module: Any, last: bool) -> Iterator[None]:
-    """Let processes exchange gradients in the last micro-batch only."""
-    if last or accelerator.num_processes == 1:
-        yield
-    else:
-        with accelerator.no_sync(module):
-            yield

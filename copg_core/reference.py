@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from copg_core.budget import TokenBudget, TooLarge, is_out_of_memory
 from copg_core.checkpoints import storage_errors
 from copg_core.errors import ModelError
 from copg_core.layout import TokenRow, lay_out, micro_batches
+from copg_core.processes import Processes
 
 Table = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -77,23 +79,47 @@ def log_probs_of(
     *,
     packed: bool,
     pad: int,
-    token_budget: int,
+    token_budget: int | TokenBudget,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
+    processes: Processes | None = None,
 ) -> Table:
     """What `module` (log-probabilities or a reward model) gives for all rows, (rows, completions).
 
-    Raises ModelError where the result is not finite.
+    Several processes divide the micro-batches of one process among them, and all get the whole table: the numbers are
+    the same to the last bit. A micro-batch for which memory is too small is halved. Raises ModelError where the result
+    is not finite.
     """
+    budget = token_budget if isinstance(token_budget, TokenBudget) else TokenBudget(token_budget)
+    processes = processes or Processes(device)
     lengths = [row.tokens(packed=packed) for row in rows]
     table = np.zeros((len(rows), len(rows[0].completions) if rows else 0))
+    groups = micro_batches(lengths, range(len(rows)), budget.tokens)
+    waiting = processes.share(groups)
+    # Layers that are sharded wait for everyone: who has nothing left computes something again.
+    waiting += groups[:1] * (-(-len(groups) // processes.count) - len(waiting))
+    found: list[tuple[list[int], Table]] = []
     done = 0
-    for group in micro_batches(lengths, range(len(rows)), token_budget):
-        laid_out = lay_out([rows[i] for i in group], packed=packed, pad=pad).to(device)
-        table[group] = module(laid_out).double().cpu().numpy()
+    while waiting:
+        group = waiting.pop(0)
+        failed = False
+        try:
+            laid_out = lay_out([rows[i] for i in group], packed=packed, pad=pad).to(device)
+            found.append((group, module(laid_out).double().cpu().numpy()))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failed = True
+        if failed:
+            budget.shrink("scoring", [TooLarge(len(group), len(group) * max(lengths[i] for i in group))])
+            waiting = [part for one in (group, *waiting) for part in micro_batches(lengths, one, budget.tokens)]
+            continue
         done += len(group)
         if progress:
-            progress(done, len(rows))
+            progress(min(done * processes.count, len(rows)), len(rows))
+    for part in processes.gather(found):
+        for group, values in part:
+            table[group] = values
     if not np.isfinite(table).all():
         raise ModelError("the model gives log-probabilities or rewards that are not finite numbers: are its weights?")
     return table

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from copg_core.batches import Batches, DataBatches
+from copg_core.budget import memory_errors
 from copg_core.checkpoints import (
     checkpoints_in,
     load_checkpoint,
@@ -43,7 +43,7 @@ from copg_core.objectives import objective_of
 from copg_core.output import config_hash, save_output
 from copg_core.precision import widened
 from copg_core.prepare import Prepared, is_reward_model, prepare
-from copg_core.processes import accelerator_for
+from copg_core.processes import Processes, processes_for_run
 from copg_core.schedule import total_steps
 from copg_core.surroundings import Surroundings
 from copg_core.update import Updater
@@ -95,20 +95,21 @@ def train(
     """
     with storage_errors(f"the run's folder {folder}"):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    with accelerator_for(config) as accelerator:
-        run = _Run(config, recorder, should_stop, folder, accelerator)
+    with processes_for_run() as processes:
+        run = _Run(config, recorder, should_stop, folder, processes)
         try:
-            run.prepare(resolve_run, cache_folder)
-            run.start(resume_from)
-            return run.loop()
+            with memory_errors():
+                run.prepare(resolve_run, cache_folder)
+                run.start(resume_from)
+                return run.loop()
         except _Stop:
             return Outcome(False, run.step, None)
 
 
 def plan(config: RunConfig, resolve_run: Callable[[str], Path] = Path) -> list[str]:
     """Load and check everything that a run needs, and say in lines what it would do. Trains and writes nothing."""
-    with accelerator_for(config) as accelerator:
-        around = Surroundings(accelerator.device, resolve_run, rehearsal=True)
+    with processes_for_run() as processes:
+        around = Surroundings(processes.device, resolve_run, rehearsal=True)
         prepared = prepare(config, around)
     rows = next(int(report.values["rows"] or 0) for report in prepared.reports if report.section == "truncation")
     steps = total_steps(config, rows)
@@ -132,10 +133,10 @@ class _Run:
         recorder: Recorder,
         should_stop: Callable[[], bool],
         folder: Path,
-        accelerator: Accelerator,
+        processes: Processes,
     ) -> None:
         self.config, self.recorder, self.should_stop = config, recorder, should_stop
-        self.folder, self.accelerator = folder, accelerator
+        self.folder, self.processes = folder, processes
         self.objective = objective_of(config)
         self.step = 0
         self._stage_time = 0.0
@@ -153,13 +154,13 @@ class _Run:
             self.recorder.record(Stage(name=stage, done=done, total=total))
 
     def prepare(self, resolve_run: Callable[[str], Path], cache_folder: Path | None) -> None:
-        around = Surroundings(self.accelerator.device, resolve_run, cache_folder, self.progress)
+        around = Surroundings(self.processes.device, resolve_run, cache_folder, self.progress)
         self.prepared: Prepared = prepare(self.config, around)
         for report in self.prepared.reports:
             self.recorder.record(report)
         self.total = total_steps(self.config, len(self.prepared.train))
         self.batches: Batches = DataBatches(self.prepared.train, self.config)
-        self.updater = Updater(self.config, self.prepared, self.objective, self.accelerator)
+        self.updater = Updater(self.config, self.prepared, self.objective, self.processes, self.recorder.record)
         self.watch = Watch(self.config, self.folder / "checkpoints")
         self.evaluator = None
         if not is_reward_model(self.prepared.module):
@@ -172,7 +173,7 @@ class _Run:
                 scorer=self.prepared.scorer,
                 gold=self.prepared.gold,
                 config=self.config,
-                device=self.accelerator.device,
+                device=self.processes.device,
             )
 
     def start(self, resume_from: Path | None) -> None:
@@ -180,6 +181,7 @@ class _Run:
         if resume_from is not None:
             saved = load_checkpoint(resume_from, config_hash(self.config))
             self.updater.weights.load(saved.weights, saved.moments, source=saved.path)
+            self.updater.restore(saved.state)
             self.watch.restore(saved.state)
             self.batches.restore(saved.state)
             self.step = saved.step
@@ -191,11 +193,10 @@ class _Run:
         """Stop a run whose numbers are wrong before it has cost anything."""
         values: dict[str, str | int | float | bool | None] = {}
         table, batch = self.batches.batch(0)
-        batch = batch[self.accelerator.process_index :: self.accelerator.num_processes]
         module = self.prepared.module
         if isinstance(module, CompletionLogProbs):
             rows = [table.rows[i] for i in batch[:CHECKED_ROWS]]
-            device, pad = self.accelerator.device, self.prepared.policy.pad
+            device, pad = self.processes.device, self.prepared.policy.pad
             with widened(module):
                 values["code_path_difference"] = first_batch_check(module.model, self.prepared.path, rows, pad, device)
         at_start = LOSSES[self.config.algorithm].at_start
@@ -292,19 +293,19 @@ class _Run:
 
     def _save_checkpoint(self) -> None:
         folder = self.folder / "checkpoints"
-        if not self.accelerator.is_main_process or (folder / f"step-{self.step}" / "manifest.json").is_file():
+        if not self.processes.is_main or (folder / f"step-{self.step}" / "manifest.json").is_file():
             return
         self.recorder.record(Stage(name="saving"))
         self._stage = "saving"
         weights, moments = self.updater.weights.tensors()
-        state = self.batches.state() | self.watch.state()
+        state = self.batches.state() | self.watch.state() | self.updater.state()
         saved = save_checkpoint(folder, self.step, weights, moments, state, config_hash(self.config))
         self.recorder.record(CheckpointSaved(step=saved.step, path=str(saved.path), bytes=saved.bytes))
         self._report_removed(prune_checkpoints(folder, self.config.checkpoints.keep, self.watch.good_checkpoint()))
 
     def _keep_good_checkpoints(self) -> None:
         """Of a diverged run: what was written after its last good checkpoint is not to be taken for good."""
-        if self.accelerator.is_main_process:
+        if self.processes.is_main:
             found, good = list(checkpoints_in(self.folder / "checkpoints").values()), self.watch.good_checkpoint()
             self._report_removed(remove_checkpoints(found[found.index(good) + 1 :] if good else []))
 

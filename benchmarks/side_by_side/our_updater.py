@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from accelerate import Accelerator
+import torch
 
 from benchmarks.side_by_side.setting import BETA, EOS, LEARNING_RATE, Setting, reference_model, tokenizer_of
 from copg_core.config import parse_config
@@ -14,7 +14,9 @@ from copg_core.evaluate import PromptSet
 from copg_core.logprobs import CompletionLogProbs, recognise
 from copg_core.objectives import Table, objective_of
 from copg_core.policies import Policy
+from copg_core.precision import lower
 from copg_core.prepare import Prepared
+from copg_core.processes import Processes
 from copg_core.reference import log_probs_of
 from copg_core.update import Updater
 
@@ -32,29 +34,27 @@ class OurVariant:
                 "batch_size": batch_size,
                 "micro_batch_tokens": token_budget,
                 "dtype": setting.dtype,
+                "gradient_checkpointing": "on" if checkpointing else "off",
                 "optimizer": {"learning_rate": LEARNING_RATE, "warmup_share": 0.0},
             }
         )
-        accelerator = Accelerator(
-            mixed_precision="bf16" if setting.dtype == "bfloat16" else "no", cpu=setting.device == "cpu"
-        )
-        model = reference_model(setting.folder).to(accelerator.device)
+        device, dtype = torch.device(setting.device), getattr(torch, setting.dtype)
+        model = reference_model(setting.folder)
         path = recognise(model, max(row.tokens(packed=True) for row in setting.pairs))
         module = CompletionLogProbs(model, path)
-        with accelerator.autocast():
-            reference = log_probs_of(
-                module, setting.pairs, packed=path.packed, pad=EOS, token_budget=token_budget, device=accelerator.device
-            )
+        lower(module, dtype)
+        module.to(device)
+        reference = log_probs_of(
+            module, setting.pairs, packed=path.packed, pad=EOS, token_budget=token_budget, device=device
+        )
         rewards = np.tile([1.0, 0.0], (len(setting.pairs), 1))  # the first completion is the preferred one, as for TRL
         self._table = Table(setting.pairs, reference, rewards)
-        model.load_state_dict(setting.policy_weights())
-        if checkpointing:
-            model.train()
-            model.activation_checkpointing_enable()
+        model.float().load_state_dict(setting.policy_weights())
+        masters = lower(module, dtype)
         policy = Policy(model, tokenizer_of(setting.folder), frozenset({EOS}))
-        prepared = Prepared(policy, module, path, self._table, self._table, PromptSet([], []))
+        prepared = Prepared(policy, module, path, self._table, self._table, PromptSet([], []), masters=masters)
         self._objective = objective_of(self._config)
-        self._updater = Updater(self._config, prepared, self._objective, accelerator)
+        self._updater = Updater(self._config, prepared, self._objective, Processes(device))
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
 
     def step(self, batch: Sequence[int]) -> float:

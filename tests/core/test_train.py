@@ -146,7 +146,7 @@ def test_what_batches_must_remember_travels_in_the_checkpoint(tmp_path: Path, mo
     stop = StopAfter(2)
     run(config_of("sft"), tmp_path, recorder=Remembering(stop.see), should_stop=stop)
     run(config_of("sft"), tmp_path, resume_from=tmp_path / "checkpoints" / "step-2")
-    assert [list(state) for state in restored] == [["draws"]]
+    assert len(restored) == 1
     assert restored[0]["draws"].tolist() == [3, 1, 4]
 
 

@@ -838,6 +838,13 @@ export interface components {
              */
             micro_batch_tokens: number;
             /**
+             * Gradient checkpointing
+             * @description Compute layers again in the backward pass: a third slower, much less memory. Auto: once memory runs out.
+             * @default auto
+             * @enum {string}
+             */
+            gradient_checkpointing: "auto" | "on" | "off";
+            /**
              * Epochs
              * @description Passes over the training rows.
              * @default 2
@@ -958,6 +965,13 @@ export interface components {
              * @default 16384
              */
             micro_batch_tokens: number;
+            /**
+             * Gradient checkpointing
+             * @description Compute layers again in the backward pass: a third slower, much less memory. Auto: once memory runs out.
+             * @default auto
+             * @enum {string}
+             */
+            gradient_checkpointing: "auto" | "on" | "off";
             /**
              * Epochs
              * @description Passes over the training rows.
@@ -1510,6 +1524,13 @@ export interface components {
              */
             micro_batch_tokens: number;
             /**
+             * Gradient checkpointing
+             * @description Compute layers again in the backward pass: a third slower, much less memory. Auto: once memory runs out.
+             * @default auto
+             * @enum {string}
+             */
+            gradient_checkpointing: "auto" | "on" | "off";
+            /**
              * Epochs
              * @description Passes over the training rows.
              * @default 2
@@ -1884,6 +1905,13 @@ export interface components {
              */
             micro_batch_tokens: number;
             /**
+             * Gradient checkpointing
+             * @description Compute layers again in the backward pass: a third slower, much less memory. Auto: once memory runs out.
+             * @default auto
+             * @enum {string}
+             */
+            gradient_checkpointing: "auto" | "on" | "off";
+            /**
              * Epochs
              * @description Passes over the training rows.
              * @default 2
@@ -2217,6 +2245,13 @@ export interface components {
              * @default 16384
              */
             micro_batch_tokens: number;
+            /**
+             * Gradient checkpointing
+             * @description Compute layers again in the backward pass: a third slower, much less memory. Auto: once memory runs out.
+             * @default auto
+             * @enum {string}
+             */
+            gradient_checkpointing: "auto" | "on" | "off";
             /**
              * Epochs
              * @description Passes over the training rows.
