@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from copg_core.bandit import ORDER, Array, BanditConfig, Curves, pair_counts
 from copg_core.bandit_gradients import gradients
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+# Pairs are kept for the next experiments only where they are small: at most 16 times two arrays of half a million numbers.
+KEPT, LARGEST_KEPT = 16, 500_000
 
 
 def simulate(config: BanditConfig) -> Curves:
     """Train every algorithm of the configuration on every seed, all of them on the same pairs and batches."""
     names = [name for name in ORDER if name in config.algorithms]
-    counts = [pair_counts(config, seed) for seed in range(config.seeds)]
+    counts = [_pairs(config, seed) for seed in range(config.seeds)]
     shares, preferred = (np.stack(both, axis=1) for both in zip(*counts, strict=True))
     logits: Array = np.empty((config.steps + 1, len(names), config.seeds, len(config.rewards)))
     logits[0] = config.start()
@@ -42,3 +46,19 @@ def simulate(config: BanditConfig) -> Curves:
         np.subtract(now, change, out=now)
         logits[step + 1] = now
     return Curves(names, logits)
+
+
+def _pairs(config: BanditConfig, seed: int) -> tuple[Array, Array]:
+    """pair_counts, remembered: whoever moves beta, the reference or the learning rate meets the same pairs again."""
+    if config.steps * len(config.rewards) ** 2 > LARGEST_KEPT:
+        return pair_counts(config, seed)
+    same = {"beta": 1.0, "learning_rate": 1.0, "reference": None, "seeds": 1, "algorithms": ["copg"]}
+    return _remembered(config.model_copy(update=same).model_dump_json(), seed)
+
+
+@lru_cache(maxsize=KEPT)
+def _remembered(config: str, seed: int) -> tuple[Array, Array]:
+    drawn, preferred = pair_counts(BanditConfig.model_validate_json(config), seed)
+    drawn.setflags(write=False)
+    preferred.setflags(write=False)
+    return drawn, preferred

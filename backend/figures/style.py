@@ -18,7 +18,17 @@ Source = Literal["metric", "evaluation"]
 Values = Sequence[float | None]
 
 # Okabe and Ito's palette: told apart by people with any colour vision, and fixed for each algorithm everywhere.
-COLOURS = {"copg": "#0072B2", "dpo": "#D55E00", "ipo": "#009E73", "sft": "#56B4E9", "reward_model": "#CC79A7"}
+COLOURS = {
+    "copg": "#0072B2",
+    "dpo": "#D55E00",
+    "ipo": "#009E73",
+    "sft": "#56B4E9",
+    "reward_model": "#CC79A7",
+    # The palette's last hue, and two of Tol's dark ones.
+    "pg_value": "#E69F00",
+    "pg": "#882255",
+    "rloo": "#332288",
+}
 GOLD = "#B8860B"
 NEUTRAL = "#808080"
 TEMPLATE = go.layout.Template(
@@ -111,7 +121,7 @@ def mean_with_band(
             mode="lines",
             line={"width": 0, "color": colour},
             fill=fill,
-            fillcolor=_faint(colour),
+            fillcolor=faint(colour),
             hovertemplate=f"%{{y:{digits}}}",
             showlegend=False,
             legendgroup=role,
@@ -133,6 +143,7 @@ def meta(trace: go.Scatter) -> Mapping[str, str]:
     return dict(trace.meta)
 
 
-def _faint(colour: str) -> str:
+def faint(colour: str) -> str:
+    """The colour of a band around a curve of this colour."""
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.18)"

@@ -2,20 +2,108 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
-from copg_core.bandit import BanditConfig
+from backend.bandit_presets import PRESETS, BanditPreset
+from backend.figures import bandit as figures
+from copg_core.bandit import BanditAlgorithm, BanditConfig
 from copg_core.bandit_result import POINTS, BanditResult, run_bandit
 
 router = APIRouter(tags=["bandit"])
 
+Points = Annotated[int, Query(ge=2, le=5000, description="At most this many recorded steps.")]
+
+
+class BanditRow(BaseModel):
+    """What a table says of one algorithm."""
+
+    model_config = ConfigDict(extra="forbid")
+    algorithm: BanditAlgorithm
+    title: str
+    regret: float = Field(description="J(pi*) - J(pi) after the last step, reward units, mean over seeds")
+    regret_stderr: float | None = Field(description="standard error over seeds; null for one seed")
+    limit_regret: float | None = Field(
+        description="regret after infinitely many steps; null where nothing determines it"
+    )
+    limit_reason: str = Field(description="why the limit lies where it does")
+    final_policy: list[float] = Field(description="probability of each arm after the last step, mean over seeds")
+
+
+class BanditFigures(BaseModel):
+    """What the page shows of one experiment."""
+
+    model_config = ConfigDict(extra="forbid")
+    steps: int = Field(description="optimizer steps of the whole experiment")
+    seeds: int
+    start_regret: float = Field(description="regret of the reference, reward units")
+    optimal_policy: list[float] = Field(description="pi* = pi_ref exp(R / beta) / Z")
+    optimal_value: float = Field(description="J(pi*) = beta ln Z, reward units")
+    rows: list[BanditRow]
+    figures: dict[str, dict[str, Any]] = Field(
+        description="Plotly figures by name: regret, simplex (three arms only), policies, frontier"
+    )
+
+
+class BanditPresets(BaseModel):
+    """Experiments worth looking at, the paper's first."""
+
+    items: list[BanditPreset]
+
 
 @router.post("/bandit", response_model=BanditResult)
-def simulate_bandit(
-    config: BanditConfig,
-    points: Annotated[int, Query(ge=2, le=5000, description="At most this many recorded steps.")] = POINTS,
-) -> BanditResult:
+def simulate_bandit(config: BanditConfig, points: Points = POINTS) -> BanditResult:
     """Train every algorithm on one bandit. Nothing is stored; whatever is not given is the paper's."""
     return run_bandit(config, points)
+
+
+@router.post(
+    "/bandit/figures",
+    response_model=BanditFigures,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def draw_bandit(
+    config: BanditConfig,
+    points: Points = POINTS,
+    scale: Annotated[figures.Scale, Query(description="Of the regret's axis.")] = "linear",
+    format: Annotated[Literal["json", "csv"], Query(description="Figures, or the curves as CSV.")] = "json",  # noqa: A002
+) -> BanditFigures | Response:
+    """The same experiment as figures and a table, in one round trip."""
+    result = run_bandit(config, points)
+    if format == "csv":
+        return Response(
+            figures.as_csv(result),
+            media_type="text/csv",
+            headers={"Content-Disposition": 'attachment; filename="bandit.csv"'},
+        )
+    rows = []
+    for name, curve in result.algorithms.items():
+        end, error = figures.end_of(curve)
+        rows.append(
+            BanditRow(
+                algorithm=name,
+                title=figures.NAMES[name],
+                regret=end,
+                regret_stderr=error,
+                limit_regret=curve.limit_regret,
+                limit_reason=curve.limit_reason,
+                final_policy=curve.final_policy,
+            )
+        )
+    return BanditFigures(
+        steps=config.steps,
+        seeds=config.seeds,
+        start_regret=next(iter(result.algorithms.values())).regret_mean[0],
+        optimal_policy=result.optimal_policy,
+        optimal_value=result.optimal_value,
+        rows=rows,
+        figures=figures.draw(config, result, scale),
+    )
+
+
+@router.get("/bandit/presets", response_model=BanditPresets)
+def list_bandit_presets() -> BanditPresets:
+    """Experiments to start from."""
+    return BanditPresets(items=PRESETS)

@@ -380,6 +380,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/bandit/figures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Draw Bandit
+         * @description The same experiment as figures and a table, in one round trip.
+         */
+        post: operations["draw_bandit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bandit/presets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Bandit Presets
+         * @description Experiments to start from.
+         */
+        get: operations["list_bandit_presets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/algorithms": {
         parameters: {
             query?: never;
@@ -737,6 +777,69 @@ export interface components {
             limit_reason: string;
         };
         /**
+         * BanditFigures
+         * @description What the page shows of one experiment.
+         */
+        BanditFigures: {
+            /**
+             * Steps
+             * @description optimizer steps of the whole experiment
+             */
+            steps: number;
+            /** Seeds */
+            seeds: number;
+            /**
+             * Start Regret
+             * @description regret of the reference, reward units
+             */
+            start_regret: number;
+            /**
+             * Optimal Policy
+             * @description pi* = pi_ref exp(R / beta) / Z
+             */
+            optimal_policy: number[];
+            /**
+             * Optimal Value
+             * @description J(pi*) = beta ln Z, reward units
+             */
+            optimal_value: number;
+            /** Rows */
+            rows: components["schemas"]["BanditRow"][];
+            /**
+             * Figures
+             * @description Plotly figures by name: regret, simplex (three arms only), policies, frontier
+             */
+            figures: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        /**
+         * BanditPreset
+         * @description An experiment by name.
+         */
+        BanditPreset: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /**
+             * Description
+             * @description One sentence: what there is to see, and why.
+             */
+            description: string;
+            config: components["schemas"]["BanditConfig"];
+        };
+        /**
+         * BanditPresets
+         * @description Experiments worth looking at, the paper's first.
+         */
+        BanditPresets: {
+            /** Items */
+            items: components["schemas"]["BanditPreset"][];
+        };
+        /**
          * BanditResult
          * @description Every algorithm of an experiment over the same pairs and batches.
          */
@@ -770,6 +873,44 @@ export interface components {
             algorithms: {
                 [key: string]: components["schemas"]["BanditCurve"];
             };
+        };
+        /**
+         * BanditRow
+         * @description What a table says of one algorithm.
+         */
+        BanditRow: {
+            /**
+             * Algorithm
+             * @enum {string}
+             */
+            algorithm: "copg" | "pg" | "pg_value" | "ipo" | "dpo" | "rloo";
+            /** Title */
+            title: string;
+            /**
+             * Regret
+             * @description J(pi*) - J(pi) after the last step, reward units, mean over seeds
+             */
+            regret: number;
+            /**
+             * Regret Stderr
+             * @description standard error over seeds; null for one seed
+             */
+            regret_stderr: number | null;
+            /**
+             * Limit Regret
+             * @description regret after infinitely many steps; null where nothing determines it
+             */
+            limit_regret: number | null;
+            /**
+             * Limit Reason
+             * @description why the limit lies where it does
+             */
+            limit_reason: string;
+            /**
+             * Final Policy
+             * @description probability of each arm after the last step, mean over seeds
+             */
+            final_policy: number[];
         };
         /** CheckpointList */
         CheckpointList: {
@@ -3229,6 +3370,76 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BanditResult"];
+                };
+            };
+            /** @description Problem details (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_bandit: {
+        parameters: {
+            query?: {
+                /** @description At most this many recorded steps. */
+                points?: number;
+                /** @description Of the regret's axis. */
+                scale?: "linear" | "log";
+                /** @description Figures, or the curves as CSV. */
+                format?: "json" | "csv";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BanditConfig"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BanditFigures"];
+                    "text/csv": string;
+                };
+            };
+            /** @description Problem details (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_bandit_presets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BanditPresets"];
                 };
             };
             /** @description Problem details (RFC 9457) */
