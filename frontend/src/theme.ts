@@ -8,6 +8,7 @@ export const ALGORITHM_COLORS: Record<string, Record<Scheme, string>> = {
   copg: { light: '#0067a8', dark: '#56b4e9' },
   dpo: { light: '#b84a00', dark: '#f0883e' },
   ipo: { light: '#007a58', dark: '#35c79a' },
+  policy_gradient: { light: '#6f4bb0', dark: '#b79cf0' },
   reward_model: { light: '#9c4680', dark: '#e39ac6' },
   sft: { light: '#5b6472', dark: '#a3adbb' },
 };

@@ -79,7 +79,7 @@ export function RunsPage() {
           </div>
           {filter.pipeline && <span className="chip" style={{ '--chip': 'var(--c-accent)' } as never}>Pipeline: {pipelineName.get(filter.pipeline) ?? filter.pipeline}<CloseButton size={16} aria-label="Show all pipelines" onClick={() => set('pipeline', null)} /></span>}
           <div className="push" style={{ display: 'flex', gap: 8, flex: narrow ? '1 1 100%' : undefined }}>
-            <Select aria-label="Algorithm" placeholder="Any algorithm" size="xs" clearable w={150} value={filter.algorithm} onChange={(value) => set('algorithm', value)} data={['sft', 'reward_model', 'copg', 'dpo', 'ipo'].map((value) => ({ value, label: algorithmName(value) }))} />
+            <Select aria-label="Algorithm" placeholder="Any algorithm" size="xs" clearable w={150} value={filter.algorithm} onChange={(value) => set('algorithm', value)} data={['sft', 'reward_model', 'copg', 'dpo', 'ipo', 'policy_gradient'].map((value) => ({ value, label: algorithmName(value) }))} />
             <TextInput aria-label="Search runs" placeholder="Search name or id" size="xs" w={narrow ? undefined : 210} style={{ flex: narrow ? 1 : undefined }} leftSection={<IconSearch size={14} />} value={filter.search} onChange={(event) => set('q', event.currentTarget.value)} />
           </div>
           {selected.length > 0 && (
