@@ -20,7 +20,7 @@ from backend.database import Database
 from backend.feed import Feed
 from backend.page_files import Page
 from backend.reconcile import Reconciler
-from backend.routes import bandit, catalogue, figures, live, pipelines, recorded, runs, system
+from backend.routes import bandit, catalogue, estimates, figures, live, pipelines, recorded, runs, system
 from backend.routes.context import Studio
 from backend.schemas import Problem
 from backend.settings import Settings
@@ -68,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.studio = studio
     errors.install(app)
     api = APIRouter(prefix=API, responses={"default": {"model": Problem, "description": "Problem details (RFC 9457)"}})
-    for room in (runs, recorded, figures, pipelines, bandit, catalogue, system, live):
+    for room in (estimates, runs, recorded, figures, pipelines, bandit, catalogue, system, live):
         api.include_router(room.router)
     app.include_router(api)
     _serve_docs(app)

@@ -7,8 +7,12 @@ import signal
 import sys
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from copg_core.errors import CopgError
+
+if TYPE_CHECKING:
+    from copg_core.config import RunConfig
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,12 +30,19 @@ def main(arguments: list[str] | None = None) -> int:
     bandit.add_argument("file", type=Path, nargs="?", metavar="FILE", help="TOML with what differs from the paper's")
     bandit.add_argument("--seeds", type=int, help="independent repetitions")
     bandit.add_argument("--json", action="store_true", help="print everything, as the API gives it")
+    train.add_argument(
+        "--gpu", metavar="NAME", help="estimate a dry run for this GPU, for example H200, in place of this machine"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.gpu and not chosen.dry_run:
+        parser.error("--gpu belongs to --dry-run: training uses the devices that are there")
     if chosen.command == "bandit":
         return _bandit(chosen.file, chosen.seeds, as_json=chosen.json)
     folder = chosen.folder or chosen.file.with_suffix("")
     try:
-        return _dry_run(chosen.file, folder) if chosen.dry_run else _train(chosen.file, folder, resume=chosen.resume)
+        if chosen.dry_run:
+            return _dry_run(chosen.file, folder, chosen.gpu)
+        return _train(chosen.file, folder, resume=chosen.resume)
     except CopgError as error:
         print(f"{error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1
@@ -96,17 +107,24 @@ def _train(file: Path, folder: Path, *, resume: bool) -> int:
     return 0 if outcome.finished else 75
 
 
-def _dry_run(file: Path, folder: Path) -> int:
+def _dry_run(file: Path, folder: Path, gpu: str | None) -> int:
     from rich.console import Console
 
     from copg_core.config import load_config
-    from copg_core.train import plan
+    from copg_core.estimate import named_machine
+    from copg_core.inputs import Lookup
+    from copg_core.rehearsal import plan
+
+    def planned(run: str) -> RunConfig | None:
+        beside = file.parent / f"{run}.toml"
+        return load_config(beside) if beside.is_file() else None
 
     console = Console()
-    for line in plan(load_config(file), resolve_run=lambda run: output_of(run, file.parent)):
+    lookup = Lookup(lambda run: output_of(run, file.parent), planned)
+    lines, estimate = plan(load_config(file), lookup, named_machine(gpu) if gpu else None)
+    for line in [*lines, f"would write to {folder}; nothing was trained"]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"would write to {folder}; nothing was trained", highlight=False, markup=False)
-    return 0
+    return 1 if estimate.fits is False else 0
 
 
 def output_of(run: str, beside: Path) -> Path:

@@ -18,6 +18,9 @@ TWO_MATRICES = {
 }  # fmt: skip
 # Those that share input and output embeddings where their config.json does not say.
 TIED_UNLESS_SAID = {"bloom", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo", "mpt", "opt"}
+# Those that normalise queries and keys, and activations that are composed of several operations.
+NORMALISED_QUERIES = {"gemma3_text", "olmo2", "qwen3"}
+COMPOSED_ACTIVATIONS = {"gelu_fast", "gelu_new", "quick_gelu"}
 LEARNT_POSITIONS = {"gpt2", "gpt_bigcode", "gpt_neo", "opt"}
 NAMES = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
@@ -25,6 +28,7 @@ NAMES = {
     "heads": ("num_attention_heads", "n_head", "num_heads"),
     "vocabulary": ("vocab_size",),
 }
+POSITIONS = ("n_positions", "max_position_embeddings")
 INNER = ("intermediate_size", "n_inner", "ffn_dim")
 
 
@@ -35,6 +39,8 @@ class ModelShape:
     layers, width (H), inner (I), heads, key_heads (fewer with grouped queries), head_width
     vocabulary (V); `tied` where input and output embeddings are one matrix; `gated` where the feed-forward part has three
     matrices; `positions` rows of a learnt position table
+    inner_kept  activations of inner width that the feed-forward part keeps for its backward pass (measured); `query_norm`
+    where queries and keys are normalised: what memory is estimated from
     """
 
     layers: int
@@ -47,6 +53,8 @@ class ModelShape:
     tied: bool = False
     gated: bool = True
     positions: int = 0
+    inner_kept: int = 4
+    query_norm: bool = False
 
     @property
     def query_width(self) -> int:
@@ -83,6 +91,9 @@ class ModelShape:
         return self.layers * rank * (attention + (3 if self.gated else 2) * (h + i))
 
 
+# Layers, width, heads and inner width of the small Llamas that are built on the spot.
+PRESETS = {"nano": (2, 64, 4, 172), "micro": (3, 96, 6, 256), "mini": (4, 256, 8, 688), "small": (6, 384, 12, 1024)}
+
 LLAMA_2_7B = ModelShape(32, 4096, 11008, 32, 32, 128, 32_000)
 # Well-known models by their name on the hub, for estimates where nothing of them is on this machine.
 KNOWN_MODELS = {
@@ -95,9 +106,11 @@ KNOWN_MODELS = {
     "Qwen/Qwen2.5-0.5B": ModelShape(24, 896, 4864, 14, 2, 64, 151_936, tied=True),
     "Qwen/Qwen2.5-1.5B": ModelShape(28, 1536, 8960, 12, 2, 128, 151_936, tied=True),
     "Qwen/Qwen2.5-7B": ModelShape(28, 3584, 18944, 28, 4, 128, 152_064),
-    "EleutherAI/pythia-1.4b": ModelShape(24, 2048, 8192, 16, 16, 128, 50_304, gated=False),
-    "EleutherAI/pythia-2.8b": ModelShape(32, 2560, 10240, 32, 32, 80, 50_304, gated=False),
-    "openai-community/gpt2": ModelShape(12, 768, 3072, 12, 12, 64, 50_257, tied=True, gated=False, positions=1024),
+    "EleutherAI/pythia-1.4b": ModelShape(24, 2048, 8192, 16, 16, 128, 50_304, gated=False, inner_kept=2),
+    "EleutherAI/pythia-2.8b": ModelShape(32, 2560, 10240, 32, 32, 80, 50_304, gated=False, inner_kept=2),
+    "openai-community/gpt2": ModelShape(
+        12, 768, 3072, 12, 12, 64, 50_257, tied=True, gated=False, positions=1024, inner_kept=5
+    ),
 }
 
 
@@ -116,6 +129,8 @@ def shape_of(config: Mapping[str, Any], *, source: str = "config.json") -> Model
         raise ModelError(f"{source} does not say the model's {', '.join(lacking)}")
     layers, width, heads, vocabulary = (int(found[name]) for name in NAMES)
     inner = _first(config, INNER)
+    gated = kind not in TWO_MATRICES
+    composed = _first(config, ("activation_function", "hidden_act")) in COMPOSED_ACTIVATIONS or kind == "gpt2"
     return ModelShape(
         layers=layers,
         width=width,
@@ -125,10 +140,10 @@ def shape_of(config: Mapping[str, Any], *, source: str = "config.json") -> Model
         head_width=int(config.get("head_dim") or width // heads),
         vocabulary=vocabulary,
         tied=bool(config.get("tie_word_embeddings", kind in TIED_UNLESS_SAID)),
-        gated=kind not in TWO_MATRICES,
-        positions=int(_first(config, ("n_positions", "max_position_embeddings")) or 0)
-        if kind in LEARNT_POSITIONS
-        else 0,
+        gated=gated,
+        positions=int(_first(config, POSITIONS) or 0) if kind in LEARNT_POSITIONS else 0,
+        inner_kept=(4 if gated else 2) + (3 if composed else 0),
+        query_norm=kind in NORMALISED_QUERIES,
     )
 
 

@@ -33,6 +33,7 @@ from transformers.utils.logging import disable_progress_bar
 from copg_core.checkpoints import storage_errors, write_json
 from copg_core.errors import ModelError
 from copg_core.logprobs import HEAD, RewardModel, decoder_of
+from copg_core.model_shape import PRESETS
 from copg_core.precision import lower
 from copg_core.recipe import Lora
 from copg_core.sources import DataSource, FolderModel, HubModel, ModelSource, PresetModel, RunModel, TaskData
@@ -42,8 +43,6 @@ disable_progress_bar()  # one bar is enough, and it is ours
 
 RUN_MANIFEST = "run.json"
 REWARD_WEIGHTS = "reward_model.safetensors"
-# size -> layers, width, heads, inner width
-PRESETS = {"nano": (2, 64, 4, 172), "micro": (3, 96, 6, 256), "mini": (4, 256, 8, 688), "small": (6, 384, 12, 1024)}
 PRESET_POSITIONS = 4096
 MODEL_FILES = "a folder with config.json, a tokenizer and safetensors"
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from copg_core.estimate import Machine
+
 PACKAGES = ("copg-studio", "torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "numpy")
 Values = dict[str, str | int | float | bool | None]
 
@@ -22,6 +24,8 @@ class Surroundings:
     resolve_run: Callable[[str], Path] = Path
     cache_folder: Path | None = None
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    # What the device has: a run that does not fit is refused. None asks nothing.
+    machine: Machine | None = None
     # A rehearsal computes rewards and reference for a few pairs only: enough to see that it can be done.
     rehearsal: bool = False
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from copg_core.batches import Batches
+from copg_core.batches import Batches, DataBatches
 from copg_core.budget import memory_errors
 from copg_core.checkpoints import (
     checkpoints_in,
@@ -39,12 +39,12 @@ from copg_core.events import (
 )
 from copg_core.logprobs import CompletionLogProbs, first_batch_check
 from copg_core.losses import LOSSES
+from copg_core.machine import this_machine
 from copg_core.objectives import objective_of
 from copg_core.output import config_hash, save_output
 from copg_core.precision import widened
 from copg_core.prepare import Prepared, is_reward_model, prepare
 from copg_core.processes import Processes, processes_for_run
-from copg_core.sampled_batches import batches_for
 from copg_core.schedule import total_steps
 from copg_core.surroundings import Surroundings
 from copg_core.update import Updater
@@ -107,24 +107,6 @@ def train(
             return Outcome(False, run.step, None)
 
 
-def plan(config: RunConfig, resolve_run: Callable[[str], Path] = Path) -> list[str]:
-    """Load and check everything that a run needs, and say in lines what it would do. Trains and writes nothing."""
-    with processes_for_run() as processes:
-        around = Surroundings(processes.device, resolve_run, rehearsal=True)
-        prepared = prepare(config, around)
-    rows = next(int(report.values["rows"] or 0) for report in prepared.reports if report.section == "truncation")
-    steps = total_steps(config, rows)
-    lines = [f"{config.algorithm}: {steps} steps of {config.batch_size}, {rows} training rows"]
-    for report in prepared.reports:
-        if report.section == "pairs":
-            continue  # counted on a few pairs only
-        facts = ", ".join(f"{name} {value}" for name, value in report.values.items() if value not in (None, ""))
-        lines.append(f"{report.section}: {facts}")
-    evaluations = 2 + (steps - 1) // config.evaluation.every
-    lines.append(f"{evaluations} evaluations, checkpoints every {config.checkpoints.every} steps")
-    return lines
-
-
 class _Run:
     """The state of one call of train()."""
 
@@ -155,20 +137,14 @@ class _Run:
             self.recorder.record(Stage(name=stage, done=done, total=total))
 
     def prepare(self, resolve_run: Callable[[str], Path], cache_folder: Path | None) -> None:
-        around = Surroundings(self.processes.device, resolve_run, cache_folder, self.progress)
+        machine = this_machine(self.processes)
+        around = Surroundings(self.processes.device, resolve_run, cache_folder, self.progress, machine)
         self.prepared: Prepared = prepare(self.config, around)
         for report in self.prepared.reports:
             self.recorder.record(report)
         self.total = total_steps(self.config, len(self.prepared.train))
+        self.batches: Batches = DataBatches(self.prepared.train, self.config)
         self.updater = Updater(self.config, self.prepared, self.objective, self.processes, self.recorder.record)
-        self.batches: Batches = batches_for(
-            self.config,
-            self.prepared,
-            self.processes,
-            self.updater.budget,
-            self.total,
-            lambda done, total: self.progress("training", 0, 0),
-        )
         self.watch = Watch(self.config, self.folder / "checkpoints")
         self.evaluator = None
         if not is_reward_model(self.prepared.module):
@@ -260,10 +236,8 @@ class _Run:
         step = self.updater.gradients(table, batch, self.step, self.total)
         self.watch.before_update(self.step + 1, step, table)
         self.updater.apply()
-        values = step_metrics(step, self.objective, table)
-        values |= self.batches.metrics(self.step, step.output, step.indices)
         self.step += 1
-        self.recorder.record(Metrics(step=self.step, values=values))
+        self.recorder.record(Metrics(step=self.step, values=step_metrics(step, self.objective, table)))
 
     # ------------------------------------------------------------ evaluation and files
 

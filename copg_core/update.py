@@ -70,6 +70,13 @@ class Updater:
             raise ConfigError(
                 f"gradient checkpointing is not known for {type(prepared.policy.model).__name__}: set it to off or auto"
             )
+        # Better from the first step than after the first failure, where the estimate says that it will be needed.
+        if (
+            config.gradient_checkpointing == "auto"
+            and prepared.estimate is not None
+            and prepared.estimate.checkpointing
+        ):
+            self._recompute()
         give_up = self._recompute if config.gradient_checkpointing == "auto" else lambda: False
         self.budget = TokenBudget(config.micro_batch_tokens, note, give_up, recoverable=not self._sharded)
 

@@ -68,6 +68,8 @@ def test_a_run_from_a_file_and_the_next_from_its_output(
     planned = " ".join(capsys.readouterr().out.split())
     assert "3 steps" in planned
     assert "nothing was trained" in planned
+    assert "Fits: needs" in planned
+    assert "on this processor" in planned
     assert not (tmp_path / "copg").exists()
 
 
@@ -82,6 +84,9 @@ def test_errors_are_sentences_without_traceback(sft: Path, tmp_path: Path, capsy
     sft.write_text(SFT.replace('kind = "preset", size = "nano"', 'kind = "run", run = "nowhere"'))
     assert main(["train", str(sft), "--dry-run"]) == 1
     assert "is not the output of a finished run" in capsys.readouterr().err
+    sft.write_text(SFT)
+    assert main(["train", str(sft), "--dry-run", "--gpu", "abacus"]) == 1
+    assert "which knows A10, A100 40GB" in capsys.readouterr().err
     sft.write_text(SFT)
     assert main(["train", str(sft), "--resume"]) == 1
     assert "no checkpoint to resume from" in capsys.readouterr().err

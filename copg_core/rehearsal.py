@@ -1,0 +1,86 @@
+"""`--dry-run`: check everything that can be checked, say what a run would do and cost, train nothing.
+
+What is not on this machine yet (a model or data of the hub, the output of a run that is still to be trained) is not
+fetched: the plan says that it was not checked, and estimates from the shape that the model is known to have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from copg_core.config import RunConfig, SFTConfig
+from copg_core.datasets import load_comparisons, load_demonstrations
+from copg_core.errors import ModelError
+from copg_core.estimate import Machine, RunEstimate, estimate_run
+from copg_core.inputs import Lookup, absent, data_is_here, expected_lengths, policy_shape
+from copg_core.machine import this_machine, with_measured_rate
+from copg_core.prepare import prepare
+from copg_core.processes import processes_for_run
+from copg_core.schedule import total_steps
+from copg_core.surroundings import Surroundings, Values
+
+Fact = tuple[str, Values]
+
+
+def plan(
+    config: RunConfig, lookup: Lookup | None = None, machine: Machine | None = None
+) -> tuple[list[str], RunEstimate]:
+    """Lines that say what a run would do, and its estimate. `machine` is the device to estimate for; by default this one.
+
+    Raises the CopgError of whatever is wrong. That a run would not fit is in the estimate, not an error.
+    """
+    lookup = lookup or Lookup()
+    missing = absent(config, lookup)
+    with processes_for_run() as processes:
+        here = machine or _measured(this_machine(processes), config, lookup)
+        if missing:
+            facts, estimate = _without_models(config, lookup, here)
+        else:
+            around = Surroundings(processes.device, lookup.resolve_run, rehearsal=True, machine=here)
+            prepared = prepare(config, around)
+            assert prepared.estimate is not None
+            facts = [(report.section, report.values) for report in prepared.reports]
+            estimate = prepared.estimate
+    return [*_what(config, facts, estimate), *(f"not checked: {what}" for what in missing), *estimate.lines()], estimate
+
+
+def _measured(machine: Machine, config: RunConfig, lookup: Lookup) -> Machine:
+    try:
+        return with_measured_rate(machine, policy_shape(config, lookup)) if machine.cpu else machine
+    except ModelError:
+        return machine  # the estimate says itself that the model's size is not known
+
+
+def _without_models(config: RunConfig, lookup: Lookup, machine: Machine) -> tuple[list[Fact], RunEstimate]:
+    """Data that is here is read to its end all the same; lengths in tokens stay those that are expected."""
+    lengths = expected_lengths(config, lookup)
+    facts: list[Fact] = []
+    if data_is_here(config):
+        load = load_demonstrations if isinstance(config, SFTConfig) else load_comparisons
+        split = load(config.data)
+        facts.append(("data", split.report))
+        lengths = replace(lengths, rows=len(split.train))
+    return facts, estimate_run(config, machine, lookup, lengths=lengths)
+
+
+def _what(config: RunConfig, facts: list[Fact], estimate: RunEstimate) -> list[str]:
+    lines = [_steps(config, estimate)]
+    for section, values in facts:
+        if section in ("pairs", "memory"):
+            continue  # counted on a few pairs only; said by the estimate
+        shown = ", ".join(f"{name} {value}" for name, value in values.items() if value not in (None, ""))
+        lines.append(f"{section}: {shown}")
+    return lines
+
+
+def _steps(config: RunConfig, estimate: RunEstimate) -> str:
+    rows = estimate.lengths.rows if estimate.lengths is not None else None
+    if rows is None and config.steps is None:
+        return f"{config.algorithm}: {config.epochs:g} epochs in batches of {config.batch_size}"
+    steps = total_steps(config, rows or 0)
+    evaluations = 2 + (steps - 1) // config.evaluation.every
+    counted = "" if rows is None else f", {rows:,} training rows"
+    return (
+        f"{config.algorithm}: {steps:,} steps of {config.batch_size}{counted}; {evaluations} evaluations, "
+        f"checkpoints every {config.checkpoints.every} steps"
+    )
