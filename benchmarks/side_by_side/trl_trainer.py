@@ -70,6 +70,8 @@ class TrlVariant:
         self._micro_batch = micro_batch
         self._model = self._trainer.accelerator.prepare_model(self._trainer.model)
         self._model.train()
+        if self._trainer.args.activation_checkpointing:
+            self._trainer.model.activation_checkpointing_enable()  # as Trainer.train does before its first step
         self._parameters = list(self._model.parameters())
         self._optimizer = torch.optim.AdamW(self._parameters, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
         self.parameters = sum(parameter.numel() for parameter in self._parameters)

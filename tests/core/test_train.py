@@ -77,21 +77,6 @@ def test_a_reference_that_is_not_the_policy_stops_the_run(tmp_path: Path, monkey
     assert not (tmp_path / "output").exists()
 
 
-@pytest.mark.parametrize("algorithm", ["reward_model", "copg"])
-def test_resumed_equals_uninterrupted_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
-    config = config_of(algorithm)
-    whole, whole_outcome = run(config, tmp_path / "whole")
-    stop = StopAfter(5)
-    first, stopped = run(config, tmp_path / "first", recorder=Remembering(stop.see), should_stop=stop)
-    assert stopped == Outcome(False, 5, None)
-    assert first.of("checkpoint")[-1].step == 5
-    second, outcome = run(config, tmp_path / "second", resume_from=tmp_path / "first" / "checkpoints" / "step-5")
-    assert second.of("started")[0].step == 5
-    assert first.losses() | second.losses() == whole.losses()
-    assert identical(weights(outcome), weights(whole_outcome))
-    assert second.of("evaluation")[-1].samples == whole.of("evaluation")[-1].samples
-
-
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
@@ -148,16 +133,6 @@ def test_what_batches_must_remember_travels_in_the_checkpoint(tmp_path: Path, mo
     run(config_of("sft"), tmp_path, resume_from=tmp_path / "checkpoints" / "step-2")
     assert len(restored) == 1
     assert restored[0]["draws"].tolist() == [3, 1, 4]
-
-
-@pytest.mark.parametrize("algorithm", ["sft", "reward_model", "copg"])
-def test_one_batch_equals_its_rows_accumulated_one_by_one(algorithm: str, tmp_path: Path) -> None:
-    whole, first = run(config_of(algorithm), tmp_path / "whole")
-    single, second = run(config_of(algorithm, micro_batch_tokens=16), tmp_path / "single")
-    for step, loss in whole.losses().items():
-        assert single.losses()[step] == pytest.approx(loss, rel=1e-4, abs=1e-5)
-    for name, tensor in weights(first).items():
-        torch.testing.assert_close(weights(second)[name], tensor, rtol=0, atol=2e-4)
 
 
 def test_packed_equals_separate_over_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
