@@ -51,8 +51,6 @@ GOALS = {
 class Variant(Protocol):
     """One way to train."""
 
-    parameters: int
-
     def step(self, batch: list[int]) -> float:
         """Train on a batch; its loss."""
         ...
@@ -135,9 +133,9 @@ def time_steps(setting: Setting, folder: Path, batches: int) -> dict[str, list[f
 
 
 def peak_of_a_step(variant: Variant, device: str) -> list[float]:
-    """MB that a step takes above what was resident before it, for each of three steps after the first."""
+    """MB that a step takes above what was resident before it, for two steps after the first (which makes Adam's state)."""
     peaks = []
-    for number in range(4):
+    for number in range(3):
         batch = list(range(number % 2 * BATCH, (number % 2 + 1) * BATCH))
         gc.collect()
         if device == "cuda":

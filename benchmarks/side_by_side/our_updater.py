@@ -14,7 +14,7 @@ from copg_core.evaluate import PromptSet
 from copg_core.logprobs import CompletionLogProbs, recognise
 from copg_core.objectives import Table, objective_of
 from copg_core.policies import Policy
-from copg_core.precision import lower
+from copg_core.precision import Masters, lower
 from copg_core.prepare import Prepared
 from copg_core.processes import Processes
 from copg_core.reference import log_probs_of
@@ -25,7 +25,7 @@ class OurVariant:
     """Our step on a batch, with everything that the loop does in it: gradients, update and the step's metrics."""
 
     def __init__(self, setting: Setting, token_budget: int, batch_size: int, *, checkpointing: bool = False) -> None:
-        self._config = parse_config(
+        config = parse_config(
             {
                 "algorithm": "dpo",
                 "data": {"kind": "file", "path": "unused"},
@@ -33,29 +33,29 @@ class OurVariant:
                 "beta": BETA,
                 "batch_size": batch_size,
                 "micro_batch_tokens": token_budget,
-                "dtype": setting.dtype,
                 "gradient_checkpointing": "on" if checkpointing else "off",
+                "dtype": setting.dtype,
                 "optimizer": {"learning_rate": LEARNING_RATE, "warmup_share": 0.0},
             }
         )
-        device, dtype = torch.device(setting.device), getattr(torch, setting.dtype)
-        model = reference_model(setting.folder)
+        processes = Processes(torch.device(setting.device))
+        model = reference_model(setting.folder).to(processes.device)
         path = recognise(model, max(row.tokens(packed=True) for row in setting.pairs))
         module = CompletionLogProbs(model, path)
-        lower(module, dtype)
-        module.to(device)
+        rounded = setting.dtype == "bfloat16"
+        if rounded:
+            lower(module, torch.bfloat16)
         reference = log_probs_of(
-            module, setting.pairs, packed=path.packed, pad=EOS, token_budget=token_budget, device=device
+            module, setting.pairs, packed=path.packed, pad=EOS, token_budget=token_budget, device=processes.device
         )
         rewards = np.tile([1.0, 0.0], (len(setting.pairs), 1))  # the first completion is the preferred one, as for TRL
         self._table = Table(setting.pairs, reference, rewards)
         model.float().load_state_dict(setting.policy_weights())
-        masters = lower(module, dtype)
+        masters: Masters = lower(module, torch.bfloat16) if rounded else {}
         policy = Policy(model, tokenizer_of(setting.folder), frozenset({EOS}))
         prepared = Prepared(policy, module, path, self._table, self._table, PromptSet([], []), masters=masters)
-        self._objective = objective_of(self._config)
-        self._updater = Updater(self._config, prepared, self._objective, Processes(device))
-        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        self._objective = objective_of(config)
+        self._updater = Updater(config, prepared, self._objective, processes)
 
     def step(self, batch: Sequence[int]) -> float:
         """Train on the pairs `batch`; their mean loss before the update."""

@@ -74,7 +74,6 @@ class TrlVariant:
             self._trainer.model.activation_checkpointing_enable()  # as Trainer.train does before its first step
         self._parameters = list(self._model.parameters())
         self._optimizer = torch.optim.AdamW(self._parameters, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
-        self.parameters = sum(parameter.numel() for parameter in self._parameters)
 
     def step(self, batch: Sequence[int]) -> float:
         """Train on the pairs `batch`; their mean loss before the update."""
