@@ -33,7 +33,22 @@ from backend.schemas import FieldError, Problem
 log = logging.getLogger(__name__)
 
 _TAGGED = {"policy", "data", "reward", "source", "config"}
-_TAGS = {"hub", "folder", "preset", "run", "task", "file", "gold", "data", "sft", "reward_model", "copg", "dpo", "ipo"}
+_TAGS = {
+    "hub",
+    "folder",
+    "preset",
+    "run",
+    "task",
+    "file",
+    "gold",
+    "data",
+    "sft",
+    "reward_model",
+    "copg",
+    "dpo",
+    "ipo",
+    "policy_gradient",
+}
 _CLASS_TAG = re.compile(r"[A-Z]\w*$|function-|nullable")
 
 

@@ -20,7 +20,7 @@ from backend.states import RunState
 from copg_core.config import RunConfig, parents
 
 PARENT_KIND = "parent"
-_POLICIES = frozenset({"sft", "copg", "dpo", "ipo"})
+_POLICIES = frozenset({"sft", "copg", "dpo", "ipo", "policy_gradient"})
 _ACCEPTED = {"policy": _POLICIES, "reward": frozenset({"reward_model"})}
 _NEVER = (RunState.FAILED, RunState.CANCELLED)
 
@@ -38,7 +38,7 @@ def find_parents(session: Session, config: RunConfig) -> dict[str, Run]:
         if parent is None:
             raise ParentError(role, f"no run has the id {uid!r}: choose an existing run as {role}")
         if parent.algorithm not in _ACCEPTED[role]:
-            wanted = "a reward model" if role == "reward" else "a policy (sft, copg, dpo or ipo)"
+            wanted = "a reward model" if role == "reward" else "a policy (sft, copg, dpo, ipo or policy_gradient)"
             raise ParentError(role, f"run {parent.name!r} trains {parent.algorithm}, but {role} must be {wanted}")
         if RunState(parent.state) in (*_NEVER, RunState.CANCELLING):
             raise ParentError(role, f"run {parent.name!r} is {parent.state}: resume it first, or choose another run")

@@ -18,7 +18,7 @@ from backend.models import Pipeline
 from backend.run_errors import IdempotencyConflict, ParentError
 from backend.schemas import FieldError, PipelineCreate
 from copg_core import datasets
-from copg_core.config import RUN_CONFIG, RunConfig
+from copg_core.config import RUN_CONFIG, RunConfig, prompts_alone
 from copg_core.errors import DataError
 from copg_core.sources import with_context
 
@@ -81,7 +81,9 @@ def _check(raw: dict[str, Any], place: str) -> list[FieldError]:
     except ValidationError as error:
         return field_errors(error.errors(), root=f"{place}.config")
     try:
-        datasets.check(with_context(config.data, getattr(config, "reward", None)), config.algorithm)
+        datasets.check(
+            with_context(config.data, getattr(config, "reward", None)), config.algorithm, prompts=prompts_alone(config)
+        )
     except DataError as error:
         return [FieldError(field=f"{place}.config.data", message=str(error))]
     return []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
 
 from copg_core.config import RunConfig
-from copg_core.objectives import Table
+from copg_core.objectives import Array, Table
 from copg_core.schedule import batch_rows
 
 
@@ -16,6 +17,10 @@ class Batches(Protocol):
 
     def batch(self, step: int) -> tuple[Table, list[int]]:
         """A table and the indices of this step's rows in it, the whole batch, over all processes."""
+        ...
+
+    def metrics(self, step: int, output: Array, indices: Sequence[int]) -> dict[str, float]:
+        """What is recorded of the batch of `step` beside its loss; `output` is what the module gave for rows `indices`."""
         ...
 
     def state(self) -> dict[str, Tensor]:
@@ -35,6 +40,9 @@ class DataBatches:
 
     def batch(self, step: int) -> tuple[Table, list[int]]:
         return self._table, batch_rows(step, len(self._table), self._batch_size, self._seed)
+
+    def metrics(self, step: int, output: Array, indices: Sequence[int]) -> dict[str, float]:
+        return {}
 
     def state(self) -> dict[str, Tensor]:
         return {}

@@ -1,6 +1,6 @@
 """What a run is: one frozen pydantic model for each algorithm, with the paper's settings as defaults.
 
-`RunConfig` is the union of the five, told apart by `algorithm`. Every field carries its unit and a description, because
+`RunConfig` is the union of the six, told apart by `algorithm`. Every field carries its unit and a description, because
 the launch form, the command line and the documentation are made from the JSON Schema of these classes. Torch-free.
 
 Symbols and settings: Flet-Berliac et al., *Contrastive Policy Gradient*, EMNLP 2024, Section 6 and its appendix.
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from copg_core.errors import ConfigError
-from copg_core.recipe import Checkpoints, Divergence, EvaluationPlan, Lora, Optimizer, SFTOptimizer
+from copg_core.recipe import Checkpoints, Divergence, EvaluationPlan, Lora, Optimizer, Sampling, SFTOptimizer
 from copg_core.sources import (
     DataSource,
     Frozen,
@@ -140,6 +140,20 @@ class _PreferenceConfig(_GroupConfig):
             raise ValueError("the built-in task has a gold reward: choose it, or a reward-model run")
         return reward
 
+    sampling: Sampling = Field(
+        default_factory=Sampling,
+        title="Where completions come from",
+        description="Pairs of the data, or completions that the policy writes while it learns.",
+    )
+
+    @field_validator("sampling")
+    @classmethod
+    def _fresh_needs_a_scorer(cls, sampling: Sampling, info: ValidationInfo) -> Sampling:
+        reward = info.data.get("reward")
+        if sampling.fresh and reward is not None and reward.kind == "data":
+            raise ValueError("the data's rewards cannot score fresh completions: choose a reward that can")
+        return sampling
+
 
 class CopgConfig(_PreferenceConfig):
     """Maximises any reward from scored pairs: −(ΔR − (β/2)Δh)·Δh for each pair (Eq. 5). The paper's best β is 0.06."""
@@ -195,6 +209,43 @@ class IPOConfig(_PreferenceConfig):
     )
 
 
+class PolicyGradientConfig(_PreferenceConfig):
+    """The paper's control: −Σ sg[R(y) − βh(y) − b]·h(y) over a pair. Unbiased only where the policy wrote the pair."""
+
+    model_config = ConfigDict(title="Policy gradient")
+    algorithm: Literal["policy_gradient"] = "policy_gradient"
+    beta: float = Field(
+        0.06,
+        gt=0,
+        title="Beta",
+        description="Weight of KL to the reference.",
+        json_schema_extra=unit("reward units per nat"),
+    )
+    baseline: Literal["none", "value"] = Field(
+        "none",
+        title="Baseline",
+        description="none: b = 0. value: b estimates the value of the prompt, the expected reward of the policy, as the mean "
+        "reward of completions that the policy writes for this alone; it needs generation in every step, offline too.",
+    )
+    value_samples: int = Field(
+        2,
+        ge=1,
+        le=64,
+        title="Completions per value",
+        description="How many completions are written for each prompt's value. Any number gives the same expected gradient; "
+        "more give less noise.",
+        json_schema_extra=unit("completions"),
+    )
+
+    @field_validator("baseline")
+    @classmethod
+    def _value_needs_a_scorer(cls, baseline: str, info: ValidationInfo) -> str:
+        reward = info.data.get("reward")
+        if baseline == "value" and reward is not None and reward.kind == "data":
+            raise ValueError("the data's rewards cannot score the completions of a value: choose a reward that can")
+        return baseline
+
+
 def variant_of(config: Mapping[str, Any]) -> str | None:
     """What stands behind an algorithm's name wherever it is named, given a stored configuration: results of IPO per
     token may not be compared with those of the paper's IPO, so the two never share a label.
@@ -205,15 +256,16 @@ def variant_of(config: Mapping[str, Any]) -> str | None:
     return "per token" if config.get("algorithm") == "ipo" and config.get("normalisation") == "mean" else None
 
 
-RunConfig = SFTConfig | RewardModelConfig | CopgConfig | DPOConfig | IPOConfig
-PreferenceConfig = CopgConfig | DPOConfig | IPOConfig
-Algorithm = Literal["sft", "reward_model", "copg", "dpo", "ipo"]
+RunConfig = SFTConfig | RewardModelConfig | CopgConfig | DPOConfig | IPOConfig | PolicyGradientConfig
+PreferenceConfig = CopgConfig | DPOConfig | IPOConfig | PolicyGradientConfig
+Algorithm = Literal["sft", "reward_model", "copg", "dpo", "ipo", "policy_gradient"]
 CONFIGS: dict[str, type[RunConfig]] = {
     "sft": SFTConfig,
     "reward_model": RewardModelConfig,
     "copg": CopgConfig,
     "dpo": DPOConfig,
     "ipo": IPOConfig,
+    "policy_gradient": PolicyGradientConfig,
 }
 RUN_CONFIG: TypeAdapter[RunConfig] = TypeAdapter(Annotated[RunConfig, Field(discriminator="algorithm")])
 
@@ -222,6 +274,11 @@ def parents(config: RunConfig) -> dict[str, str]:
     """The earlier runs that a run needs, by role (`policy`, `reward`): they must have succeeded before it can start."""
     sources = {"policy": config.policy, "reward": getattr(config, "reward", None)}
     return {role: source.run for role, source in sources.items() if isinstance(source, RunModel | RunReward)}
+
+
+def prompts_alone(config: RunConfig) -> bool:
+    """Whether a run uses of its data the prompts alone, because the policy writes every completion."""
+    return isinstance(config, PreferenceConfig) and config.sampling.prompts_alone
 
 
 def load_config(path: Path) -> RunConfig:

@@ -70,6 +70,14 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str, max_prompt_tokens: int) -> 
     return _fit_prompt(tokenizer, _prompt_ids(tokenizer, [prompt])[0], max_prompt_tokens)
 
 
+def encode_prompts(
+    tokenizer: Tokenizer, prompts: Sequence[str], max_prompt_tokens: int
+) -> tuple[list[list[int]], TruncationReport]:
+    """Encode every prompt, in order, and count what the limit cut."""
+    report = TruncationReport(rows=len(prompts))
+    return _prompts(tokenizer, list(prompts), max_prompt_tokens, report), report
+
+
 def encode_completion(tokenizer: Tokenizer, completion: str, max_completion_tokens: int) -> list[int]:
     """Ids of a completion with EOS appended, or its first `max_completion_tokens` ids without EOS. Never empty."""
     return _fit_completion(tokenizer, _plain_ids(tokenizer, [completion])[0], max_completion_tokens)

@@ -91,7 +91,7 @@ class PolicyEvaluator:
             temperature=plan.temperature,
             batch_size=plan.batch_size,
             seed=self.config.seed,
-            step=step,
+            streams=[(step, prompt) for prompt in range(len(self.prompts.ids))],
             device=self.device,
             between=progress,
         )

@@ -44,9 +44,12 @@ class _OwnRandomNumbers(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter_(1, choice, 0.0)
 
 
-def uniform_numbers(seed: int, step: int, prompts: Sequence[int], tokens: int) -> np.ndarray:
-    """(prompts, tokens) in [0, 1): a pure function of (seed, step, prompt number)."""
-    return np.stack([np.random.default_rng((seed, step, prompt)).random(tokens) for prompt in prompts])
+def uniform_numbers(seed: int, streams: Sequence[tuple[int, ...]], tokens: int) -> np.ndarray:
+    """(streams, tokens) in [0, 1): a pure function of the seed and each stream's name.
+
+    Evaluations name a stream (step, prompt). NumPy reads missing numbers as zeros: (step, prompt, 0) is the same stream.
+    """
+    return np.stack([np.random.default_rng((seed, *stream)).random(tokens) for stream in streams])
 
 
 @torch.no_grad()
@@ -59,11 +62,11 @@ def generate(
     temperature: float,
     batch_size: int,
     seed: int,
-    step: int,
+    streams: Sequence[tuple[int, ...]],
     device: torch.device,
     between: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
-    """One completion for each encoded prompt, in the order of the prompts.
+    """One completion for each encoded prompt, in the order of the prompts, each from the random numbers of its stream.
 
     Prompts of similar length go together, padded on the LEFT with the mask from which transformers derives the right
     position ids. `between(done, total)` is called after each batch; what it raises ends the work.
@@ -79,7 +82,7 @@ def generate(
         for row, i in enumerate(group):
             ids[row, width - len(prompts[i]) :] = torch.tensor(prompts[i])
             mask[row, width - len(prompts[i]) :] = 1
-        uniform = torch.from_numpy(uniform_numbers(seed, step, group, max_new_tokens)).to(device)
+        uniform = torch.from_numpy(uniform_numbers(seed, [streams[i] for i in group], max_new_tokens)).to(device)
         written = model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),

@@ -31,11 +31,15 @@ HEAD = frozenset({"score.weight"})
 
 @dataclass(frozen=True)
 class CodePath:
-    """How log-probabilities are computed for one model, and why not in the fast way where that is so."""
+    """How log-probabilities are computed for one model, and why not in the fast way where that is so.
+
+    `temperature` divides the logits: log-probabilities are of the policy that samples at this temperature.
+    """
 
     packed: bool
     chunked: bool
     reason: str = ""
+    temperature: float = 1.0
 
 
 def recognise(model: Any, longest_row: int) -> CodePath:
@@ -154,6 +158,8 @@ class CompletionLogProbs(nn.Module):
         source, target = rows.source[present], rows.target[present]
         if self.path.chunked:
             hidden = _decode(decoder_of(self.model), rows)[source]
+            if self.path.temperature != 1:
+                hidden = hidden / self.path.temperature
             weight = self.model.get_output_embeddings().weight
             chunk = max(1, LOGITS_AT_ONCE // len(weight))
             log_probs: Tensor = _ChunkedLogProbs.apply(hidden, weight, target, chunk)  # type: ignore[no-untyped-call]
@@ -163,6 +169,8 @@ class CompletionLogProbs(nn.Module):
             arguments["position_ids"] = rows.position_ids
         logits = self.model(**arguments).logits.flatten(0, 1)[source]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if self.path.temperature != 1:
+            logits = logits / self.path.temperature
         return _sum_over_tokens(logits.log_softmax(-1).gather(1, target[:, None])[:, 0], present)
 
 

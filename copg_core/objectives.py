@@ -29,18 +29,20 @@ class Table:
 
     reference  (n, K) ln pi_ref of all completions, nats, summed; empty where the algorithm has no reference
     rewards    (n, K) reward units (of a reward model's rows: what the data orders them by); empty for demonstrations
+    value      (n,) expected reward of the policy for each prompt, where a baseline needs it; empty: 0
     """
 
     rows: list[TokenRow]
     reference: Array = field(default_factory=lambda: np.empty((0, 2)))
     rewards: Array = field(default_factory=lambda: np.empty((0, 2)))
+    value: Array = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def first(self, count: int) -> Table:
         """The first `count` rows."""
-        return Table(self.rows[:count], self.reference[:count], self.rewards[:count])
+        return Table(self.rows[:count], self.reference[:count], self.rewards[:count], self.value[:count])
 
     def completion_tokens(self, indices: Sequence[int]) -> int:
         """Tokens that the loss of these rows runs over."""
@@ -108,7 +110,7 @@ class Preference:
 
 
 class Contrast:
-    """CoPG, DPO and IPO: log-ratios to the reference and rewards of all pairs of a row's K completions.
+    """CoPG, DPO, IPO and policy gradient: log-ratios to the reference and rewards of all pairs of a row's K completions.
 
     The loss of a row is the mean over its pairs i < j. Those of DPO and IPO take the order of the rewards alone, which is
     the order of the completions: a tied pair says nothing and weighs zero. With K = 2 there is one pair.
@@ -133,7 +135,13 @@ class Contrast:
             return leave_one_out_loss(log_ratio, reward, self._beta)
         first, second = self._first, self._second
         pairs = (log_ratio[:, first], log_ratio[:, second], reward[:, first], reward[:, second])
-        losses = self._loss.function(*(value.flatten() for value in pairs), self._beta).view(pairs[0].shape)
+        more = []
+        if self._loss.valued:
+            value = (
+                torch.as_tensor(table.value[indices]).to(output) if len(table.value) else output.new_zeros(len(output))
+            )
+            more = [value[:, None].expand_as(pairs[0]).flatten()]
+        losses = self._loss.function(*(each.flatten() for each in pairs), self._beta, *more).view(pairs[0].shape)
         used = pair_contrasts(table.rewards[indices]) != 0 if self._loss.ordered else np.ones(losses.shape, dtype=bool)
         return _mean_over_pairs(losses, used)
 

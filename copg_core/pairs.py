@@ -64,9 +64,14 @@ def order_of(rewards: Rewards) -> Array:
     return np.argsort(-rewards, axis=1, kind="stable")
 
 
+def untied(rewards: Rewards) -> Array:
+    """Numbers of the rows whose completions do not all have one reward."""
+    return np.flatnonzero(rewards.min(1) != rewards.max(1))
+
+
 def preferred_first(table: Table) -> Table:
     """Completions in the order of their rewards, with everything known about them; ties of all are left out."""
-    kept = np.flatnonzero(table.rewards.min(1) != table.rewards.max(1))
+    kept = untied(table.rewards)
     order = order_of(table.rewards[kept])
     rows = [
         TokenRow(table.rows[i].prompt, tuple(table.rows[i].completions[k] for k in numbers))
@@ -140,6 +145,7 @@ def reference_of(
         rows=rows_hash(rows),
         packed=path.packed,
         chunked=path.chunked,
+        **({"temperature": path.temperature} if path.temperature != 1 else {}),
         dtype=config.dtype,
         device=around.device.type,
         versions=versions(),

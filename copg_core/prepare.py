@@ -10,13 +10,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from copg_core.config import CopgConfig, DPOConfig, IPOConfig, PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig
-from copg_core.datasets import Comparison, Split, load_comparisons, load_demonstrations
+from copg_core.config import PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig, prompts_alone
+from copg_core.datasets import (
+    Comparison,
+    Demonstration,
+    Split,
+    load_comparisons,
+    load_demonstrations,
+    load_prompts,
+)
 from copg_core.encoding import (
     EncodedComparison,
     encode_comparisons,
     encode_demonstrations,
     encode_prompt,
+    encode_prompts,
 )
 from copg_core.errors import DataError
 from copg_core.estimate import RunEstimate
@@ -35,6 +43,7 @@ from copg_core.pairs import (
     preferred_first,
     reference_of,
     rewards_of,
+    untied,
 )
 from copg_core.policies import Policy, add_lora, load_policy, new_reward_model, weights_hash
 from copg_core.precision import Masters, lower
@@ -45,7 +54,6 @@ from copg_core.rows import Context
 from copg_core.sources import with_context
 from copg_core.surroundings import Surroundings, Values, versions
 
-PREFERENCE = (CopgConfig, DPOConfig, IPOConfig)
 REHEARSED_PAIRS = 4
 
 
@@ -69,6 +77,8 @@ class Prepared:
     reference: Reference | None = None
     scorer: Scorer | None = None
     gold: Scorer | None = None
+    # Of each row of `train`, where completions may be written for it.
+    training_prompts: PromptSet | None = None
     reports: list[Report] = field(default_factory=list)
 
     def report(self, section: str, values: Values) -> None:
@@ -85,6 +95,8 @@ def prepare(config: RunConfig, around: Surroundings) -> Prepared:
         prepared = _demonstrations(config, policy, around)
     elif isinstance(config, RewardModelConfig):
         prepared = _comparisons(config, policy, around)
+    elif prompts_alone(config):
+        prepared = _prompts_alone(config, policy, around)
     else:
         prepared = _pairs(config, policy, around)
     parameters = list(prepared.module.parameters())
@@ -192,7 +204,7 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
     scorer = load_scorer(config.reward, config.data, around.device, _dtype(config), around.resolve_run)
     tables = [Table([_token_row(row) for row in rows]) for rows in (train, held_out)]
     _require_rows(tables[0], config)
-    path = _code_path(policy, tables)
+    path = _sampled_path(config, policy, tables)
     estimate = fit(config, around, truncation, packed=path.packed)
     rewards = [
         rewards_of(scorer, policy, texts, rows, around)
@@ -212,6 +224,7 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
     ]
     needs_order = LOSSES[config.algorithm].ordered
     final = [preferred_first(table) if needs_order else table for table in whole]
+    prompt_rows = [train_texts[i] for i in untied(whole[0].rewards)] if needs_order else train_texts
     _require_rows(final[0], config)
     prepared = Prepared(
         policy,
@@ -225,6 +238,7 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
         reference=reference,
         scorer=scorer,
         gold=gold_scorer(config.data),
+        training_prompts=_prompt_set([row.prompt for row in final[0].rows], prompt_rows),
     )
     _report_data(prepared, split, truncation.as_values())
     train_rewards = rewards[0][0]
@@ -245,7 +259,51 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
     return prepared
 
 
+def _prompts_alone(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Prepared:
+    """The policy writes every completion: nothing is known before training, and there are no held-out pairs."""
+    split = load_prompts(with_context(config.data, config.reward))
+    around.progress("encoding", 0, len(split.train))
+    ids, truncation = encode_prompts(policy.tokenizer, [row.prompt for row in split.train], config.max_prompt_tokens)
+    nothing = np.empty((len(ids), 0))
+    tables = [Table([TokenRow(prompt, ()) for prompt in ids], nothing, nothing), Table([])]
+    _require_rows(tables[0], config)
+    path = _sampled_path(config, policy, tables)
+    _adapt(config, policy)
+    module = CompletionLogProbs(policy.model, path)
+    masters = lower(module, _dtype(config))
+    module.to(around.device)
+    prepared = Prepared(
+        policy,
+        module,
+        path,
+        tables[0],
+        tables[1],
+        prompts=_prompts(config, policy, split),
+        masters=masters,
+        reference=Reference(policy.model, path, adapters=config.lora.enabled, device=around.device),
+        scorer=load_scorer(config.reward, config.data, around.device, _dtype(config), around.resolve_run),
+        gold=gold_scorer(config.data),
+        training_prompts=_prompt_set(ids, split.train),
+    )
+    _report_data(prepared, split, truncation.as_values())
+    return prepared
+
+
 # ---------------------------------------------------------------- steps of it
+
+
+def _sampled_path(config: PreferenceConfig, policy: Policy, tables: Sequence[Table]) -> CodePath:
+    """The code path for the data's rows and for those that the policy may write, at the temperature of writing."""
+    longest = max((row.tokens(packed=True) for table in tables for row in table.rows), default=0)
+    if config.sampling.fresh:
+        prompt = max(len(row.prompt) for table in tables for row in table.rows)
+        own = max((len(ids) for table in tables for row in table.rows for ids in row.completions), default=0)
+        longest = max(longest, prompt + config.completions * max(own, config.sampling.max_new_tokens))
+    return replace(recognise(policy.model, longest), temperature=config.sampling.temperature)
+
+
+def _prompt_set(ids: list[list[int]], rows: Sequence[Comparison | Demonstration]) -> PromptSet:
+    return PromptSet([row.prompt for row in rows], ids, [row.context for row in rows])
 
 
 def _comparison_split(config: RewardModelConfig | PreferenceConfig) -> tuple[Split[Comparison], dict[str, int]]:

@@ -87,6 +87,80 @@ class Generation(Frozen):
     )
 
 
+Source = Literal["data", "replay", "policy"]
+
+
+class Sampling(Frozen):
+    """Where the completions of a row come from, which Theorem 1 leaves free: the data, the policy as it is, or a replay of
+    what it wrote before. Anything but the data needs a reward that can score fresh completions."""
+
+    model_config = ConfigDict(title="Where completions come from")
+    first: Source = Field(
+        "data",
+        title="First completion",
+        description="data: one of the row's own. policy: written by the policy now. replay: drawn from what the policy wrote "
+        "earlier for the same prompt, or written now where there is nothing yet.",
+    )
+    second: Source = Field(
+        "data",
+        title="Second completion",
+        description="The same for the second completion, and for all further ones where k is larger than 2.",
+    )
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        title="Mixing share",
+        description="Share of each batch's rows made in this way; the others are the data's rows as they are.",
+        json_schema_extra=unit("share of rows"),
+    )
+    every: int = Field(
+        1,
+        ge=1,
+        title="Generation period",
+        description="Steps between rounds of generation: the policy that writes is up to this many steps older, less one, than "
+        "the policy that learns. 1 is on-policy.",
+        json_schema_extra=unit("steps"),
+    )
+    buffer: int = Field(
+        4096,
+        ge=1,
+        title="Replay capacity",
+        description="Completions that are kept for replay; the oldest leave first. It is part of every checkpoint.",
+        json_schema_extra=unit("completions"),
+    )
+    max_new_tokens: int = Field(
+        53,
+        ge=1,
+        le=8192,
+        title="Longest completion",
+        description="A completion without EOS by then is cut, keeps no EOS, and is scored as unfinished.",
+        json_schema_extra=unit("tokens"),
+    )
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        le=5,
+        title="Temperature",
+        description="Of generation and of all log-probabilities of the loss and the reference alike: at another temperature "
+        "than 1 it is the policy at that temperature which is trained, so generate with it afterwards.",
+        json_schema_extra=unit("1"),
+    )
+    batch_size: int = Field(
+        64, ge=1, title="Prompts at once", description="Prompts generated together.", json_schema_extra=unit("prompts")
+    )
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the policy writes any of the completions."""
+        return {self.first, self.second} != {"data"}
+
+    @property
+    def prompts_alone(self) -> bool:
+        """Whether the data's own completions are never used, so that prompts are enough."""
+        return self.share == 1 and "data" not in (self.first, self.second)
+
+
 class EvaluationPlan(Frozen):
     """When and on what the run is evaluated."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from copg_core.batches import Batches, DataBatches
+from copg_core.batches import Batches
 from copg_core.budget import memory_errors
 from copg_core.checkpoints import (
     checkpoints_in,
@@ -45,6 +45,7 @@ from copg_core.output import config_hash, save_output
 from copg_core.precision import widened
 from copg_core.prepare import Prepared, is_reward_model, prepare
 from copg_core.processes import Processes, processes_for_run
+from copg_core.sampled_batches import batches_for
 from copg_core.schedule import total_steps
 from copg_core.surroundings import Surroundings
 from copg_core.update import Updater
@@ -143,8 +144,15 @@ class _Run:
         for report in self.prepared.reports:
             self.recorder.record(report)
         self.total = total_steps(self.config, len(self.prepared.train))
-        self.batches: Batches = DataBatches(self.prepared.train, self.config)
         self.updater = Updater(self.config, self.prepared, self.objective, self.processes, self.recorder.record)
+        self.batches: Batches = batches_for(
+            self.config,
+            self.prepared,
+            self.processes,
+            self.updater.budget,
+            self.total,
+            lambda done, total: self.progress("training", 0, 0),
+        )
         self.watch = Watch(self.config, self.folder / "checkpoints")
         self.evaluator = None
         if not is_reward_model(self.prepared.module):
@@ -236,8 +244,10 @@ class _Run:
         step = self.updater.gradients(table, batch, self.step, self.total)
         self.watch.before_update(self.step + 1, step, table)
         self.updater.apply()
+        values = step_metrics(step, self.objective, table)
+        values |= self.batches.metrics(self.step, step.output, step.indices)
         self.step += 1
-        self.recorder.record(Metrics(step=self.step, values=step_metrics(step, self.objective, table)))
+        self.recorder.record(Metrics(step=self.step, values=values))
 
     # ------------------------------------------------------------ evaluation and files
 

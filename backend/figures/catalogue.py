@@ -41,7 +41,7 @@ FIGURES: dict[FigureName, Figure] = {
 def names_of(algorithm: str, config: Mapping[str, Any]) -> list[FigureName]:
     """The figures that a run of this kind has, most telling first. Decided by its configuration alone, so that the page
     can lay them out before the first number is there."""
-    preference = algorithm in {"copg", "dpo", "ipo"}
+    preference = algorithm in {"copg", "dpo", "ipo", "policy_gradient"}
     has: dict[FigureName, bool] = {
         "reward": algorithm != "reward_model" and (rewards.has_learned(config) or rewards.has_gold(config)),
         "accuracy": algorithm == "reward_model",

@@ -13,6 +13,7 @@ _LOSS_UNITS = {
     "copg": "reward × nats",
     "dpo": "nats per pair",
     "ipo": "nats² per pair",
+    "policy_gradient": "reward × nats",
 }
 
 

@@ -22,6 +22,7 @@ COLOURS = {
     "copg": "#0072B2",
     "dpo": "#D55E00",
     "ipo": "#009E73",
+    "policy_gradient": "#6F4BB0",
     "sft": "#56B4E9",
     "reward_model": "#CC79A7",
     # The palette's last hue, and two of Tol's dark ones.

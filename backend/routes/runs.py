@@ -22,7 +22,7 @@ from backend.routes.paging import pack, rows_after, unpack
 from backend.schemas import RunCreate, RunDetail, RunList, RunPatch
 from backend.states import RunState
 from copg_core import datasets
-from copg_core.config import Algorithm, RunConfig
+from copg_core.config import Algorithm, RunConfig, prompts_alone
 from copg_core.errors import DataError
 from copg_core.sources import with_context
 
@@ -43,7 +43,9 @@ def body_hash(body: BaseModel) -> str:
 def check_data(config: RunConfig, *, field: str = "config.data") -> None:
     """Look at the data before anything is queued. Raises Invalid at `field` with file, row and what was expected."""
     try:
-        datasets.check(with_context(config.data, getattr(config, "reward", None)), config.algorithm)
+        datasets.check(
+            with_context(config.data, getattr(config, "reward", None)), config.algorithm, prompts=prompts_alone(config)
+        )
     except DataError as error:
         raise Invalid.field(field, str(error)) from error
 

@@ -1,6 +1,6 @@
 """Data sources (built-in task, files, hub) to typed rows. Torch-free."""
 
-from copg_core.datasets.load import content_hash, load_comparisons, load_demonstrations
+from copg_core.datasets.load import content_hash, load_comparisons, load_demonstrations, load_prompts
 from copg_core.datasets.preview import check, preview
 from copg_core.rows import Comparison, Demonstration, Dialogue, Preview, Split
 
@@ -14,5 +14,6 @@ __all__ = [
     "content_hash",
     "load_comparisons",
     "load_demonstrations",
+    "load_prompts",
     "preview",
 ]

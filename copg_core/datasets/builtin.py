@@ -27,6 +27,13 @@ def comparisons(source: TaskData) -> Split[Comparison]:
     return Split(train, validation, {**_report(source, len(train), len(validation)), "identical_pairs": identical})
 
 
+def prompts(source: TaskData) -> Split[Demonstration]:
+    """The prompts of the task's comparisons: no reading exercises among them."""
+    split = comparisons(source)
+    train, validation = ([Demonstration(row.prompt, "") for row in rows] for rows in (split.train, split.validation))
+    return Split(train, validation, split.report)
+
+
 def preview(source: TaskData, *, pairs: bool, rows: int) -> Preview:
     task = TASKS[source.task]
     roles = ["prompt", "completion_1", "completion_2", "reward_1", "reward_2"] if pairs else ["prompt", "completion"]

@@ -45,6 +45,16 @@ def load_comparisons(source: DataSource) -> Split[Comparison]:
     return _Loading(source, pairs=True).split(Shape.comparison)
 
 
+def load_prompts(source: DataSource) -> Split[Demonstration]:
+    """Prompts for runs whose policy writes every completion, from data of any shape: demonstrations without completion.
+
+    Raises DataError where there is nothing to take a prompt from.
+    """
+    if isinstance(source, TaskData):
+        return builtin.prompts(source)
+    return _Loading(source, pairs=False, prompts=True).split(Shape.prompt)
+
+
 def content_hash(source: DataSource) -> str:
     """SHA-256 that names the rows: the bytes of files, the seed of a task, id and revision on the hub."""
     if isinstance(source, TaskData):
@@ -102,8 +112,8 @@ def located(source: str, row: int) -> Iterator[None]:
 class _Loading:
     """One pass over a source; `counts` becomes the report."""
 
-    def __init__(self, source: FileData | HubData, *, pairs: bool) -> None:
-        self._source, self._pairs = source, pairs
+    def __init__(self, source: FileData | HubData, *, pairs: bool, prompts: bool = False) -> None:
+        self._source, self._pairs, self._prompts = source, pairs, prompts
         self._counts: Counter[str] = Counter()
         self._shape = ""
 
@@ -161,7 +171,7 @@ class _Loading:
         if first is None:
             raise DataError("has no rows", source=name)
         with located(name, first[0]):
-            shape = recognise(first[1], source.columns, source.prompt_template)
+            shape = recognise(first[1], source.columns, source.prompt_template, prompts=self._prompts)
             need_pairs(shape, pairs=self._pairs)
         self._shape = self._shape or shape.name
         for number, record in chain([first], rows):

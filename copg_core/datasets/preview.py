@@ -49,23 +49,23 @@ def preview(source: DataSource, algorithm: str, rows: int) -> Preview:
     return Preview(shape.name, shape.columns, shape.mapping, shown, _count(source))  # type: ignore[arg-type]
 
 
-def check(source: DataSource, algorithm: str) -> None:
+def check(source: DataSource, algorithm: str, *, prompts: bool = False) -> None:
     """Raise DataError where the source cannot be used; look at as many rows as fit in about a second for each file.
 
     Small files are read to their end, so a broken row or a cut gzip stream is named before anything is queued. Of a hub data
-    set only the form of its id is known here, and the configuration has checked that.
+    set only the form of its id is known here, and the configuration has checked that. With `prompts` they are all it needs.
     """
     if not isinstance(source, FileData):
         return
-    _check_file(source, source.path, algorithm, validation=False)
+    _check_file(source, source.path, algorithm, validation=False, prompts=prompts)
     if source.validation_path:
-        _check_file(source, source.validation_path, algorithm, validation=True)
+        _check_file(source, source.validation_path, algorithm, validation=True, prompts=prompts)
 
 
-def _check_file(source: FileData, path: str, algorithm: str, *, validation: bool) -> None:
+def _check_file(source: FileData, path: str, algorithm: str, *, validation: bool, prompts: bool) -> None:
     pairs = algorithm != "sft"
     deadline = time.monotonic() + CHECK_SECONDS
-    _, parse, numbered = _opened(source, path, pairs=pairs)
+    _, parse, numbered = _opened(source, path, pairs=pairs, prompts=prompts)
     where = source.validation_where if validation else source.where
     read = filtered = usable = 0
     for read, (number, record) in enumerate(numbered, start=1):
@@ -86,15 +86,19 @@ def _check_file(source: FileData, path: str, algorithm: str, *, validation: bool
             )
 
 
-def _opened(source: FileData, path: str, *, pairs: bool) -> tuple[Shape, Parse, Iterator[tuple[int, Record]]]:
+def _opened(
+    source: FileData, path: str, *, pairs: bool, prompts: bool = False
+) -> tuple[Shape, Parse, Iterator[tuple[int, Record]]]:
     """The shape of a file, the reader of one record, and all its rows, the first one included."""
     numbered = read_rows(path)
     first = next(numbered, None)
     if first is None:
         raise DataError("has no rows", source=path)
     with located(path, first[0]):
-        shape = recognise(first[1], source.columns, source.prompt_template)
-        need_pairs(shape, pairs=pairs)
+        shape = recognise(first[1], source.columns, source.prompt_template, prompts=prompts)
+        need_pairs(shape, pairs=pairs and not prompts)
+    if prompts:
+        return shape, shape.prompt, chain([first], numbered)
     return shape, shape.comparison if pairs else shape.demonstration, chain([first], numbered)
 
 

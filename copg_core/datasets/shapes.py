@@ -86,6 +86,11 @@ class Shape:
                 return "identical_pair"
         return row
 
+    def prompt(self, record: Record) -> Demonstration | Dropped:
+        """The prompt of a record alone: a demonstration with an empty completion."""
+        row = self.read(record)
+        return row if isinstance(row, str) else Demonstration(row.prompt, "")
+
     def demonstration(self, record: Record) -> Demonstration | Dropped:
         """What to imitate: the completion, or of a pair the one with the higher reward (the first without rewards)."""
         row = self.read(record)
@@ -97,13 +102,19 @@ class Shape:
         return row
 
 
-def recognise(first: Record, columns: Mapping[str, str], template: str) -> Shape:
-    """The shape of a source by its first row. Raises DataError saying which columns there are and which would do."""
+def recognise(first: Record, columns: Mapping[str, str], template: str, *, prompts: bool = False) -> Shape:
+    """The shape of a source by its first row; where `prompts` are all that is wanted, a prompt alone is a shape too.
+
+    Raises DataError saying which columns there are and which would do.
+    """
     names = [str(name) for name in first]
     mapping = _mapping(names, columns)
     if template:
         check_template(template, names)
     prompt = _prompt_reader(names, mapping, template)
+    if prompts and prompt is not None:
+        name, used = mapping.get("prompt", "template"), _used(mapping, "prompt")
+        return Shape(name, False, names, used, lambda record: Demonstration(prompt(record), ""))
     if not columns and {"info", "summaries", "choice"} <= set(names):
         return _openai(names, template)
     if {"chosen", "rejected"} <= mapping.keys():

@@ -26,6 +26,12 @@ export const STATE_COLORS: Record<string, Record<Scheme, string>> = {
 /** The gold reward, drawn beside a learned one. */
 export const GOLD: Record<Scheme, string> = { light: '#a67800', dark: '#f2c14e' };
 
+/** The parts of a memory bar, in the order of a palette that stays apart for colour-blind eyes. */
+export const PART_COLORS: Record<Scheme, readonly string[]> = {
+  light: ['#0067a8', '#4f9fd6', '#1b3a5c', '#e0a100', '#d1603d', '#8c3b1f', '#9c4680', '#007a58', '#9aa3b0'],
+  dark: ['#56b4e9', '#9fd3f5', '#2f6fa3', '#f2c14e', '#f0883e', '#b5562c', '#e39ac6', '#35c79a', '#6b7483'],
+}; // prettier-ignore
+
 export const SURFACES: Record<Scheme, Record<string, string>> = {
   light: {
     ground: '#f6f7f9',
@@ -102,6 +108,7 @@ function variables(scheme: Scheme): Record<string, string> {
   for (const [name, value] of Object.entries(SURFACES[scheme])) result[`--c-${name}`] = value;
   for (const [name, value] of Object.entries(ALGORITHM_COLORS)) result[`--alg-${name}`] = value[scheme];
   for (const [name, value] of Object.entries(STATE_COLORS)) result[`--state-${name}`] = value[scheme];
+  PART_COLORS[scheme].forEach((value, index) => (result[`--part-${index + 1}`] = value));
   result['--c-gold'] = GOLD[scheme];
   result['--mantine-color-body'] = SURFACES[scheme].surface!;
   result['--mantine-color-text'] = SURFACES[scheme].text!;

@@ -23,8 +23,11 @@ def policy_of(model: Any, ends: set[int] | None = None) -> Policy:
 
 
 def sample(model: Any, prompts: list[list[int]] = PROMPTS, ends: set[int] | None = None, **options: Any) -> list[Any]:
-    settings = {"max_new_tokens": 8, "temperature": 1.0, "batch_size": 4, "seed": 0, "step": 0}
-    return generate(policy_of(model, ends), model, prompts, device=torch.device("cpu"), **(settings | options))
+    settings: dict[str, Any] = {"max_new_tokens": 8, "temperature": 1.0, "batch_size": 4, "seed": 0, "step": 0}
+    settings |= options
+    step = settings.pop("step")
+    streams = [(step, prompt) for prompt in range(len(prompts))]
+    return generate(policy_of(model, ends), model, prompts, device=torch.device("cpu"), streams=streams, **settings)
 
 
 def gpt2() -> Any:
@@ -54,7 +57,7 @@ def test_a_completion_is_a_function_of_seed_step_and_prompt_number() -> None:
     assert sample(model) == first
     assert sample(model, seed=1) != first
     assert sample(model, step=1) != first
-    assert not np.array_equal(uniform_numbers(0, 0, [0], 5), uniform_numbers(0, 0, [1], 5))
+    assert not np.array_equal(uniform_numbers(0, [(0, 0)], 5), uniform_numbers(0, [(0, 1)], 5))
 
 
 def test_tokens_are_drawn_from_the_policy_at_temperature_one() -> None:

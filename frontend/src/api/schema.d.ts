@@ -623,7 +623,7 @@ export interface components {
              * Algorithm
              * @enum {string}
              */
-            algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo";
+            algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient";
             /** Title */
             title: string;
             /** Description */
@@ -1059,6 +1059,8 @@ export interface components {
              * @description What is maximised, or what orders the pairs of DPO and IPO.
              */
             reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"];
+            /** @description Pairs of the data, or completions that the policy writes while it learns. */
+            sampling?: components["schemas"]["Sampling"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1187,6 +1189,8 @@ export interface components {
              * @description What is maximised, or what orders the pairs of DPO and IPO.
              */
             reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"];
+            /** @description Pairs of the data, or completions that the policy writes while it learns. */
+            sampling?: components["schemas"]["Sampling"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1336,7 +1340,7 @@ export interface components {
         /** EstimateRequest */
         EstimateRequest: {
             /** Config */
-            config: components["schemas"]["SFTConfig"] | components["schemas"]["RewardModelConfig"] | components["schemas"]["CopgConfig"] | components["schemas"]["DPOConfig"] | components["schemas"]["IPOConfig"];
+            config: components["schemas"]["SFTConfig"] | components["schemas"]["RewardModelConfig"] | components["schemas"]["CopgConfig"] | components["schemas"]["DPOConfig"] | components["schemas"]["IPOConfig"] | components["schemas"]["PolicyGradientConfig"];
             /**
              * Device
              * @description Name of a device to estimate for, as its driver says it.
@@ -1837,6 +1841,8 @@ export interface components {
              * @description What is maximised, or what orders the pairs of DPO and IPO.
              */
             reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"];
+            /** @description Pairs of the data, or completions that the policy writes while it learns. */
+            sampling?: components["schemas"]["Sampling"];
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2054,6 +2060,123 @@ export interface components {
             name?: string | null;
         };
         /**
+         * Policy gradient
+         * @description The paper's control: −Σ sg[R(y) − βh(y) − b]·h(y) over a pair. Unbiased only where the policy wrote the pair.
+         */
+        PolicyGradientConfig: {
+            /**
+             * Model
+             * @description Where training starts from, and the reference that KL is measured to: usually the output of an SFT run.
+             */
+            policy?: components["schemas"]["HubModel"] | components["schemas"]["FolderModel"] | components["schemas"]["PresetModel"] | components["schemas"]["RunModel"];
+            /**
+             * Data
+             * @description What it is trained on.
+             */
+            data?: components["schemas"]["TaskData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
+            /** @description AdamW and its schedule. */
+            optimizer?: components["schemas"]["Optimizer"];
+            /**
+             * Batch size
+             * @description Rows (SFT) or pairs in one optimizer step.
+             * @default 128
+             */
+            batch_size: number;
+            /**
+             * Micro-batch
+             * @description Token budget of one forward pass, padding included; changes memory and speed, not the result.
+             * @default 16384
+             */
+            micro_batch_tokens: number;
+            /**
+             * Gradient checkpointing
+             * @description Compute layers again in the backward pass: a third slower, much less memory. Auto: once memory runs out.
+             * @default auto
+             * @enum {string}
+             */
+            gradient_checkpointing: "auto" | "on" | "off";
+            /**
+             * Epochs
+             * @description Passes over the training rows.
+             * @default 2
+             */
+            epochs: number;
+            /**
+             * Steps
+             * @description Optimizer steps; where given, it replaces the epochs.
+             */
+            steps?: number | null;
+            /**
+             * Longest prompt
+             * @description A longer prompt loses its beginning; the count is reported.
+             * @default 512
+             */
+            max_prompt_tokens: number;
+            /**
+             * Longest completion
+             * @description A longer completion loses its end; the count is reported.
+             * @default 128
+             */
+            max_completion_tokens: number;
+            evaluation?: components["schemas"]["EvaluationPlan"];
+            /** @description When the state of training is saved. */
+            checkpoints?: components["schemas"]["Checkpoints"];
+            /** @description When the run is given up as diverged. */
+            divergence?: components["schemas"]["Divergence"];
+            /** @description Adapters in place of full fine-tuning. */
+            lora?: components["schemas"]["Lora"];
+            /**
+             * Precision
+             * @description Of the weights that are computed with. Masters, Adam states and log-probabilities stay float32.
+             * @default float32
+             * @enum {string}
+             */
+            dtype: "float32" | "bfloat16";
+            /**
+             * Seed
+             * @description Of data order, initial weights and sampling.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Completions per prompt, k
+             * @description All k stand in one row behind their prompt, and losses average over its k(k-1)/2 pairs. A prompt with more completions uses its first k, one with fewer is left out; both are reported.
+             * @default 2
+             */
+            completions: number;
+            /**
+             * Reward
+             * @description What is maximised, or what orders the pairs of DPO and IPO.
+             */
+            reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"];
+            /** @description Pairs of the data, or completions that the policy writes while it learns. */
+            sampling?: components["schemas"]["Sampling"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            algorithm: "policy_gradient";
+            /**
+             * Beta
+             * @description Weight of KL to the reference.
+             * @default 0.06
+             */
+            beta: number;
+            /**
+             * Baseline
+             * @description none: b = 0. value: b estimates the value of the prompt, the expected reward of the policy, as the mean reward of completions that the policy writes for this alone; it needs generation in every step, offline too.
+             * @default none
+             * @enum {string}
+             */
+            baseline: "none" | "value";
+            /**
+             * Completions per value
+             * @description How many completions are written for each prompt's value. Any number gives the same expected gradient; more give less noise.
+             * @default 2
+             */
+            value_samples: number;
+        };
+        /**
          * New small Llama
          * @description A small Llama with random weights, built on the spot.
          */
@@ -2085,7 +2208,7 @@ export interface components {
              * @default copg
              * @enum {string}
              */
-            algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo";
+            algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient";
             /**
              * Rows
              * @default 5
@@ -2222,7 +2345,7 @@ export interface components {
         /** RunCreate */
         RunCreate: {
             /** Config */
-            config: components["schemas"]["SFTConfig"] | components["schemas"]["RewardModelConfig"] | components["schemas"]["CopgConfig"] | components["schemas"]["DPOConfig"] | components["schemas"]["IPOConfig"];
+            config: components["schemas"]["SFTConfig"] | components["schemas"]["RewardModelConfig"] | components["schemas"]["CopgConfig"] | components["schemas"]["DPOConfig"] | components["schemas"]["IPOConfig"] | components["schemas"]["PolicyGradientConfig"];
             /**
              * Name
              * @description Empty: made from algorithm and beta.
@@ -2250,7 +2373,7 @@ export interface components {
              * Algorithm
              * @enum {string}
              */
-            algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo";
+            algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient";
             /**
              * Variant
              * @description Stands behind the algorithm's name: such runs compare among themselves.
@@ -2414,7 +2537,7 @@ export interface components {
              * Algorithm
              * @enum {string}
              */
-            algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo";
+            algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient";
             /**
              * Variant
              * @description Stands behind the algorithm's name: such runs compare among themselves.
@@ -2651,6 +2774,63 @@ export interface components {
             /** Finished */
             finished: boolean;
         };
+        /**
+         * Where completions come from
+         * @description Where the completions of a row come from, which Theorem 1 leaves free: the data, the policy as it is, or a replay of
+         *     what it wrote before. Anything but the data needs a reward that can score fresh completions.
+         */
+        Sampling: {
+            /**
+             * First completion
+             * @description data: one of the row's own. policy: written by the policy now. replay: drawn from what the policy wrote earlier for the same prompt, or written now where there is nothing yet.
+             * @default data
+             * @enum {string}
+             */
+            first: "data" | "replay" | "policy";
+            /**
+             * Second completion
+             * @description The same for the second completion, and for all further ones where k is larger than 2.
+             * @default data
+             * @enum {string}
+             */
+            second: "data" | "replay" | "policy";
+            /**
+             * Mixing share
+             * @description Share of each batch's rows made in this way; the others are the data's rows as they are.
+             * @default 1
+             */
+            share: number;
+            /**
+             * Generation period
+             * @description Steps between rounds of generation: the policy that writes is up to this many steps older, less one, than the policy that learns. 1 is on-policy.
+             * @default 1
+             */
+            every: number;
+            /**
+             * Replay capacity
+             * @description Completions that are kept for replay; the oldest leave first. It is part of every checkpoint.
+             * @default 4096
+             */
+            buffer: number;
+            /**
+             * Longest completion
+             * @description A completion without EOS by then is cut, keeps no EOS, and is scored as unfinished.
+             * @default 53
+             */
+            max_new_tokens: number;
+            /**
+             * Temperature
+             * @description Of generation and of all log-probabilities of the loss and the reference alike: at another temperature than 1 it is the policy at that temperature which is trained, so generate with it afterwards.
+             * @default 1
+             */
+            temperature: number;
+            /**
+             * Prompts at once
+             * @description Prompts generated together.
+             * @default 64
+             */
+            batch_size: number;
+        };
         /** Series */
         Series: {
             /** Steps */
@@ -2790,7 +2970,7 @@ export interface operations {
                 /** @description Only these; may be given several times. */
                 state?: components["schemas"]["RunState"][] | null;
                 /** @description Only these; may be given several times. */
-                algorithm?: ("sft" | "reward_model" | "copg" | "dpo" | "ipo")[] | null;
+                algorithm?: ("sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient")[] | null;
                 /** @description Only the runs of this pipeline. */
                 pipeline?: string | null;
                 /** @description Part of name, id, notes or configuration. */

@@ -10,6 +10,7 @@ import { useAlgorithms, useModels, useRun } from '../../api/queries';
 import { fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
 import { idOf, SchemaForm } from '../../components/form/SchemaForm';
 import { algorithmStyle, Copy, Failure } from '../../components/parts';
+import { Estimate } from './Estimate';
 import { Preview } from './Preview';
 
 export function LaunchPage() {
@@ -99,6 +100,7 @@ function Form({ algorithms, origin }: { algorithms: Algorithm[]; origin?: RunDet
             <Button type="submit" loading={launch.isPending} leftSection={<IconRocket size={16} />} data-testid="launch-button">Launch {algorithm.title}</Button>
             <Button variant="subtle" color="gray" size="xs" onClick={() => { setProblems(new Map()); setDrafts((before) => ({ ...before, [algorithm.algorithm]: structuredClone(algorithm.defaults) })); }}>Back to the paper’s settings</Button>
           </section>
+          <Estimate config={config} />
           <details className="panel">
             <summary style={{ padding: '12px 16px', cursor: 'pointer', fontWeight: 600, fontSize: 14 }}>Configuration as JSON</summary>
             <div style={{ padding: '0 14px 8px' }}><Copy text={json} /></div>
