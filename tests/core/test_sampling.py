@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from copg_core.config import PolicyGradientConfig, PreferenceConfig, parse_confi
 from copg_core.datasets import load_prompts
 from copg_core.encoding import decode_completion
 from copg_core.errors import CheckpointError, ConfigError
-from copg_core.fresh import Request
+from copg_core.fresh import Request, in_turns
 from copg_core.layout import TokenRow, lay_out
 from copg_core.logprobs import CodePath, CompletionLogProbs
 from copg_core.objectives import Contrast, Table, objective_of
@@ -352,3 +354,39 @@ def test_an_on_policy_run_needs_no_pairs(tmp_path: Path) -> None:
     assert recorder.report("truncation")["completions"] == 0
     assert "validation_loss" not in recorder.of("evaluation")[-1].values
     assert recorder.of("evaluation")[-1].reward_mean is not None
+
+
+class InThreads(Processes):
+    """Two processes played by two threads, which wait for each other at every gathering."""
+
+    def __init__(self, rank: int, shelf: list[Any], barrier: threading.Barrier) -> None:
+        super().__init__(torch.device("cpu"), rank, 2)
+        self._shelf, self._barrier = shelf, barrier
+
+    def gather(self, item: Any) -> list[Any]:
+        self._shelf[self.rank] = item
+        self._barrier.wait(timeout=60)
+        items = list(self._shelf)
+        self._barrier.wait(timeout=60)
+        return items
+
+
+def test_processes_that_share_the_writing_get_what_one_process_writes() -> None:
+    config = preference(batch_size=3, completions=3, sampling=BOTH)
+    prepared, source, updater = ready(config)
+    alone, batch = source.batch(0)
+    expected = unpack(source.state(), "round")
+    shelf, barrier = [None, None], threading.Barrier(2)
+
+    def write(rank: int) -> list[Fresh]:
+        shared = batches_for(
+            config, prepared, InThreads(rank, shelf, barrier), updater.budget, 6, lambda done, total: None
+        )
+        table, indices = shared.batch(0)
+        assert [table.rows[i] for i in indices] == [alone.rows[i] for i in batch]
+        return unpack(shared.state(), "round")
+
+    with ThreadPoolExecutor(2) as pool:
+        both = [future.result() for future in [pool.submit(write, rank) for rank in (0, 1)]]
+    assert both[0] == both[1] == expected
+    assert in_turns([["a", "c", "e"], ["b", "d"]]) == ["a", "b", "c", "d", "e"]
