@@ -75,7 +75,7 @@ def copg(folder: Path, start: Path, sampling: dict[str, Any], seed: int, steps: 
         "beta": 0.5,
         "seed": seed,
         "policy": {"kind": "run", "run": str(start)},
-        "data": {"kind": "task", "train_size": 8_000, "validation_size": 512, "seed": seed},
+        "data": {"kind": "task", "train_size": 1_024, "validation_size": 512, "seed": seed},
         "optimizer": {"learning_rate": 3e-4, "schedule": "cosine"},
         "steps": steps,
         "batch_size": 32,
