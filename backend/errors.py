@@ -34,20 +34,8 @@ log = logging.getLogger(__name__)
 
 _TAGGED = {"policy", "data", "reward", "source", "config"}
 _TAGS = {
-    "hub",
-    "folder",
-    "preset",
-    "run",
-    "task",
-    "file",
-    "gold",
-    "data",
-    "sft",
-    "reward_model",
-    "copg",
-    "dpo",
-    "ipo",
-    "policy_gradient",
+    *("hub", "folder", "preset", "run", "task", "file", "sft", "reward_model", "copg", "dpo", "ipo", "policy_gradient"),
+    *("gold", "data", "function", "unit_tests", "entailment", "sum"),
 }
 _CLASS_TAG = re.compile(r"[A-Z]\w*$|function-|nullable")
 
@@ -97,6 +85,8 @@ def field_path(location: Sequence[str | int], *, root: str = "") -> str:
     'config.policy.run'
     >>> field_path(("sft", "reward", "RunReward", "run"), root="config")
     'config.reward.run'
+    >>> field_path(("copg", "reward", "sum", "rewards", 1, "reward", "run", "run"), root="config")
+    'config.reward.rewards.1.reward.run'
     """
     parts = [str(part) for part in location]
     if parts and parts[0] in {"body", "query", "path", "header", "cookie"}:
@@ -188,7 +178,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ParentError)
     def on_parent(request: Request, error: ParentError) -> JSONResponse:
-        problem = Invalid.field(f"config.{error.role}.run", str(error))
+        problem = Invalid.field(f"config.{error.field}", str(error))
         return _answer(request, problem.status, problem.detail, problem.errors)
 
     @app.exception_handler(DataError)

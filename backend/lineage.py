@@ -36,10 +36,11 @@ def find_parents(session: Session, config: RunConfig) -> dict[str, Run]:
             continue
         parent = session.scalars(select(Run).where(Run.uid == uid)).one_or_none()
         if parent is None:
-            raise ParentError(role, f"no run has the id {uid!r}: choose an existing run as {role}")
-        if parent.algorithm not in _ACCEPTED[role]:
-            wanted = "a reward model" if role == "reward" else "a policy (sft, copg, dpo, ipo or policy_gradient)"
-            raise ParentError(role, f"run {parent.name!r} trains {parent.algorithm}, but {role} must be {wanted}")
+            raise ParentError(role, f"no run has the id {uid!r}: choose an existing run as {role.partition('.')[0]}")
+        kind = role.partition(".")[0]
+        if parent.algorithm not in _ACCEPTED[kind]:
+            wanted = "a reward model" if kind == "reward" else "a policy (sft, copg, dpo, ipo or policy_gradient)"
+            raise ParentError(role, f"run {parent.name!r} trains {parent.algorithm}, but {kind} must be {wanted}")
         if RunState(parent.state) in (*_NEVER, RunState.CANCELLING):
             raise ParentError(role, f"run {parent.name!r} is {parent.state}: resume it first, or choose another run")
         found[role] = parent

@@ -100,7 +100,7 @@ class Run(Base):
 
 
 class RunParent(Base):
-    """A run waits until its parents have succeeded. `role` is the config field that names the parent."""
+    """A run waits until its parents have succeeded. `role` says what the parent is for: `policy`, `reward`, or `reward.0` in a weighted sum."""
 
     __tablename__ = "run_parent"
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)

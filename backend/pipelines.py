@@ -15,12 +15,12 @@ from backend import presets, runs
 from backend.database import NOW
 from backend.errors import Invalid, field_errors, invalid_fields
 from backend.models import Pipeline
-from backend.run_errors import IdempotencyConflict, ParentError
+from backend.run_errors import IdempotencyConflict, ParentError, field_of
 from backend.schemas import FieldError, PipelineCreate
 from copg_core import datasets
 from copg_core.config import RUN_CONFIG, RunConfig, prompts_alone
 from copg_core.errors import DataError
-from copg_core.sources import with_context
+from copg_core.reward_sources import with_context
 
 _ROLES = ("policy", "reward")
 
@@ -51,7 +51,7 @@ def plan(request: PipelineCreate) -> list[PlannedStep]:
             wrong.append(FieldError(field=f"{place}.alias", message=f"two steps are called {step.alias!r}"))
         for role, alias in _aliases(step.config).items():
             if alias not in seen:
-                wrong.append(FieldError(field=f"{place}.config.{role}.run", message=_unknown(alias, seen)))
+                wrong.append(FieldError(field=f"{place}.config.{field_of(role)}", message=_unknown(alias, seen)))
         wrong += _check(step.config, place)
         seen.append(step.alias)
     if wrong:
@@ -62,11 +62,20 @@ def plan(request: PipelineCreate) -> list[PlannedStep]:
 def _aliases(raw: dict[str, Any]) -> dict[str, str]:
     """Role -> alias, for the roles whose run is an earlier step."""
     found = {}
-    for role in _ROLES:
-        source = raw.get(role)
-        run = source.get("run") if isinstance(source, dict) else None
+    for role, source in _sources(raw).items():
+        run = source.get("run")
         if isinstance(run, str) and run.startswith("$"):
             found[role] = run[1:]
+    return found
+
+
+def _sources(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What may name a run, by role; the configuration has not been checked yet and may be anything."""
+    found = {role: raw[role] for role in _ROLES if isinstance(raw.get(role), dict)}
+    terms = found.get("reward", {}).get("rewards")
+    for index, term in enumerate(terms if isinstance(terms, list) else []):
+        if isinstance(term, dict) and isinstance(term.get("reward"), dict):
+            found[f"reward.{index}"] = term["reward"]
     return found
 
 
@@ -126,7 +135,7 @@ def create(
         try:
             run = runs.create(session, _resolved(step.raw, made), name=step.name, pipeline=pipeline, queue=queue)
         except ParentError as error:
-            raise Invalid.field(f"steps.{index}.config.{error.role}.run", str(error)) from error
+            raise Invalid.field(f"steps.{index}.config.{error.field}", str(error)) from error
         made[step.alias] = run.uid
     return pipeline, False
 
@@ -134,5 +143,5 @@ def create(
 def _resolved(raw: dict[str, Any], made: dict[str, str]) -> RunConfig:
     config = copy.deepcopy(raw)
     for role, alias in _aliases(raw).items():
-        config[role]["run"] = made[alias]
+        _sources(config)[role]["run"] = made[alias]
     return RUN_CONFIG.validate_python(config)

@@ -28,11 +28,21 @@ class StateConflict(RunError):  # noqa: N818 - reads as what happened
 
 
 class ParentError(RunError):
-    """A run that this one builds on cannot be used. `role` is the config field that names it."""
+    """A run that this one builds on cannot be used. `field` is the place in the configuration that names it."""
 
     def __init__(self, role: str, message: str) -> None:
-        self.role = role
+        self.role, self.field = role, field_of(role)
         super().__init__(message)
+
+
+def field_of(role: str) -> str:
+    """The place in a configuration that names the run of a role; a role of a weighted sum has a number.
+
+    >>> field_of("policy"), field_of("reward.1")
+    ('policy.run', 'reward.rewards.1.reward.run')
+    """
+    source, _, index = role.partition(".")
+    return f"{source}.rewards.{index}.reward.run" if index else f"{source}.run"
 
 
 class IdempotencyConflict(RunError):  # noqa: N818 - reads as what happened

@@ -17,15 +17,13 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, Validation
 
 from copg_core.errors import ConfigError
 from copg_core.recipe import Checkpoints, Divergence, EvaluationPlan, Lora, Optimizer, Sampling, SFTOptimizer
+from copg_core.reward_sources import GoldReward, RewardSource, RunReward, ScoringReward, check_reward_fits, parts
 from copg_core.sources import (
     DataSource,
     Frozen,
-    GoldReward,
     ModelSource,
     PresetModel,
-    RewardSource,
     RunModel,
-    RunReward,
     TaskData,
     unit,
 )
@@ -92,9 +90,15 @@ class SFTConfig(_Base):
     optimizer: SFTOptimizer = Field(
         default_factory=SFTOptimizer, title="Optimizer", description="AdamW and its schedule."
     )
-    reward: RunReward | GoldReward | None = Field(
+    reward: ScoringReward | None = Field(
         None, title="Reward", description="Scores the completions of evaluations, if given; training does not use it."
     )
+
+    @field_validator("reward")
+    @classmethod
+    def _reward_fits_data(cls, reward: ScoringReward | None, info: ValidationInfo) -> ScoringReward | None:
+        check_reward_fits(reward, info.data.get("data"))
+        return reward
 
 
 class _GroupConfig(_Base):
@@ -134,8 +138,7 @@ class _PreferenceConfig(_GroupConfig):
     def _reward_fits_data(cls, reward: RewardSource, info: ValidationInfo) -> RewardSource:
         """On the field, not the model, so that the form shows the sentence beside the choice of reward."""
         data = info.data.get("data")
-        if data is not None and reward.kind == "gold" and data.kind != "task":
-            raise ValueError("the gold reward exists only for the built-in task: choose a reward-model run instead")
+        check_reward_fits(reward, data)
         if data is not None and reward.kind == "data" and data.kind == "task":
             raise ValueError("the built-in task has a gold reward: choose it, or a reward-model run")
         return reward
@@ -271,8 +274,8 @@ RUN_CONFIG: TypeAdapter[RunConfig] = TypeAdapter(Annotated[RunConfig, Field(disc
 
 
 def parents(config: RunConfig) -> dict[str, str]:
-    """The earlier runs that a run needs, by role (`policy`, `reward`): they must have succeeded before it can start."""
-    sources = {"policy": config.policy, "reward": getattr(config, "reward", None)}
+    """The earlier runs that a run needs, by role (`policy`, `reward`, `reward.0` in a sum): they must have succeeded before it can start."""
+    sources = {"policy": config.policy, **dict(parts(getattr(config, "reward", None)))}
     return {role: source.run for role, source in sources.items() if isinstance(source, RunModel | RunReward)}
 
 

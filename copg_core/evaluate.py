@@ -21,7 +21,9 @@ from copg_core.logprobs import CodePath, CompletionLogProbs
 from copg_core.objectives import ROUNDING, Array, Objective, Table, pair_contrasts
 from copg_core.policies import Policy
 from copg_core.reference import log_probs_of
+from copg_core.rewards.outliers import outliers_of
 from copg_core.rewards.scorer import Scorer
+from copg_core.rewards.weighted import Scored, scored
 from copg_core.rows import NO_CONTEXT, Context
 
 Progress = Callable[[int, int], None]
@@ -98,7 +100,8 @@ class PolicyEvaluator:
         texts = [self._text(completion) for completion in completions]
         finished = [completion.finished for completion in completions]
         known = self.prompts.contexts
-        reward = self.scorer.score(self.prompts.texts, texts, finished, known) if self.scorer else None
+        judged = scored(self.scorer, self.prompts.texts, texts, finished, known) if self.scorer else None
+        reward = judged.total if judged else None
         gold = self.gold.score(self.prompts.texts, texts, finished, known) if self.gold else None
         log_ratio = self._log_ratio(completions) if self.reference else None
         lengths = np.array([len(completion.ids) for completion in completions])
@@ -112,7 +115,7 @@ class PolicyEvaluator:
             length_mean=float(lengths.mean()),
             unfinished_share=1 - float(np.mean(finished)),
             gold_mean=_mean(gold),
-            values=values | {name: value for name, value in extra.items() if value is not None},
+            values=values | {name: value for name, value in extra.items() if value is not None} | reward_values(judged),
             samples=tuple(
                 Sample(
                     prompt_index=i,
@@ -148,6 +151,18 @@ class PolicyEvaluator:
             token_budget=self.config.micro_batch_tokens,
             device=self.device,
         )[:, 0]
+
+
+def reward_values(judged: Scored | None) -> dict[str, float | None]:
+    """Extremes and outliers of an evaluation's rewards, and the mean of each term of a weighted sum."""
+    if judged is None or not len(judged.total):
+        return {}
+    return {
+        "reward_min": float(judged.total.min()),
+        "reward_max": float(judged.total.max()),
+        "reward_outliers": float(len(outliers_of(judged.total))),
+        **{f"reward_{name}": float(rewards.mean()) for name, rewards in judged.terms.items()},
+    }
 
 
 def validate_policy(objective: Objective, output: Array, table: Table) -> dict[str, float | None]:

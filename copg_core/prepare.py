@@ -48,10 +48,11 @@ from copg_core.pairs import (
 from copg_core.policies import Policy, add_lora, load_policy, new_reward_model, weights_hash
 from copg_core.precision import Masters, lower
 from copg_core.processes import limit_threads
+from copg_core.reward_sources import with_context
 from copg_core.rewards.load import gold_scorer, load_scorer
+from copg_core.rewards.outliers import reward_report
 from copg_core.rewards.scorer import Scorer
 from copg_core.rows import Context
-from copg_core.sources import with_context
 from copg_core.surroundings import Surroundings, Values, versions
 
 REHEARSED_PAIRS = 4
@@ -242,6 +243,7 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
     )
     _report_data(prepared, split, truncation.as_values())
     train_rewards = rewards[0][0]
+    prepared.report("rewards", reward_report(train_rewards, [row.prompt for row in train_texts]))
     prepared.report(
         "pairs",
         {

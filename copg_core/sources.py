@@ -1,4 +1,4 @@
-"""Where a run's model, data and reward come from: unions of frozen pydantic models, told apart by `kind`. Torch-free."""
+"""Where a run's model and data come from: unions of frozen pydantic models, told apart by `kind`. Torch-free."""
 
 from __future__ import annotations
 
@@ -173,49 +173,3 @@ class HubData(_RowsData):
 
 
 DataSource = Annotated[TaskData | FileData | HubData, Field(discriminator="kind")]
-
-# ---------------------------------------------------------------- rewards
-
-
-class RunReward(Frozen):
-    """The reward model that an earlier run trained."""
-
-    model_config = ConfigDict(title="Reward model of a run")
-    kind: Literal["run"] = "run"
-    run: str = Field(
-        min_length=1, title="Run", description="Id of a finished reward-model run, or the folder it wrote."
-    )
-
-
-class GoldReward(Frozen):
-    """The built-in task's own reward function."""
-
-    model_config = ConfigDict(title="Gold reward of the task")
-    kind: Literal["gold"] = "gold"
-
-
-class DataReward(Frozen):
-    """What the data says: its `reward_1` and `reward_2`, or 1/2 for the chosen and 0 for the rejected completion.
-
-    A contrast of 1/2 makes CoPG's gradient that of IPO up to a constant (Property 3). Fresh completions cannot be
-    scored, so evaluations carry KL and length but no reward.
-    """
-
-    model_config = ConfigDict(title="Rewards in the data")
-    kind: Literal["data"] = "data"
-
-
-RewardSource = Annotated[RunReward | GoldReward | DataReward, Field(discriminator="kind")]
-
-
-def context_columns(reward: RewardSource | None) -> list[str]:
-    """The columns that a reward names itself, in the order in which it names them."""
-    return []
-
-
-def with_context(data: DataSource, reward: RewardSource | None) -> DataSource:
-    """The data source, keeping also the columns that the reward reads. The built-in task has none to keep."""
-    if isinstance(data, TaskData):
-        return data
-    columns = list(dict.fromkeys([*data.context, *context_columns(reward)]))
-    return data.model_copy(update={"context": columns})

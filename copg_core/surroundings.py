@@ -12,7 +12,17 @@ import torch
 
 from copg_core.estimate import Machine
 
-PACKAGES = ("copg-studio", "torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "numpy")
+PACKAGES = (
+    "copg-studio",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "numpy",
+    "rouge-score",
+)
 Values = dict[str, str | int | float | bool | None]
 
 

@@ -17,7 +17,7 @@ _SAME_LEVEL = 5.0  # largest distance of two means, in units of the larger sprea
 
 def has_learned(config: Mapping[str, Any]) -> bool:
     """Whether fresh completions are scored by what the run maximises."""
-    return (config.get("reward") or {}).get("kind") in {"run", "gold"}
+    return bool((config.get("reward") or {}).get("kind", "data") != "data")
 
 
 def has_gold(config: Mapping[str, Any]) -> bool:
@@ -34,7 +34,8 @@ def reward(data: RunData) -> go.Figure:
     traces: list[go.Scatter] = []
     apart = False
     if has_learned(data.config):
-        name = "Gold reward" if gold_is_maximised else "Learned reward"
+        learned = data.config["reward"]["kind"] == "run"
+        name = "Gold reward" if gold_is_maximised else "Learned reward" if learned else "Reward"
         means = data.evaluated("reward_mean")
         traces += mean_with_band(
             steps, means, data.evaluated("reward_stderr"), f"{name} {suffix}", role="reward", algorithm=algorithm

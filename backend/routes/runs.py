@@ -24,7 +24,7 @@ from backend.states import RunState
 from copg_core import datasets
 from copg_core.config import Algorithm, RunConfig, prompts_alone
 from copg_core.errors import DataError
-from copg_core.sources import with_context
+from copg_core.reward_sources import with_context
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 

@@ -19,7 +19,8 @@ from backend.settings import Settings
 from backend.states import ALLOWED, RunState
 from copg_core import events
 from copg_core.config import CopgConfig, RewardModelConfig, SFTConfig
-from copg_core.sources import RunModel, RunReward
+from copg_core.reward_sources import RunReward
+from copg_core.sources import RunModel
 
 LEASE = 60.0
 SFT = SFTConfig()

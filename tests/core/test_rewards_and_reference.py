@@ -18,11 +18,12 @@ from copg_core.pairs import chosen_first, preferred_first
 from copg_core.policies import load_policy, new_reward_model, save_reward_model
 from copg_core.recipe import Lora
 from copg_core.reference import cached, content_key, rows_hash
+from copg_core.reward_sources import DataReward, GoldReward
 from copg_core.rewards.load import load_scorer
 from copg_core.rewards.models import RewardModelScorer
 from copg_core.rewards.scorer import finite
 from copg_core.rows import Comparison
-from copg_core.sources import DataReward, FileData, GoldReward, PresetModel, TaskData
+from copg_core.sources import FileData, PresetModel, TaskData
 from copg_core.tasks import TASKS
 from tests.core.conftest import ROWS
 
