@@ -1,7 +1,7 @@
 /** A form for any configuration, from its JSON Schema alone. The server is the only validator. */
-import { JsonInput, SegmentedControl, Select, Switch, Textarea, TextInput } from '@mantine/core';
+import { Button, CloseButton, JsonInput, SegmentedControl, Select, Switch, TagsInput, Textarea, TextInput } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
-import { IconChevronRight } from '@tabler/icons-react';
+import { IconChevronRight, IconPlus } from '@tabler/icons-react';
 import { createContext, type ReactNode, useContext, useEffect, useState } from 'react';
 import type { Model } from '../../api/client';
 import { number, words } from '../../format';
@@ -77,6 +77,8 @@ function One({ field, path, value }: { field: Field; path: Path; value: unknown 
     case 'object':
       return <fieldset className="full" style={{ border: 0, borderTop: '1px solid var(--c-grid)', margin: 0, padding: '10px 0 0' }}><legend style={{ fontWeight: 600, fontSize: 13, paddingRight: 8 }}>{field.title}</legend><Fields fields={field.fields} path={path} value={value} /></fieldset>;
     case 'union': return <div className="full"><Union field={field} path={path} value={value} /></div>;
+    case 'list': return <div className="full"><List field={field} path={path} value={value} /></div>;
+    case 'texts': return <TagsInput {...common} data={[]} placeholder={empty} value={Array.isArray(value) ? (value as string[]) : []} onChange={set} />;
     case 'boolean': return <Switch id={id} label={field.title} description={field.description} checked={value === true} error={error} onChange={(event) => set(event.currentTarget.checked)} />;
     case 'enum':
       return <Select {...common} data={field.values.map((one) => ({ value: one, label: one }))} value={(value as string | null) ?? null} allowDeselect={field.nullable} clearable={field.nullable} placeholder={empty} onChange={set} />;
@@ -118,7 +120,27 @@ function RunField({ common, role, value, set }: { common: Common; role: 'policy'
   return <Select {...common} searchable data={data} value={chosen} maxDropdownHeight={320} placeholder={fitting.length ? 'Choose a run' : role === 'reward' ? 'No reward-model run has succeeded yet' : 'No run has succeeded yet'} nothingFoundMessage="No run fits" onChange={(next) => set(next ?? '')} />;
 }
 
+/** Objects one below the other, to be added and taken away. */
+function List({ field, path, value }: { field: Extract<Field, { kind: 'list' }>; path: Path; value: unknown }) {
+  const { error, set } = useField(path);
+  const items = Array.isArray(value) ? (value as unknown[]) : [];
+  return (
+    <div className="list" role="group" aria-label={field.title}>
+      <p className="help">{field.description}</p>
+      {items.map((item, index) => (
+        <fieldset key={index}>
+          <legend>{field.item} {index + 1}{items.length > field.least && <CloseButton size="xs" aria-label={`Remove ${field.item.toLowerCase()} ${index + 1}`} onClick={() => set(items.toSpliced(index, 1))} />}</legend>
+          <Fields fields={field.fields} path={[...path, String(index)]} value={item} />
+        </fieldset>
+      ))}
+      {error && <span role="alert" style={{ color: 'var(--c-danger)', fontSize: 12 }}>{error}</span>}
+      {items.length < field.most && <Button size="xs" variant="default" leftSection={<IconPlus size={14} aria-hidden />} onClick={() => set([...items, structuredClone(field.initial)])}>Add {field.item.toLowerCase()}</Button>}
+    </div>
+  );
+}
+
 const NONE = ' none';
+const SIDE_BY_SIDE = 4; // more options than this do not fit beside each other
 function Union({ field, path, value }: { field: Extract<Field, { kind: 'union' }>; path: Path; value: unknown }) {
   const { error, set } = useField(path);
   const narrow = useMediaQuery('(max-width: 700px)', undefined, { getInitialValueInEffect: false }) ?? false;
@@ -128,7 +150,7 @@ function Union({ field, path, value }: { field: Extract<Field, { kind: 'union' }
   const choose = (next: string): void => set(next === NONE ? null : structuredClone(field.options.find((one) => one.value === next)!.initial));
   return (
     <div className="union">
-      <SegmentedControl id={idOf(path)} aria-label={field.title} size="xs" style={{ justifySelf: narrow ? 'stretch' : 'start' }} orientation={narrow ? 'vertical' : 'horizontal'} fullWidth={narrow} value={tag} onChange={choose} data={choices} />
+      {choices.length > SIDE_BY_SIDE ? <Select id={idOf(path)} aria-label={field.title} size="sm" allowDeselect={false} style={{ maxWidth: 360 }} value={tag} onChange={(next) => next && choose(next)} data={choices} /> : <SegmentedControl id={idOf(path)} aria-label={field.title} size="xs" style={{ justifySelf: narrow ? 'stretch' : 'start' }} orientation={narrow ? 'vertical' : 'horizontal'} fullWidth={narrow} value={tag} onChange={choose} data={choices} />}
       {error && <span role="alert" style={{ color: 'var(--c-danger)', fontSize: 12 }}>{error}</span>}
       <p className="help">{[field.description, option?.description].filter(Boolean).join(' ') || words(field.name)}</p>
       {option && option.fields.length > 0 && <Fields key={tag} fields={option.fields} path={path} value={value} />}

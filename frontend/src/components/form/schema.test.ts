@@ -58,3 +58,44 @@ test('setting a value copies along the path and nowhere else', () => {
 test('what is typed is a number where it is one, and goes to the server as it is where not', () => {
   expect([parseNumber('1e-6', false), parseNumber('0,5', false), parseNumber('abc', false), parseNumber('', true), parseNumber('', false)]).toEqual([1e-6, 0.5, 'abc', null, undefined]);
 });
+
+const listed: JsonSchema = {
+  $defs: {
+    Run: { title: 'Reward model', properties: { kind: { const: 'run' }, run: { type: 'string' } } },
+    Length: { title: 'Length', properties: { kind: { const: 'length' }, target: { type: 'integer', default: 30 } } },
+    Term: { title: 'Term', properties: { weight: { type: 'number', default: 1 }, reward: { oneOf: [{ $ref: '#/$defs/Run' }, { $ref: '#/$defs/Length' }] } } },
+    Sum: { title: 'Sum', properties: { kind: { const: 'sum' }, rewards: { type: 'array', items: { $ref: '#/$defs/Term' }, minItems: 1, maxItems: 16, title: 'Rewards' } } },
+  },
+  properties: {
+    reward: { oneOf: [{ $ref: '#/$defs/Run' }, { $ref: '#/$defs/Sum' }] },
+    context: { type: 'array', items: { type: 'string' } },
+    pairs: { type: 'array', items: { type: 'array' } },
+  },
+};
+
+test('an array of objects is a list of fields, one of texts takes tags, anything else JSON', () => {
+  const [reward, context, pairs] = fieldsOf(listed);
+  expect([context!.kind, pairs!.kind]).toEqual(['texts', 'json']);
+  const sum = reward!.kind === 'union' ? reward!.options[1]! : undefined;
+  expect(sum?.initial).toEqual({ kind: 'sum', rewards: [{ weight: 1, reward: { kind: 'run' } }] });
+  expect(sum?.fields[0]).toMatchObject({ kind: 'list', item: 'Term', least: 1, most: 16 });
+});
+
+test('an item of a list is changed in its place, and its problems find it', () => {
+  const config = { reward: { kind: 'sum', rewards: [{ weight: 1, reward: { kind: 'run', run: 'x' } }, { weight: 2, reward: { kind: 'length', target: 3 } }] } };
+  const after = setAt(config, ['reward', 'rewards', '1', 'weight'], -0.5) as typeof config;
+  expect(Array.isArray(after.reward.rewards)).toBe(true);
+  expect(after.reward.rewards.map((one) => one.weight)).toEqual([1, -0.5]);
+  expect(config.reward.rewards[1]!.weight).toBe(2);
+  const found = problemsByField(
+    [
+      { field: 'config.reward.rewards.0.reward.run', message: 'unknown' },
+      { field: 'config.reward.rewards.1.weight', message: 'no number' },
+      { field: 'config.reward.rewards.7.weight', message: 'not there' },
+      { field: 'config.reward.rewards', message: 'too few' },
+    ],
+    fieldsOf(listed),
+    config,
+  );
+  expect(Object.fromEntries(found)).toEqual({ 'reward.rewards.0.reward.run': ['unknown'], 'reward.rewards.1.weight': ['no number'], 'reward.rewards': ['7.weight: not there', 'too few'] });
+});

@@ -8,14 +8,15 @@ import { words } from '../../format';
 
 export interface JsonSchema {
   $ref?: string; $defs?: Record<string, JsonSchema>; type?: string; title?: string; description?: string; default?: unknown; const?: unknown; enum?: unknown[];
-  properties?: Record<string, JsonSchema>; additionalProperties?: unknown; anyOf?: JsonSchema[]; oneOf?: JsonSchema[]; unit?: string; [key: string]: unknown;
+  properties?: Record<string, JsonSchema>; additionalProperties?: unknown; anyOf?: JsonSchema[]; oneOf?: JsonSchema[]; items?: JsonSchema; minItems?: number; maxItems?: number; unit?: string; [key: string]: unknown;
 } // prettier-ignore
 
 export interface FieldBase { name: string; title: string; description: string; unit?: string; nullable: boolean }
 export type Field =
-  | (FieldBase & { kind: 'number' | 'integer' | 'text' | 'boolean' | 'json' | 'const' })
+  | (FieldBase & { kind: 'number' | 'integer' | 'text' | 'texts' | 'boolean' | 'json' | 'const' })
   | (FieldBase & { kind: 'enum'; values: string[] })
   | (FieldBase & { kind: 'object'; fields: Field[] })
+  | (FieldBase & { kind: 'list'; item: string; fields: Field[]; initial: Record<string, unknown>; least: number; most: number })
   | (FieldBase & { kind: 'union'; tag: string; options: Option[] });
 export interface Option { value: string; title: string; description: string; fields: Field[]; initial: Record<string, unknown> }
 
@@ -52,8 +53,17 @@ function fieldOf(name: string, given: JsonSchema, root: JsonSchema): Field {
     case 'integer': return { ...base, kind: 'integer' };
     case 'string': return { ...base, kind: 'text' };
     case 'boolean': return { ...base, kind: 'boolean' };
+    case 'array': return listOf(base, schema, root);
     default: return { ...base, kind: 'json' };
   }
+}
+
+/** Objects of one shape as a list of them; texts as tags; anything else as JSON. */
+function listOf(base: FieldBase, schema: JsonSchema, root: JsonSchema): Field {
+  const item = resolve(schema.items ?? {}, root);
+  if (item.type === 'string' && !item.enum) return { ...base, kind: 'texts' };
+  if (!item.properties) return { ...base, kind: 'json' };
+  return { ...base, kind: 'list', item: item.title ?? words(base.name), fields: fieldsOf(item, root), initial: initialOf(item, root), least: schema.minItems ?? 0, most: schema.maxItems ?? Infinity };
 }
 
 /** The property that tells the branches of a union apart: a different constant in each. */
@@ -80,6 +90,12 @@ function initialOf(branch: JsonSchema, root: JsonSchema): Record<string, unknown
     const property = resolve(given, root);
     if (property.const !== undefined) initial[name] = property.const;
     else if (property.default !== undefined) initial[name] = structuredClone(property.default);
+    else {
+      // Without a default a list has as many items as it must, and a union in them its first option.
+      const field = fieldOf(name, given, root);
+      if (field.kind === 'list') initial[name] = Array.from({ length: field.least }, () => structuredClone(field.initial));
+      if (field.kind === 'union' && !field.nullable) initial[name] = structuredClone(field.options[0]!.initial);
+    }
   }
   return initial;
 }
@@ -90,7 +106,8 @@ export type Path = readonly string[];
 export function setAt(values: Record<string, unknown>, path: Path, value: unknown): Record<string, unknown> {
   const [first, ...rest] = path;
   if (first === undefined) return values;
-  const copy = { ...values };
+  // A list is copied as a list, whose keys are its indices.
+  const copy = (Array.isArray(values) ? [...(values as unknown[])] : { ...values }) as Record<string, unknown>;
   if (rest.length) {
     const inner = copy[first];
     copy[first] = setAt(typeof inner === 'object' && inner !== null ? (inner as Record<string, unknown>) : {}, rest, value);
@@ -125,6 +142,11 @@ function nearest(path: string[], fields: readonly Field[], values: unknown): str
   if (!field) return [];
   const inner = typeof values === 'object' && values !== null ? (values as Record<string, unknown>)[field.name] : undefined;
   if (field.kind === 'object') return [field.name, ...nearest(path.slice(1), field.fields, inner)];
+  if (field.kind === 'list') {
+    const index = path[1];
+    const item = index !== undefined && Array.isArray(inner) ? (inner as unknown[])[Number(index)] : undefined;
+    return item === undefined ? [field.name] : [field.name, index!, ...nearest(path.slice(2), field.fields, item)];
+  }
   if (field.kind === 'union') {
     const option = field.options.find((one) => one.value === (inner as Record<string, unknown> | null | undefined)?.[field.tag]);
     return [field.name, ...(option ? nearest(path.slice(1), option.fields, inner) : [])];
