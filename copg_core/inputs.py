@@ -15,7 +15,8 @@ from copg_core.config import RewardModelConfig, RunConfig, SFTConfig, parents
 from copg_core.errors import ConfigError, ModelError
 from copg_core.memory import Lengths, limits
 from copg_core.model_shape import KNOWN_MODELS, PRESETS, ModelShape, shape_of
-from copg_core.sources import DataSource, FolderModel, HubData, HubModel, PresetModel, RunReward, TaskData
+from copg_core.reward_sources import RunReward
+from copg_core.sources import DataSource, FolderModel, HubData, HubModel, PresetModel, TaskData
 from copg_core.tasks import TASKS
 
 # Rows that are published for data sets of the hub, and tokens of their prompts and completions under Llama-2's tokenizer:

@@ -66,7 +66,7 @@ def _without_models(config: RunConfig, lookup: Lookup, machine: Machine) -> tupl
 def _what(config: RunConfig, facts: list[Fact], estimate: RunEstimate) -> list[str]:
     lines = [_steps(config, estimate)]
     for section, values in facts:
-        if section in ("pairs", "memory"):
+        if section in ("pairs", "rewards", "memory"):
             continue  # counted on a few pairs only; said by the estimate
         shown = ", ".join(f"{name} {value}" for name, value in values.items() if value not in (None, ""))
         lines.append(f"{section}: {shown}")

@@ -54,7 +54,7 @@ def gsm8k(
     completions: Sequence[str],
     context: Rows,
     *,
-    reference: str = "answer",
+    reference: str,
     last_number: bool = False,
 ) -> list[float]:
     """1 where the completion's final answer is the reference's number, otherwise 0.

@@ -125,7 +125,7 @@ def _check_options(function: Callable[..., Any], name: str, options: dict[str, A
         ]
         raise ConfigError(
             f"the reward function {name!r} cannot be called with these options: {error}. It takes "
-            f"{', '.join(taken) or 'no options'}"
+            f"{', '.join(taken) or 'no options'}; `reference` is the reward's reference column"
         ) from error
 
 

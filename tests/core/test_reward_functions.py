@@ -26,7 +26,9 @@ CPU = torch.device("cpu")
 
 
 def _answers(*completions: str, answer: str = "9 * 2 = <<9*2=18>>18\n#### 18", **options: Any) -> list[float]:
-    return gsm8k([""] * len(completions), completions, [{"answer": answer}] * len(completions), **options)
+    return gsm8k(
+        [""] * len(completions), completions, [{"answer": answer}] * len(completions), reference="answer", **options
+    )
 
 
 def test_rouge_l_by_hand() -> None:

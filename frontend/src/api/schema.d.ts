@@ -1058,7 +1058,7 @@ export interface components {
              * Reward
              * @description What is maximised, or what orders the pairs of DPO and IPO.
              */
-            reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"];
+            reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"] | components["schemas"]["FunctionReward"] | components["schemas"]["UnitTestReward"] | components["schemas"]["EntailmentReward"] | components["schemas"]["SumReward"];
             /** @description Pairs of the data, or completions that the policy writes while it learns. */
             sampling?: components["schemas"]["Sampling"];
             /**
@@ -1188,7 +1188,7 @@ export interface components {
              * Reward
              * @description What is maximised, or what orders the pairs of DPO and IPO.
              */
-            reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"];
+            reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"] | components["schemas"]["FunctionReward"] | components["schemas"]["UnitTestReward"] | components["schemas"]["EntailmentReward"] | components["schemas"]["SumReward"];
             /** @description Pairs of the data, or completions that the policy writes while it learns. */
             sampling?: components["schemas"]["Sampling"];
             /**
@@ -1328,6 +1328,41 @@ export interface components {
              * @default 3
              */
             evaluations: number;
+        };
+        /**
+         * Entailment
+         * @description How surely a text follows from another: any natural-language-inference model of transformers.
+         */
+        EntailmentReward: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "entailment";
+            /**
+             * Model
+             * @description Hub id or local folder of a sequence classifier whose labels include `entailment`.
+             */
+            model: string;
+            /**
+             * Premise column
+             * @description Column from which the completion should follow. Empty: the prompt.
+             * @default
+             */
+            premise: string;
+            /**
+             * Score
+             * @description P(entailment) over all labels, or the logit itself.
+             * @default probability
+             * @enum {string}
+             */
+            score: "probability" | "logit";
+            /**
+             * Longest pair
+             * @description A longer premise loses its end.
+             * @default 512
+             */
+            max_tokens: number;
         };
         /** EstimateOut */
         EstimateOut: {
@@ -1586,6 +1621,35 @@ export interface components {
             path: string;
         };
         /**
+         * Function
+         * @description A function of prompt, completion and the row's columns: ours, or one that an installed package registers.
+         */
+        FunctionReward: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "function";
+            /**
+             * Function
+             * @description `rouge_l` (overlap with a reference text), `gsm8k` (exact final number), `format` (a regular expression), `length` (distance to a number of words), or a name that a package registers under the entry point group `copg.rewards`.
+             */
+            name: string;
+            /**
+             * Reference column
+             * @description Column with the text or answer that a completion is compared with, for example `summary` or `answer`. Empty for functions that need none.
+             * @default
+             */
+            reference: string;
+            /**
+             * Options
+             * @description Given to the function by name, for example `{"pattern": "<answer>.*</answer>"}` for `format`.
+             */
+            options?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            };
+        };
+        /**
          * Generation
          * @description How completions are sampled in evaluations.
          */
@@ -1840,7 +1904,7 @@ export interface components {
              * Reward
              * @description What is maximised, or what orders the pairs of DPO and IPO.
              */
-            reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"];
+            reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"] | components["schemas"]["FunctionReward"] | components["schemas"]["UnitTestReward"] | components["schemas"]["EntailmentReward"] | components["schemas"]["SumReward"];
             /** @description Pairs of the data, or completions that the policy writes while it learns. */
             sampling?: components["schemas"]["Sampling"];
             /**
@@ -1862,6 +1926,7 @@ export interface components {
              */
             normalisation: "sum" | "mean";
         };
+        JsonValue: unknown;
         /**
          * LogChunk
          * @description Bytes `offset` to `next_offset` of the log; `size` is where it ends now.
@@ -2148,7 +2213,7 @@ export interface components {
              * Reward
              * @description What is maximised, or what orders the pairs of DPO and IPO.
              */
-            reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"];
+            reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["DataReward"] | components["schemas"]["FunctionReward"] | components["schemas"]["UnitTestReward"] | components["schemas"]["EntailmentReward"] | components["schemas"]["SumReward"];
             /** @description Pairs of the data, or completions that the policy writes while it learns. */
             sampling?: components["schemas"]["Sampling"];
             /**
@@ -2680,7 +2745,7 @@ export interface components {
              * Reward
              * @description Scores the completions of evaluations, if given; training does not use it.
              */
-            reward?: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | null;
+            reward?: (components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["FunctionReward"] | components["schemas"]["UnitTestReward"] | components["schemas"]["EntailmentReward"] | components["schemas"]["SumReward"]) | null;
         };
         /**
          * Optimizer
@@ -2839,6 +2904,22 @@ export interface components {
             values: (number | null)[];
         };
         /**
+         * Weighted sum
+         * @description A weighted sum of rewards: R = Σ weight · reward. The mean of each is recorded beside the sum.
+         */
+        SumReward: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "sum";
+            /**
+             * Rewards
+             * @description The terms of the sum, and their weights.
+             */
+            rewards: components["schemas"]["WeightedReward"][];
+        };
+        /**
          * Built-in task
          * @description The built-in summarisation task, generated by our own code, with a gold reward.
          */
@@ -2880,6 +2961,83 @@ export interface components {
             x: number[];
             /** Y */
             y: (number | null)[];
+        };
+        /**
+         * Unit tests
+         * @description Runs the code of a completion against the row's tests, in a sandbox without network (bubblewrap, Linux only).
+         */
+        UnitTestReward: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "unit_tests";
+            /**
+             * Tests column
+             * @description Column with the tests: a list of Python statements, each one test, or one text that is one test.
+             * @default test_list
+             */
+            tests: string;
+            /**
+             * Set-up column
+             * @description Column with code to run before the tests, for example `test_setup_code` or `test_imports`. Empty: none.
+             * @default
+             */
+            setup: string;
+            /**
+             * Entry point column
+             * @description Column with the name of the function that `check(candidate)` in the tests is called with, as in HumanEval. Empty: the tests call it themselves.
+             * @default
+             */
+            entry_point: string;
+            /**
+             * Prompt is code
+             * @description Run prompt and completion as one program, where the completion goes on from the prompt (HumanEval).
+             * @default false
+             */
+            prompt_is_code: boolean;
+            /**
+             * Score
+             * @description share: of tests passed; all: 1 where every test passes, otherwise 0.
+             * @default share
+             * @enum {string}
+             */
+            score: "share" | "all";
+            /**
+             * Time limit
+             * @description For one program, all its tests together.
+             * @default 10
+             */
+            seconds: number;
+            /**
+             * Memory limit
+             * @description Address space of one program.
+             * @default 512
+             */
+            memory: number;
+            /**
+             * Programs at once
+             * @description How many sandboxes run side by side.
+             * @default 2
+             */
+            workers: number;
+        };
+        /**
+         * Term
+         * @description One term of a weighted sum.
+         */
+        WeightedReward: {
+            /**
+             * Weight
+             * @description Factor of this reward; a negative one makes it a penalty.
+             * @default 1
+             */
+            weight: number;
+            /**
+             * Reward
+             * @description What is weighted.
+             */
+            reward: components["schemas"]["RunReward"] | components["schemas"]["GoldReward"] | components["schemas"]["FunctionReward"] | components["schemas"]["UnitTestReward"] | components["schemas"]["EntailmentReward"];
         };
         /** WorkerList */
         WorkerList: {
