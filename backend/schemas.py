@@ -326,7 +326,9 @@ class TracePoints(BaseModel):
     y: list[float | None]
 
 
-FigureName = Literal["reward", "accuracy", "kl", "explained_contrast", "loss", "length", "throughput"]
+FigureName = Literal[
+    "reward", "accuracy", "kl", "explained_contrast", "log_ratios", "loss", "gradient_norm", "length", "throughput"
+]  # fmt: skip
 
 
 class FigureInfo(BaseModel):

@@ -17,7 +17,7 @@ from copg_core.encoding import decode_completion
 from copg_core.events import Evaluation, Sample
 from copg_core.generate import Completion, generate
 from copg_core.layout import TokenRow
-from copg_core.logprobs import CodePath, CompletionLogProbs
+from copg_core.logprobs import CodePath, CompletionLogProbs, Tempered
 from copg_core.objectives import ROUNDING, Array, Objective, Table, pair_contrasts
 from copg_core.policies import Policy
 from copg_core.reference import log_probs_of
@@ -106,6 +106,8 @@ class PolicyEvaluator:
         log_ratio = self._log_ratio(completions) if self.reference else None
         lengths = np.array([len(completion.ids) for completion in completions])
         extra = {"gold_stderr": standard_error(gold), "kl_stderr": standard_error(log_ratio)}
+        if log_ratio is not None and plan.temperature > 0:
+            extra |= kl_estimates(log_ratio)
         return Evaluation(
             step=step,
             n=len(texts),
@@ -136,6 +138,8 @@ class PolicyEvaluator:
         return decode_completion(self.policy.tokenizer, ids)
 
     def _log_ratio(self, completions: Sequence[Completion]) -> Array:
+        """Of policies as they are sampled: both at the sampling temperature, so that the mean is a KL estimate. Greedy
+        decoding samples from no policy of either; there it is the plain log-ratio of what was written."""
         rows = [TokenRow(x, (y.ids,)) for x, y in zip(self.prompts.ids, completions, strict=True)]
         assert self.reference is not None
         mine = self._log_probs(self.module, rows)
@@ -143,8 +147,9 @@ class PolicyEvaluator:
             return mine - self._log_probs(reference, rows)
 
     def _log_probs(self, module: nn.Module, rows: list[TokenRow]) -> Array:
+        temperature = self.config.evaluation.generation.temperature or 1.0
         return log_probs_of(
-            module,
+            module if temperature == self.path.temperature else Tempered(module, temperature),
             rows,
             packed=self.path.packed,
             pad=self.policy.pad,
@@ -200,6 +205,20 @@ def pair_accuracy(margin: Array, rows: int | None = None, resolution: float = 0.
         "accuracy_stderr": float(np.sqrt(accuracy * (1 - accuracy) / (rows or len(margin)))),
         "ties": float((margin == 0).sum()),
     }
+
+
+def kl_estimates(log_ratio: Array) -> dict[str, float | None]:
+    """k2 and k3 of KL(pi || pi_ref) in nats, from h = ln pi - ln pi_ref of completions that pi itself has written.
+
+        k2 = mean h^2 / 2               biased, close to KL while pi is near pi_ref; never negative
+        k3 = mean exp(-h) - 1 + h       unbiased like k1 = mean h, since E exp(-h) = 1; never negative
+
+    k1 is the evaluation's `kl`. On completions that others wrote none of them is an estimate of KL. None where the
+    exponential overflows. Names: John Schulman, *Approximating KL divergence*, 2020.
+    """
+    with np.errstate(over="ignore"):
+        values = {"kl_k2": float((log_ratio**2).mean() / 2), "kl_k3": float((np.expm1(-log_ratio) + log_ratio).mean())}
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
 def standard_error(values: Array | None) -> float | None:

@@ -63,7 +63,7 @@ class Evaluation(_Event):
     """One pass over the fixed evaluation set, with what is needed for standard errors and paired tests.
 
     `values` holds what only some algorithms measure: `validation_loss`, `accuracy`, `accuracy_stderr`, `ties`,
-    `longer_wins`, `gold_stderr`, `kl_stderr`.
+    `longer_wins`, `gold_stderr`, `kl_stderr`, `kl_k2`, `kl_k3`.
     """
 
     event: Literal["evaluation"] = "evaluation"
@@ -71,7 +71,9 @@ class Evaluation(_Event):
     n: int = Field(description="prompts, or pairs for a reward model")
     reward_mean: float | None = None
     reward_stderr: float | None = None
-    kl: float | None = Field(None, description="mean over prompts of ln pi - ln pi_ref of the sampled completion, nats")
+    kl: float | None = Field(
+        None, description="k1: mean over prompts of ln pi - ln pi_ref of the sampled completion, nats"
+    )
     length_mean: float | None = None
     unfinished_share: float | None = None
     gold_mean: float | None = None

@@ -146,20 +146,24 @@ def _sum_over_tokens(log_probs: Tensor, present: Tensor) -> Tensor:
 
 
 class CompletionLogProbs(nn.Module):
-    """ln pi(y|x) in nats, SUMMED over the completion's tokens (EOS included where present): (B, K), float32 or wider."""
+    """ln pi(y|x) in nats, SUMMED over the completion's tokens (EOS included where present): (B, K), float32 or wider.
+
+    `temperature` takes the place of the path's.
+    """
 
     def __init__(self, model: Any, path: CodePath) -> None:
         super().__init__()
         self.model = model
         self.path = path
 
-    def forward(self, rows: Rows) -> Tensor:
+    def forward(self, rows: Rows, temperature: float | None = None) -> Tensor:
+        temperature = self.path.temperature if temperature is None else temperature
         present = rows.target != NO_TARGET
         source, target = rows.source[present], rows.target[present]
         if self.path.chunked:
             hidden = _decode(decoder_of(self.model), rows)[source]
-            if self.path.temperature != 1:
-                hidden = hidden / self.path.temperature
+            if temperature != 1:
+                hidden = hidden / temperature  # the output layer is a plain matrix
             weight = self.model.get_output_embeddings().weight
             chunk = max(1, LOGITS_AT_ONCE // len(weight))
             log_probs: Tensor = _ChunkedLogProbs.apply(hidden, weight, target, chunk)  # type: ignore[no-untyped-call]
@@ -169,9 +173,20 @@ class CompletionLogProbs(nn.Module):
             arguments["position_ids"] = rows.position_ids
         logits = self.model(**arguments).logits.flatten(0, 1)[source]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if self.path.temperature != 1:
-            logits = logits / self.path.temperature
+        if temperature != 1:
+            logits = logits / temperature
         return _sum_over_tokens(logits.log_softmax(-1).gather(1, target[:, None])[:, 0], present)
+
+
+class Tempered(nn.Module):
+    """Log-probabilities at another temperature than the path's, for whoever calls a module with rows alone."""
+
+    def __init__(self, log_probs: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.log_probs, self.temperature = log_probs, temperature
+
+    def forward(self, rows: Rows) -> Tensor:
+        return cast(Tensor, self.log_probs(rows, self.temperature))
 
 
 class RewardModel(nn.Module):

@@ -163,6 +163,7 @@ class Contrast:
             "log_ratio_other": float(np.where(preferred < 0, first, second).mean()),
             "margin": float((log_ratio_contrast * preferred).mean()),
             "accuracy": float((log_ratio_contrast * preferred > ROUNDING).mean()),
+            "contrast_alignment": cosine(reward_contrast, log_ratio_contrast),
         }
         if self._regresses_rewards:
             # Completing the square (losses/copg.py): the share of the reward contrast that the policy explains.
@@ -170,6 +171,20 @@ class Contrast:
             left = float(((reward_contrast - self._beta * log_ratio_contrast) ** 2).mean())
             values["explained_contrast"] = 1 - left / total if total > 0 else 0.0
         return values
+
+
+def cosine(reward_contrast: Array, log_ratio_contrast: Array) -> float:
+    """mean(dR dh) / sqrt(mean(dR^2) mean(dh^2)): 1 where the policy's contrasts are the rewards' in any unit, whatever beta.
+
+    Its square is the share of the reward contrast that the best multiple of dh explains. 0 while dh is only rounding.
+
+    >>> cosine(np.array([1.0, -2.0]), np.array([3.0, -6.0]))
+    1.0
+    """
+    size = float(np.sqrt((reward_contrast**2).mean() * (log_ratio_contrast**2).mean()))
+    if not size or np.abs(log_ratio_contrast).max() <= ROUNDING:
+        return 0.0
+    return float((reward_contrast * log_ratio_contrast).mean()) / size
 
 
 def pairs_of(completions: int) -> tuple[list[int], list[int]]:

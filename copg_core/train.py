@@ -23,7 +23,7 @@ from copg_core.checkpoints import (
     storage_errors,
 )
 from copg_core.config import RewardModelConfig, RunConfig, SFTConfig
-from copg_core.diagnostics import step_metrics
+from copg_core.diagnostics import Diagnostics, TimeSpent
 from copg_core.errors import DivergenceError, ModelError
 from copg_core.evaluate import PolicyEvaluator, validate_policy, validate_reward_model
 from copg_core.events import (
@@ -123,6 +123,7 @@ class _Run:
         self.folder, self.processes = folder, processes
         self.objective = objective_of(config)
         self.step = 0
+        self.time_spent = TimeSpent()
         self._stage_time = 0.0
         self._stage = ""
 
@@ -132,6 +133,7 @@ class _Run:
         """Report how far a stage is, at most twice a second, and give should_stop its chance."""
         if self.should_stop():
             raise _Stop
+        self.time_spent.enter(stage)
         now = time.monotonic()
         if stage != self._stage or done == total or now - self._stage_time > STAGE_SECONDS:
             self._stage, self._stage_time = stage, now
@@ -154,6 +156,9 @@ class _Run:
             lambda done, total: self.progress("training", 0, 0),
         )
         self.watch = Watch(self.config, self.folder / "checkpoints")
+        self.diagnostics = Diagnostics(
+            self.config, self.prepared, self.objective, self.processes.device, self.processes.count
+        )
         self.evaluator = None
         if not is_reward_model(self.prepared.module):
             self.evaluator = PolicyEvaluator(
@@ -233,9 +238,10 @@ class _Run:
         except DivergenceError:
             self._keep_good_checkpoints()
             raise
-        self.recorder.record(Stage(name="saving"))
+        self._saving()
         self.updater.weights.settle(self.prepared.module)
         output = save_output(self.folder, self.prepared, self.config, self.step)
+        self.recorder.record(self.time_spent.report())
         self.recorder.record(Finished(step=self.step, output=str(output)))
         return Outcome(True, self.step, output)
 
@@ -244,7 +250,7 @@ class _Run:
         step = self.updater.gradients(table, batch, self.step, self.total)
         self.watch.before_update(self.step + 1, step, table)
         self.updater.apply()
-        values = step_metrics(step, self.objective, table)
+        values = self.diagnostics.step(step, table)
         values |= self.batches.metrics(self.step, step.output, step.indices)
         self.step += 1
         self.recorder.record(Metrics(step=self.step, values=values))
@@ -266,6 +272,7 @@ class _Run:
             evaluation = Evaluation(step=self.step, n=n, values=values)
         seconds = {"evaluation_seconds": time.perf_counter() - started}
         self.recorder.record(evaluation.model_copy(update={"values": evaluation.values | seconds}))
+        self.recorder.record(self.time_spent.report())
         self.watch.after_evaluation(evaluation)
 
     def _validate(self) -> dict[str, float | None]:
@@ -289,13 +296,18 @@ class _Run:
         folder = self.folder / "checkpoints"
         if not self.processes.is_main or (folder / f"step-{self.step}" / "manifest.json").is_file():
             return
-        self.recorder.record(Stage(name="saving"))
-        self._stage = "saving"
+        self._saving()
         weights, moments = self.updater.weights.tensors()
         state = self.batches.state() | self.watch.state() | self.updater.state()
         saved = save_checkpoint(folder, self.step, weights, moments, state, config_hash(self.config))
         self.recorder.record(CheckpointSaved(step=saved.step, path=str(saved.path), bytes=saved.bytes))
         self._report_removed(prune_checkpoints(folder, self.config.checkpoints.keep, self.watch.good_checkpoint()))
+
+    def _saving(self) -> None:
+        """Unlike progress(), no chance for should_stop: what stops the run is saved, too."""
+        self.time_spent.enter("saving")
+        self._stage = "saving"
+        self.recorder.record(Stage(name="saving"))
 
     def _keep_good_checkpoints(self) -> None:
         """Of a diverged run: what was written after its last good checkpoint is not to be taken for good."""

@@ -37,6 +37,7 @@ class Step:
     output: Array
     indices: list[int]
     tokens: float
+    positions: float
     seconds: float
 
 
@@ -48,6 +49,7 @@ class _Passes:
     outputs: list[Tensor]
     order: list[int]
     tokens: int = 0
+    positions: int = 0
 
 
 class Updater:
@@ -120,7 +122,7 @@ class Updater:
         completions = len(table.rows[batch[0]].completions)
         output = torch.cat(passes.outputs).double().cpu().numpy() if passes.outputs else np.empty((0, completions))
         loss = float(torch.cat(passes.losses).double().sum()) if passes.losses else 0.0
-        parts = processes.gather((loss, output, passes.order, passes.tokens))
+        parts = processes.gather((loss, output, passes.order, passes.tokens, passes.positions))
         return Step(
             loss=sum(part[0] for part in parts) / normaliser,
             gradient_norm=float(norm),
@@ -128,6 +130,7 @@ class Updater:
             output=np.concatenate([part[1] for part in parts]),
             indices=[i for part in parts for i in part[2]],
             tokens=sum(part[3] for part in parts),
+            positions=sum(part[4] for part in parts),
             seconds=time.perf_counter() - started,
         )
 
@@ -173,6 +176,7 @@ class Updater:
                 return TooLarge(len(indices), len(indices) * max(lengths[i] for i in indices))
             if weight:
                 passes.tokens += rows.tokens
+                passes.positions += rows.input_ids.numel()
                 passes.outputs.append(output.detach())
                 passes.losses.append(loss.detach())
                 passes.order += indices

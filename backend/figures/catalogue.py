@@ -31,10 +31,16 @@ FIGURES: dict[FigureName, Figure] = {
     "reward": Figure("Reward", rewards.reward),
     "accuracy": Figure("Accuracy", curves.accuracy, ("accuracy",)),
     "kl": Figure("KL to the reference", curves.kl),
-    "explained_contrast": Figure("Explained contrast", curves.explained_contrast, ("explained_contrast",)),
+    "explained_contrast": Figure(
+        "Explained contrast", curves.explained_contrast, ("explained_contrast", "contrast_alignment")
+    ),
+    "log_ratios": Figure(
+        "Log-ratios on the data", curves.log_ratios, ("log_ratio_preferred", "log_ratio_other", "margin")
+    ),
     "loss": Figure("Loss", curves.loss, ("loss",)),
-    "length": Figure("Length and unfinished share", curves.length),
-    "throughput": Figure("Throughput", curves.throughput, ("tokens_per_second",)),
+    "gradient_norm": Figure("Gradient norm", curves.gradient_norm, ("gradient_norm",)),
+    "length": Figure("Length and unfinished share", curves.length, ("truncated_share",)),
+    "throughput": Figure("Throughput", curves.throughput, ("tokens_per_second", "flop_utilisation")),
 }
 
 
@@ -44,10 +50,12 @@ def names_of(algorithm: str, config: Mapping[str, Any]) -> list[FigureName]:
     preference = algorithm in {"copg", "dpo", "ipo", "policy_gradient"}
     has: dict[FigureName, bool] = {
         "reward": algorithm != "reward_model" and (rewards.has_learned(config) or rewards.has_gold(config)),
-        "accuracy": algorithm == "reward_model",
+        "accuracy": algorithm == "reward_model" or preference,
         "kl": preference,
-        "explained_contrast": algorithm == "copg",
+        "explained_contrast": preference,
+        "log_ratios": preference,
         "loss": True,
+        "gradient_norm": True,
         "length": algorithm != "reward_model",
         "throughput": True,
     }

@@ -31,26 +31,82 @@ def loss(data: RunData) -> go.Figure:
 
 
 def kl(data: RunData) -> go.Figure:
-    """KL to the reference, estimated on the policy's own completions, summed over tokens."""
-    count = data.n or data.config["evaluation"]["prompts"]
+    """KL to the reference, estimated on the policy's own completions, summed over tokens. Greedy decoding estimates none."""
+    plan = data.config["evaluation"]
+    count = data.n or plan["prompts"]
+    greedy = plan["generation"]["temperature"] == 0
     traces = mean_with_band(
-        data.steps, data.evaluated("kl"), data.evaluated("kl_stderr"), f"Mean ± 1 s.e., n = {count:,} prompts",
-        role="kl", algorithm=data.algorithm, digits=".3g",
+        data.steps, data.evaluated("kl"), data.evaluated("kl_stderr"),
+        f"Mean{'' if greedy else ' (k1)'} ± 1 s.e., n = {count:,} prompts", role="kl", algorithm=data.algorithm, digits=".3g",
     )  # fmt: skip
+    if greedy:
+        return figure(traces, "Greedy log-ratio, no KL estimate (nats)")
+    # k2 and k3 grow with the square and the exponential of h: shown at once, they would flatten k1. A click shows them.
+    for name, label, dash in (("kl_k2", "k2 = mean h²/2", "dash"), ("kl_k3", "k3 = mean exp(−h) − 1 + h", "dot")):
+        trace = line(
+            data.steps, data.evaluated(name), label, role=name, algorithm=data.algorithm, source="evaluation",
+            colour=NEUTRAL, digits=".3g", dash=dash, width=1,
+        )  # fmt: skip
+        trace.visible = "legendonly"
+        traces.append(trace)
     return figure(traces, "KL (nats per completion)")
 
 
 def explained_contrast(data: RunData) -> go.Figure:
-    """1 - mean((dR - beta dh)^2) / mean(dR^2): 0 at the reference, 1 where the policy explains every reward contrast."""
+    """CoPG: 1 - mean((dR - beta dh)^2) / mean(dR^2), which is 0 at the reference and 1 where the policy explains every
+    reward contrast. Every algorithm: the cosine of both contrasts, which knows neither beta nor units."""
+    steps, aligned = data.curves["contrast_alignment"]
+    traces = [
+        line(
+            steps, aligned, "Alignment: cosine of ΔR and Δh", role="contrast_alignment", algorithm=data.algorithm,
+            source="metric", colour=NEUTRAL, digits=".3f", width=1, opacity=0.8,
+        )
+    ]  # fmt: skip
+    if data.algorithm != "copg":
+        return figure(traces, "Alignment (cosine)")
     steps, values = data.curves["explained_contrast"]
-    trace = raw(
-        steps, values, "Training batch, not smoothed", role="explained_contrast", algorithm=data.algorithm, digits=".3f"
+    share = raw(
+        steps, values, "Explained share, each batch", role="explained_contrast", algorithm=data.algorithm, digits=".3f"
     )
-    return figure([trace], "Explained share")
+    return figure([share, *traces], "Explained share, cosine")
+
+
+def log_ratios(data: RunData) -> go.Figure:
+    """Where probability went on the data's completions, the preferred and the others apart; their distance is the margin.
+
+    Others wrote these completions, so this is no KL: both may fall while the margin grows.
+    """
+    traces = []
+    for name, label, colour, dash in (
+        ("log_ratio_preferred", "Preferred", None, "solid"),
+        ("log_ratio_other", "Other", NEUTRAL, "dash"),
+        ("margin", "Margin: preferred − other", GOLD, "dot"),
+    ):
+        steps, values = data.curves[name]
+        traces.append(
+            line(
+                steps, values, label, role=name, algorithm=data.algorithm, source="metric", colour=colour, dash=dash,
+                digits=".3g", width=1, opacity=0.8,
+            )
+        )  # fmt: skip
+    return figure(traces, "Log-ratio (nats per completion)")
+
+
+def gradient_norm(data: RunData) -> go.Figure:
+    """2-norm of the whole gradient before clipping, and the norm at which it is clipped."""
+    steps, values = data.curves["gradient_norm"]
+    limit = data.config["optimizer"]["max_grad_norm"]
+    trace = raw(steps, values, "Each step, before clipping", role="gradient_norm", algorithm=data.algorithm)
+    clip = line(
+        steps, [limit] * len(steps), f"Clipped at {limit:g}", role="gradient_clip", algorithm=data.algorithm,
+        source="metric", colour=NEUTRAL, dash="dot", width=1,
+    )  # fmt: skip
+    return figure([trace, clip], f"Gradient norm ({_LOSS_UNITS[data.algorithm]})", rangemode="tozero")
 
 
 def accuracy(data: RunData) -> go.Figure:
-    """Pairs that a reward model orders as the labels do; ties are not right. Beside it: the longer completion wins."""
+    """Pairs that are ordered as their rewards are: by a reward model's rewards, or by a policy's log-ratios. Ties are not
+    right. Beside a reward model: the longer completion wins."""
     count = data.n or data.config["evaluation"]["prompts"]
     steps, values = data.curves["accuracy"]
     traces = [
@@ -59,16 +115,20 @@ def accuracy(data: RunData) -> go.Figure:
             data.steps, data.evaluated("accuracy"), data.evaluated("accuracy_stderr"),
             f"Validation ± 1 s.e., n = {count:,} pairs", role="accuracy", algorithm=data.algorithm,
         ),
-        line(
-            data.steps, data.evaluated("longer_wins"), "Longer wins (validation)", role="longer_wins",
-            algorithm=data.algorithm, source="evaluation", colour=NEUTRAL, digits=".3f", dash="dot", width=1,
-        ),
     ]  # fmt: skip
+    if data.algorithm == "reward_model":
+        traces.append(
+            line(
+                data.steps, data.evaluated("longer_wins"), "Longer wins (validation)", role="longer_wins",
+                algorithm=data.algorithm, source="evaluation", colour=NEUTRAL, digits=".3f", dash="dot", width=1,
+            )
+        )  # fmt: skip
     return figure(traces, "Share of pairs")
 
 
 def length(data: RunData) -> go.Figure:
-    """Mean length of completions, and on the right the share that was cut off before its end: other units."""
+    """Mean length of completions, and on the right, in other units, the share that was cut off before its end: of what the
+    policy writes, and of what it is trained on."""
     traces = [
         line(
             data.steps, data.evaluated("length_mean"), "Mean length", role="length", algorithm=data.algorithm,
@@ -79,6 +139,10 @@ def length(data: RunData) -> go.Figure:
             algorithm=data.algorithm, source="evaluation", colour=GOLD, digits=".1%", dash="dash", markers=True,
             axis="y2",
         ),
+        line(
+            *data.curves["truncated_share"], "Training batch cut, right axis", role="truncated_share",
+            algorithm=data.algorithm, source="metric", colour=NEUTRAL, digits=".1%", dash="dot", width=1, axis="y2",
+        ),
     ]  # fmt: skip
     drawn = figure(traces, "Tokens, EOS included", second_y="Without EOS", rangemode="tozero")
     drawn.update_layout(yaxis2={"range": [-0.02, 1.02], "tickformat": ".0%"})
@@ -86,9 +150,19 @@ def length(data: RunData) -> go.Figure:
 
 
 def throughput(data: RunData) -> go.Figure:
-    """Tokens trained on in a second, evaluations not counted."""
+    """Tokens trained on in a second, evaluations not counted; on the right the share of the GPU's peak, where it is known."""
     steps, values = data.curves["tokens_per_second"]
     trace = raw(
         steps, values, "Each step, not smoothed", role="throughput", algorithm=data.algorithm, digits=",.0f"
     )  # fmt: skip
-    return figure([trace], "Throughput (tokens per second)", rangemode="tozero")
+    share_steps, shares = data.curves["flop_utilisation"]
+    share = line(
+        share_steps, shares, "Of the GPU's peak, right axis", role="flop_utilisation", algorithm=data.algorithm,
+        source="metric", colour=NEUTRAL, digits=".1%", dash="dot", width=1, axis="y2",
+    )  # fmt: skip
+    # Before the first step nobody knows; after it, steps without a share mean that there is no known peak.
+    known = bool(shares) or not values
+    share.showlegend = known
+    drawn = figure([trace, share], "Tokens per second", second_y="FLOP utilisation", rangemode="tozero")
+    drawn.update_layout(yaxis2={"range": [0, 1.02], "tickformat": ".0%", "visible": known})
+    return drawn

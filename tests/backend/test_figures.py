@@ -23,7 +23,7 @@ def config(algorithm: str, **changes: Any) -> dict[str, Any]:
 
 
 def data(algorithm: str = "copg", *, rows: Any = (), curves: Any = None, **changes: Any) -> RunData:
-    names = ("loss", "accuracy", "explained_contrast", "tokens_per_second")
+    names = {name for figure in FIGURES.values() for name in figure.metrics}
     return RunData(
         algorithm, config(algorithm, **changes), 1, rows, {name: ([], []) for name in names} | (curves or {})
     )
@@ -82,15 +82,18 @@ def test_rewards_by_kind_of_run() -> None:
     assert list(drawn("reward", data("sft"))) == ["gold_lower", "gold_upper", "gold"]
     ordered = {"data": {"kind": "file", "path": "x"}, "reward": {"kind": "data"}}
     assert "reward" not in names_of("dpo", config("dpo", **ordered))
-    assert names_of("reward_model", config("reward_model")) == ["accuracy", "loss", "throughput"]
+    assert names_of("reward_model", config("reward_model")) == ["accuracy", "loss", "gradient_norm", "throughput"]
     assert names_of("copg", config("copg"))[0] == "reward"
-    assert "explained_contrast" not in names_of("dpo", config("dpo"))
+    assert [list(drawn("explained_contrast", data(name))) for name in ("copg", "dpo")] == [
+        ["explained_contrast", "contrast_alignment"],
+        ["contrast_alignment"],
+    ]
 
 
 def test_every_figure_of_every_algorithm_draws_empty_and_full_with_the_same_traces() -> None:
     """A page lays traces out once and appends to them, so that their number must not depend on the data."""
     rows = [row(0, reward_mean=0.1, reward_stderr=0.1, gold_mean=0.2, kl=0.0, accuracy=0.6, longer_wins=0.5)]
-    curves = {name: ([1, 2], [0.5, None]) for name in ("loss", "accuracy", "explained_contrast", "tokens_per_second")}
+    curves = {name: ([1, 2], [0.5, None]) for figure in FIGURES.values() for name in figure.metrics}
     for algorithm in ("sft", "reward_model", "copg", "dpo", "ipo"):
         for name in names_of(algorithm, config(algorithm)):
             empty = as_json(FIGURES[name].draw(data(algorithm)))
@@ -99,6 +102,24 @@ def test_every_figure_of_every_algorithm_draws_empty_and_full_with_the_same_trac
             assert all(trace["meta"]["algorithm"] == algorithm for trace in full["data"])
             assert full["layout"]["yaxis"]["title"]["text"]
             assert full["layout"]["xaxis"]["title"]["text"] == "Optimizer step"
+
+
+def test_greedy_completions_are_labelled_as_no_estimate_of_kl() -> None:
+    greedy = data("dpo", evaluation={"generation": {"temperature": 0}})
+    assert list(drawn("kl", greedy)) == ["kl_lower", "kl_upper", "kl"]
+    assert "no KL estimate" in as_json(FIGURES["kl"].draw(greedy))["layout"]["yaxis"]["title"]["text"]
+    sampled = drawn("kl", data("dpo", rows=[row(0, kl=1.0, kl_k2=0.9, kl_k3=1.1)]))
+    assert [sampled[role]["y"] for role in ("kl", "kl_k2", "kl_k3")] == [[1.0], [0.9], [1.1]]
+
+
+def test_the_axis_of_flop_utilisation_is_there_where_a_peak_is_known() -> None:
+    def shown(**curves: Any) -> list[bool]:
+        figure = as_json(FIGURES["throughput"].draw(data("sft", curves=curves)))
+        return [figure["layout"]["yaxis2"]["visible"], figure["data"][1]["showlegend"]]
+
+    speed = ([1, 2], [1e3, 1e3])
+    assert shown() == shown(tokens_per_second=speed, flop_utilisation=([1, 2], [0.4, 0.4])) == [True, True]
+    assert shown(tokens_per_second=speed) == [False, False]
 
 
 def test_metrics_and_evaluations_have_cursors_of_their_own() -> None:
@@ -116,8 +137,10 @@ def test_figure_then_points_equal_the_figure_later(bench: Bench) -> None:
     uid = bench.launch()
     claim = bench.claim(uid)
     names = [item["name"] for item in bench.get(f"/runs/{uid}/figures")["items"]]
-    assert names == ["reward", "kl", "explained_contrast", "loss", "length", "throughput"]
-    more = {"explained_contrast": 0.1, "tokens_per_second": 1e4}
+    assert names == [
+        "reward", "accuracy", "kl", "explained_contrast", "log_ratios", "loss", "gradient_norm", "length", "throughput",
+    ]  # fmt: skip
+    more = {name: 0.1 for figure in FIGURES.values() for name in figure.metrics if name != "loss"}
     bench.record(claim, evaluation(0), *metrics(1, 2, **more))
     before = {name: bench.get(f"/figures/{name}", run=uid) for name in names}
     bench.record(claim, *metrics(3, 4, **more), evaluation(50, reward=1.5))
@@ -168,7 +191,7 @@ def test_csv(bench: Bench) -> None:
 
 
 def test_figure_that_a_run_does_not_have(bench: Bench) -> None:
-    uid = bench.launch()
+    uid = bench.launch(algorithm="sft")
     problem(bench.client.get(f"{API}/figures/accuracy?run={uid}"), 404)
     problem(bench.client.get(f"{API}/figures/nothing?run={uid}"), 422, "name")
     problem(bench.client.get(f"{API}/figures/loss/points?run={uid}&after=1&fence=0"), 422, "after")

@@ -95,7 +95,7 @@ def test_the_log_ratio_of_a_step_is_measured_per_token(tmp_path: Path) -> None:
 
     def step(first: float, second: float) -> Step:
         output = np.array([[first, second]])
-        return Step(loss=0.0, gradient_norm=1.0, learning_rate=0.1, output=output, indices=[0], tokens=6, seconds=1.0)
+        return Step(0.0, 1.0, 0.1, output=output, indices=[0], tokens=6, positions=6, seconds=1.0)
 
     watch(tmp_path).before_update(1, step(-60.0, 39.0), table)
     with pytest.raises(DivergenceError, match=r"20\.2 nats for each token"):

@@ -1497,7 +1497,7 @@ export interface components {
              * Name
              * @enum {string}
              */
-            name: "reward" | "accuracy" | "kl" | "explained_contrast" | "loss" | "length" | "throughput";
+            name: "reward" | "accuracy" | "kl" | "explained_contrast" | "log_ratios" | "loss" | "gradient_norm" | "length" | "throughput";
             /** Title */
             title: string;
         };
@@ -3666,7 +3666,7 @@ export interface operations {
             };
             header?: never;
             path: {
-                name: "reward" | "accuracy" | "kl" | "explained_contrast" | "loss" | "length" | "throughput";
+                name: "reward" | "accuracy" | "kl" | "explained_contrast" | "log_ratios" | "loss" | "gradient_norm" | "length" | "throughput";
             };
             cookie?: never;
         };
@@ -3705,7 +3705,7 @@ export interface operations {
             };
             header?: never;
             path: {
-                name: "reward" | "accuracy" | "kl" | "explained_contrast" | "loss" | "length" | "throughput";
+                name: "reward" | "accuracy" | "kl" | "explained_contrast" | "log_ratios" | "loss" | "gradient_norm" | "length" | "throughput";
             };
             cookie?: never;
         };

@@ -57,8 +57,10 @@ function alphaOf(colour: unknown): number {
   return found ? Number(found[1]) : 1;
 }
 
-const isGold = (role: string): boolean => role.startsWith('gold') || role.startsWith('unfinished');
-const isNeutral = (role: string): boolean => role.startsWith('reference') || role.startsWith('longer');
+const GOLD_ROLES = ['gold', 'unfinished', 'margin'];
+const NEUTRAL_ROLES = ['reference', 'longer', 'kl_k', 'contrast_alignment', 'log_ratio_other', 'gradient_clip', 'truncated_share', 'flop_utilisation'];
+const isGold = (role: string): boolean => GOLD_ROLES.some((start) => role.startsWith(start));
+const isNeutral = (role: string): boolean => NEUTRAL_ROLES.some((start) => role.startsWith(start));
 
 /** The unit of an axis title, `Loss (nats per pair)` -> `nats per pair`: a small figure's heading says the rest. */
 export const unitOf = (title: string | undefined): string | undefined => /\(([^()]+)\)$/.exec(title ?? '')?.[1] ?? title;
