@@ -25,7 +25,9 @@ PAIRS = 7
 
 
 @pytest.mark.parametrize(
-    "name", ["copg", "dpo", "ipo", "policy_gradient", "reward_model", "sft"], ids=lambda name: str(name)
+    "name",
+    ["copg", "dpo", "ipo", "leave_one_out", "policy_gradient", "reward_model", "sft"],
+    ids=lambda name: str(name),
 )
 def test_hand_derived_numbers_of_the_docstrings(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"copg_core.losses.{name}"))
