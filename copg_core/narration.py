@@ -29,6 +29,8 @@ def line_of(event: Event) -> str | None:
             return f"training from step {step} of {total}"
         case Evaluation():
             return _evaluation_line(event)
+        case Report(section="time"):
+            return None  # comes after every evaluation
         case Report(section=section, values=values):
             return f"{section}: {', '.join(f'{name} {_short(value)}' for name, value in values.items())}"
         case CheckpointSaved(step=step, path=path):
