@@ -90,8 +90,8 @@ class _RowsData(Frozen):
     context: list[str] = Field(
         default_factory=list,
         title="Columns for the reward",
-        description="Columns kept beside prompt and completions and handed to the reward. The columns that a chosen reward "
-        'names itself are kept without being listed here, for example `["difficulty"]`.',
+        description="Further columns that are kept and handed to the reward, beside those that it names itself, for example "
+        "`difficulty`.",
     )
     where: dict[str, list[str]] = Field(
         default_factory=dict,

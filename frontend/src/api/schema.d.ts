@@ -1560,7 +1560,7 @@ export interface components {
             prompt_template: string;
             /**
              * Columns for the reward
-             * @description Columns kept beside prompt and completions and handed to the reward. The columns that a chosen reward names itself are kept without being listed here, for example `["difficulty"]`.
+             * @description Further columns that are kept and handed to the reward, beside those that it names itself, for example `difficulty`.
              */
             context?: string[];
             /**
@@ -1731,7 +1731,7 @@ export interface components {
             prompt_template: string;
             /**
              * Columns for the reward
-             * @description Columns kept beside prompt and completions and handed to the reward. The columns that a chosen reward names itself are kept without being listed here, for example `["difficulty"]`.
+             * @description Further columns that are kept and handed to the reward, beside those that it names itself, for example `difficulty`.
              */
             context?: string[];
             /**
