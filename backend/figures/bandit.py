@@ -31,8 +31,10 @@ NAMES: Mapping[BanditAlgorithm, str] = {
     "rloo": "RLOO, on-policy",
 }
 OPTIMA = 121  # points of the frontier
+SMALLEST = 1e-10  # below this a logarithm shows nothing but rounding
 # Corners of an equilateral triangle: the first arm on top, then to the right and to the left.
 CORNERS = np.array([[0.5, np.sqrt(0.75)], [1.0, 0.0], [0.0, 0.0]])
+LABELS = np.array([[0.0, 0.0], [0.0, -0.03], [0.0, -0.03]])  # from a corner to its words
 _TEMPLATE: dict[str, Any] = TEMPLATE.to_plotly_json()
 
 
@@ -49,7 +51,7 @@ def regret(config: BanditConfig, result: BanditResult, scale: Scale = "linear") 
     steps = _encoded(result.steps, "i4")
     traces: list[Drawing] = []
     for name, curve in result.algorithms.items():
-        mean = np.array(curve.regret_mean)
+        mean = np.maximum(curve.regret_mean, SMALLEST if scale == "log" else 0.0)
         if curve.regret_stderr is not None:
             error = np.array(curve.regret_stderr)
             # Regret is never negative, so its standard error is never above its mean; zero has no logarithm.
@@ -60,7 +62,7 @@ def regret(config: BanditConfig, result: BanditResult, scale: Scale = "linear") 
                            hoverinfo="skip", **({"fill": fill, "fillcolor": faint(COLOURS[name])} if fill else {}))
                 )  # fmt: skip
         traces.append(_curve(name, steps, mean, NAMES[name], "regret", hovertemplate="%{y:.4f}"))
-        if curve.limit_regret is not None:
+        if curve.limit_regret is not None and (scale == "linear" or curve.limit_regret > SMALLEST):
             ends = _encoded([result.steps[0], result.steps[-1]], "i4")
             traces.append(
                 _curve(name, ends, [curve.limit_regret] * 2, f"{NAMES[name]}, limit", "limit", showlegend=False,
@@ -69,8 +71,10 @@ def regret(config: BanditConfig, result: BanditResult, scale: Scale = "linear") 
     seeds = "1 seed" if config.seeds == 1 else f"mean ± 1 s.e., n = {config.seeds} seeds"
     y_axis: Drawing = {"title": {"text": "Regret (reward units)"}, "rangemode": "tozero"}
     if scale == "log":
-        y_axis = {"title": {"text": "Regret (reward units)"}, "type": "log", "dtick": 1, "exponentformat": "power"}
-    return _figure(traces, {"title": {"text": "Optimizer step"}}, y_axis, f"{seeds}; dotted: exact limit")
+        y_axis = {"title": {"text": "Regret (reward units)"}, "type": "log", "exponentformat": "power"}
+    # A zoom survives a moved slider, not another axis.
+    x_axis = {"title": {"text": "Optimizer step"}, "hoverformat": ",d"}
+    return _figure(traces, x_axis, y_axis, f"{seeds}; dotted: exact limit", uirevision=scale)
 
 
 def simplex(config: BanditConfig, result: BanditResult) -> Drawing:
@@ -80,7 +84,7 @@ def simplex(config: BanditConfig, result: BanditResult) -> Drawing:
     traces: list[Drawing] = [
         _points(outline, "Simplex", "reference_outline", None, mode="lines", hoverinfo="skip", showlegend=False,
                 line={"width": 1, "color": NEUTRAL}),
-        _points(CORNERS, "Arms", "reference_corners", None, mode="text", text=corners, showlegend=False,
+        _points(CORNERS + LABELS, "Arms", "reference_corners", None, mode="text", text=corners, showlegend=False,
                 textposition=["top center", "bottom center", "bottom center"], hoverinfo="skip"),
     ]  # fmt: skip
     for name, curve in result.algorithms.items():
@@ -95,16 +99,18 @@ def simplex(config: BanditConfig, result: BanditResult) -> Drawing:
     hidden = {"visible": False, "fixedrange": False}
     return _figure(
         traces,
-        {**hidden, "range": [-0.14, 1.14]},
+        {**hidden, "range": [-0.2, 1.2]},
         {**hidden, "range": [-0.16, 1.02], "scaleanchor": "x"},
         "● end, × limit, ☆ optimum",
         hovermode="closest",
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
     )
 
 
 def policies(config: BanditConfig, result: BanditResult) -> Drawing:
     """Probability of each arm: the optimum, and every algorithm after its last step (mean over seeds)."""
-    arms = [f"{number}<br>R = {reward:g}" for number, reward in enumerate(config.rewards, 1)]
+    few = len(config.rewards) <= 4
+    arms = [f"{number}<br>R = {reward:g}" if few else f"{number}" for number, reward in enumerate(config.rewards, 1)]
     bars: list[tuple[str, str | None, list[float]]] = [("Optimum", None, result.optimal_policy)]
     bars += [(NAMES[name], name, curve.final_policy) for name, curve in result.algorithms.items()]
     traces = [
@@ -119,7 +125,7 @@ def policies(config: BanditConfig, result: BanditResult) -> Drawing:
         traces,
         {"title": {"text": "Arm"}, "type": "category"},
         {"title": {"text": "Probability"}, "rangemode": "tozero"},
-        None,
+        "first bar: the optimum",
         barmode="group",
         bargap=0.25,
     )
@@ -128,6 +134,10 @@ def policies(config: BanditConfig, result: BanditResult) -> Drawing:
 def frontier(config: BanditConfig, result: BanditResult) -> Drawing:
     """E_pi[R] against KL(pi || pi_ref): each algorithm's way, and in grey the optima of every beta, which nothing is above."""
     betas, kl, reward = optima(config)
+    # As far as the algorithms go and somewhat on, or the ways would be a dot beside it.
+    farthest = max(result.optimal_kl, *(max(curve.kl_mean) for curve in result.algorithms.values()))
+    shown = slice(max(2, int(np.searchsorted(kl, 1.3 * farthest))))
+    betas, kl, reward = betas[shown], kl[shown], reward[shown]
     traces = [
         {
             "type": "scatter", "mode": "lines", "x": _encoded(kl), "y": _encoded(reward), "name": "Optimum for every β",
@@ -151,7 +161,8 @@ def frontier(config: BanditConfig, result: BanditResult) -> Drawing:
         }
     )  # fmt: skip
     x_axis = {"title": {"text": "KL to the reference (nats)"}, "rangemode": "tozero"}
-    return _figure(traces, x_axis, {"title": {"text": "Expected reward (reward units)"}}, None, hovermode="closest")
+    return _figure(traces, x_axis, {"title": {"text": "Expected reward (reward units)"}}, "grey: the optima of every β; ☆ of this one",
+                   hovermode="closest")  # fmt: skip
 
 
 def optima(config: BanditConfig) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:

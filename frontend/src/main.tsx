@@ -28,6 +28,7 @@ const client = new QueryClient({
 const RunPage = lazy(async () => ({ default: (await import('./pages/run/RunPage')).RunPage }));
 const LaunchPage = lazy(async () => ({ default: (await import('./pages/launch/LaunchPage')).LaunchPage }));
 const SystemPage = lazy(async () => ({ default: (await import('./pages/system/SystemPage')).SystemPage }));
+const BanditPage = lazy(async () => ({ default: (await import('./pages/bandit/BanditPage')).BanditPage }));
 const late = (page: React.ReactNode): React.ReactNode => <Suspense fallback={null}>{page}</Suspense>;
 
 const router = createBrowserRouter([
@@ -38,6 +39,7 @@ const router = createBrowserRouter([
       { path: 'runs', element: <RunsPage /> },
       { path: 'runs/:id/:tab?', element: late(<RunPage />) },
       { path: 'launch', element: late(<LaunchPage />) },
+      { path: 'bandit', element: late(<BanditPage />) },
       { path: 'system', element: late(<SystemPage />) },
       { path: '*', element: <p>There is no such page. <a href="/runs">All runs</a></p> },
     ],

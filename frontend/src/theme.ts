@@ -11,6 +11,9 @@ export const ALGORITHM_COLORS: Record<string, Record<Scheme, string>> = {
   policy_gradient: { light: '#6f4bb0', dark: '#b79cf0' },
   reward_model: { light: '#9c4680', dark: '#e39ac6' },
   sft: { light: '#5b6472', dark: '#a3adbb' },
+  pg: { light: '#8a2355', dark: '#e07cae' },
+  pg_value: { light: '#b07d00', dark: '#ecc94b' },
+  rloo: { light: '#4636b0', dark: '#a79bff' },
 };
 
 export const STATE_COLORS: Record<string, Record<Scheme, string>> = {

@@ -97,6 +97,10 @@ def test_regret_shows_what_was_simulated_with_its_band_and_limit() -> None:
         assert means[name]["line"]["color"] == limits[name]["line"]["color"] == COLOURS[name]
         assert limits[name]["line"]["dash"] == "dot"
     assert len({COLOURS[name] for name in ORDER}) == len(ORDER)
+    # A limit of zero has no logarithm; its rounding error must not stretch the axis over sixteen decades.
+    log = figures.regret(config, result, "log")
+    assert set(traces(log, "limit")) == {"pg", "pg_value", "ipo"}
+    assert all(numbers(trace["y"]).min() > 1e-11 for trace in log["data"])
 
 
 def test_the_simplex_has_its_corners_at_the_sure_policies() -> None:
@@ -105,7 +109,8 @@ def test_the_simplex_has_its_corners_at_the_sure_policies() -> None:
     drawn = figures.simplex(config, result)
     corners = traces(drawn, "reference_corners")[""]
     assert corners["text"] == ["arm 1 (R = 2.5)", "arm 2 (R = 2)", "arm 3 (R = 1)"]
-    corner = np.stack([numbers(corners["x"]), numbers(corners["y"])], axis=1)
+    outline = traces(drawn, "reference_outline")[""]
+    corner = np.stack([numbers(outline["x"]), numbers(outline["y"])], axis=1)[:3]
     optimum = next(trace for trace in drawn["data"] if trace["name"] == "Optimum")
     at = np.array([numbers(optimum["x"])[0], numbers(optimum["y"])[0]])
     assert at == pytest.approx(np.array(result.optimal_policy) @ corner, abs=1e-6)

@@ -14,6 +14,9 @@ export type FigureOut = Schemas['FigureOut'];
 export type FigurePoints = Schemas['FigurePoints'];
 export type DeviceEstimate = Schemas['DeviceEstimate'];
 export type Sample = Schemas['SampleOut'];
+export type BanditConfig = Schemas['BanditConfig'];
+export type BanditFigures = Schemas['BanditFigures'];
+export type BanditPreset = Schemas['BanditPreset'];
 
 export interface Problem {
   title: string;

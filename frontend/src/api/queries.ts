@@ -24,6 +24,8 @@ export const useRun = (run: string) =>
 export const useAlgorithms = () =>
   useQuery({ queryKey: ['algorithms'], queryFn: async () => (await data(api.GET('/api/v1/algorithms'))).items, staleTime: Infinity });
 export const useModels = () => useQuery({ queryKey: ['models'], queryFn: async () => (await data(api.GET('/api/v1/models'))).items });
+export const useBanditPresets = () =>
+  useQuery({ queryKey: ['bandit-presets'], queryFn: async () => (await data(api.GET('/api/v1/bandit/presets'))).items, staleTime: Infinity });
 export const usePipelines = () => useQuery({ queryKey: ['pipelines'], queryFn: async () => (await data(api.GET('/api/v1/pipelines'))).items });
 export const useHealth = () => useQuery({ queryKey: ['health'], queryFn: () => data(api.GET('/api/v1/health')), refetchInterval: 10_000 });
 export const useWorkers = () => useQuery({ queryKey: ['workers'], queryFn: () => data(api.GET('/api/v1/workers')), refetchInterval: 5_000 });

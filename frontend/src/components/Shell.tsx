@@ -39,6 +39,7 @@ export function Shell() {
         <nav style={{ display: 'flex', gap: 2 }} aria-label="Main">
           <NavLink className="nav" to="/runs">Runs</NavLink>
           <NavLink className="nav" to="/launch">Launch</NavLink>
+          <NavLink className="nav" to="/bandit">Bandit</NavLink>
           <NavLink className="nav" to="/system" title={why}>System{health.data || health.isError ? <i className={`dot ${well ? 'on' : 'off'}`} role="img" aria-label={why} /> : null}</NavLink>
         </nav>
         <div className="push" style={{ display: 'flex', gap: 10, alignItems: 'center' }}>

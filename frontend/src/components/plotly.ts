@@ -61,6 +61,7 @@ const GOLD_ROLES = ['gold', 'unfinished', 'margin'];
 const NEUTRAL_ROLES = ['reference', 'longer', 'kl_k', 'contrast_alignment', 'log_ratio_other', 'gradient_clip', 'truncated_share', 'flop_utilisation'];
 const isGold = (role: string): boolean => GOLD_ROLES.some((start) => role.startsWith(start));
 const isNeutral = (role: string): boolean => NEUTRAL_ROLES.some((start) => role.startsWith(start));
+const isInk = (role: string): boolean => role.startsWith('optimum');
 
 /** The unit of an axis title, `Loss (nats per pair)` -> `nats per pair`: a small figure's heading says the rest. */
 export const unitOf = (title: string | undefined): string | undefined => /\(([^()]+)\)$/.exec(title ?? '')?.[1] ?? title;
@@ -70,13 +71,13 @@ export function themed(figure: PlotlyFigure, scheme: Scheme, compact = false): P
   const surface = SURFACES[scheme];
   const data = figure.data.map((trace) => {
     const role = trace.meta?.role ?? '';
-    const base = isGold(role) ? GOLD[scheme] : isNeutral(role) ? surface.muted! : (ALGORITHM_COLORS[trace.meta?.algorithm ?? '']?.[scheme] ?? surface.accent!);
+    const base = isGold(role) ? GOLD[scheme] : isInk(role) ? surface.text! : isNeutral(role) ? surface.muted! : (ALGORITHM_COLORS[trace.meta?.algorithm ?? '']?.[scheme] ?? surface.accent!);
     const recolour = (colour: unknown): string => (alphaOf(colour) < 1 ? alpha(base, alphaOf(colour)) : base);
     const line = (trace.line ?? {}) as Record<string, unknown>;
     const marker = (trace.marker ?? {}) as Record<string, unknown>;
     return {
       ...trace, x: plain(trace.x), y: plain(trace.y), line: { ...line, color: recolour(line.color) },
-      marker: { ...marker, color: recolour(marker.color) }, ...(trace.fill ? { fillcolor: alpha(base, scheme === 'dark' ? 0.2 : 0.15) } : {}),
+      marker: { ...marker, color: recolour(marker.color), ...(marker.line ? { line: { ...(marker.line as object), color: base } } : {}) }, ...(trace.fill ? { fillcolor: alpha(base, scheme === 'dark' ? 0.2 : 0.15) } : {}),
     };
   }); // prettier-ignore
   const given = figure.layout;
@@ -93,8 +94,8 @@ export function themed(figure: PlotlyFigure, scheme: Scheme, compact = false): P
   return {
     data,
     layout: {
-      ...given, ...axes, template: {}, title: undefined, autosize: true, width: undefined, height: undefined, uirevision: 'kept', margin: { l: 52, r: axes.yaxis2 ? 52 : 12, t: 10, b: 40 },
-      paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: { family: SANS, color: surface.text, size: 12 }, hovermode: 'x unified',
+      ...given, ...axes, template: {}, title: undefined, autosize: true, width: undefined, height: undefined, uirevision: given.uirevision ?? 'kept', margin: given.margin ?? { l: 52, r: axes.yaxis2 ? 52 : 12, t: 10, b: 40 },
+      paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: { family: SANS, color: surface.text, size: 12 }, hovermode: given.hovermode ?? 'x unified',
       hoverlabel: { bgcolor: surface.surface, bordercolor: surface['border-strong'], font: { family: SANS, color: surface.text, size: 12 } },
       legend: { orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0, xanchor: 'left', font: { size: 12, color: surface.muted }, bgcolor: 'rgba(0,0,0,0)' },
       modebar: { bgcolor: 'rgba(0,0,0,0)', color: surface.muted, activecolor: surface.accent, orientation: 'h' },

@@ -1,0 +1,141 @@
+"""How long it takes from a moved slider to the new picture on the bandit page, and how many pictures a second there are.
+
+    python benchmarks/bandit_page.py [--quick] [--json FILE]
+
+Starts a studio of its own and drags the beta slider in a real Chromium on the same machine, so that server, browser and
+painting share its cores. Every `input` event of the slider is an event that must become visible: its latency ends after the
+first drawing of all figures in sight that shows its value or a later one of the same drag, and after the browser's next frame.
+Drags of a sampler's slider, for which pairs are drawn anew, and of beta with ten seeds follow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.e2e.conftest import CHROMIUM_FLAGS, start_studio, stop_studio
+
+WATCH = """
+window.moves = []; window.pictures = []; window.sent = 0;
+document.addEventListener('input', (event) => {
+  if (event.target.type !== 'range') return;
+  const number = event.target.parentElement.querySelector('input[type=number]');
+  window.moves.push({at: performance.now(), number});
+  // React writes the rounded value into the field in the same task.
+  queueMicrotask(() => setTimeout(() => { const move = window.moves.at(-1); move.value = number.value; }));
+}, true);
+window.addEventListener('copg:drawn', (event) => {
+  const cursor = event.detail.cursor;
+  requestAnimationFrame(() => setTimeout(() => window.pictures.push({at: performance.now(), cursor})));
+});
+"""
+
+
+def drag(page: Page, dial: str, seconds: float) -> dict[str, Any]:
+    """Move a slider to and fro at about 60 Hz and see what is drawn."""
+    box = page.get_by_test_id(f"dial-{dial}").bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    page.evaluate("window.moves = []; window.pictures = []")
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    started = page.evaluate("performance.now()")
+    turn = 0.0
+    while (now := page.evaluate("performance.now()")) < started + seconds * 1000:
+        turn = (now - started) / 1000
+        page.mouse.move(box["x"] + box["width"] * (0.5 + 0.3 * float(np.sin(2 * turn))), y)
+        page.wait_for_timeout(12)
+    ended = page.evaluate("performance.now()")
+    page.wait_for_timeout(100)  # the last picture of the drag, while the slider is still held
+    page.wait_for_function("window.pictures.length > 0")
+    page.wait_for_timeout(1500)
+    moves = page.evaluate("window.moves.map(({at, value}) => ({at, value}))")
+    pictures = page.evaluate("window.pictures")
+    page.mouse.up()
+    page.wait_for_timeout(1500)
+    key = dial.rsplit("-", 1)[0]
+    waits, shown = [], []
+    reached = 0
+    for picture in pictures:
+        value = dict(part.split("=") for part in picture["cursor"].split("&") if part).get(key, "")
+        # The newest move with this value that had happened: a slider passes the same value twice.
+        hits = [
+            number
+            for number in range(reached, len(moves))
+            if moves[number]["at"] < picture["at"] and same(moves[number]["value"], value, dial)
+        ]
+        if not hits:
+            continue
+        waits += [picture["at"] - moves[number]["at"] for number in range(reached, hits[0] + 1)]
+        reached = hits[0] + 1
+        shown.append(picture["at"])
+    during = [at for at in shown if at <= ended]
+    return {
+        "moves": len(moves),
+        "pictures_per_second": len(during) / ((ended - started) / 1000),
+        "p50_ms": float(np.percentile(waits, 50)),
+        "p95_ms": float(np.percentile(waits, 95)),
+        "longest_ms": max(waits),
+        "unseen_moves": len(moves) - reached,
+    }
+
+
+def same(move: str, shown: str, dial: str) -> bool:
+    """Whether a picture's address has the value of a move; beta's own default is not written."""
+    if dial == "beta":
+        return move == (shown or "0.5")
+    return shown.split(",")[int(dial.rsplit("-", 1)[1]) - 1 :][:1] == [move]
+
+
+def main() -> None:
+    """Print the distributions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="shorter drags")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    chosen = parser.parse_args()
+    seconds = 3.0 if chosen.quick else 12.0
+    found: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        studio = start_studio(Path(folder) / "data")
+        try:
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+                page = browser.new_page(viewport={"width": 1440, "height": 900})
+                page.add_init_script(WATCH)
+                for name, query, dial in (
+                    ("beta", "", "beta"),
+                    ("mu1", "", "mu1-1"),
+                    ("beta, ten seeds", "?seeds=10", "beta"),
+                ):
+                    page.goto(f"{studio.url}/bandit{query}")
+                    page.wait_for_selector("[data-drawn]")
+                    page.wait_for_timeout(1000)
+                    drag(page, dial, 1.0)  # the first pictures pay for compilation
+                    page.goto(f"{studio.url}/bandit{query}")
+                    page.wait_for_selector("[data-drawn]")
+                    page.wait_for_timeout(1000)
+                    found[name] = drag(page, dial, seconds)
+                    print(
+                        f"{name:16s} {found[name]['pictures_per_second']:5.1f} pictures a second; slider -> picture "
+                        f"p50 {found[name]['p50_ms']:.0f} ms, p95 {found[name]['p95_ms']:.0f} ms, "
+                        f"longest {found[name]['longest_ms']:.0f} ms ({found[name]['moves']} moves)"
+                    )
+                browser.close()
+        finally:
+            stop_studio(studio)
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
