@@ -251,12 +251,25 @@ class PolicyGradientConfig(_PreferenceConfig):
 
 def variant_of(config: Mapping[str, Any]) -> str | None:
     """What stands behind an algorithm's name wherever it is named, given a stored configuration: results of IPO per
-    token may not be compared with those of the paper's IPO, so the two never share a label.
+    token may not be compared with those of the paper's IPO, nor fresh completions with the data's, without being told.
 
     >>> variant_of({"algorithm": "ipo", "normalisation": "mean"})
     'per token'
+    >>> variant_of({"algorithm": "copg", "sampling": {"first": "policy", "second": "replay", "share": 0.5}})
+    'policy and replay, share 0.5'
     """
-    return "per token" if config.get("algorithm") == "ipo" and config.get("normalisation") == "mean" else None
+    sampling = config.get("sampling") or {}
+    first, second = sampling.get("first", "data"), sampling.get("second", "data")
+    share = sampling.get("share", 1)
+    told = [
+        "per token" if config.get("algorithm") == "ipo" and config.get("normalisation") == "mean" else "",
+        "value baseline" if config.get("baseline") == "value" else "",
+        "leave-one-out" if config.get("group") == "leave_one_out" else "",
+    ]
+    if (first, second) != ("data", "data"):
+        told.append("policy" if first == second == "policy" else f"{first} and {second}")
+        told.append(f"share {share:g}" if share < 1 else "")
+    return ", ".join(filter(None, told)) or None
 
 
 RunConfig = SFTConfig | RewardModelConfig | CopgConfig | DPOConfig | IPOConfig | PolicyGradientConfig

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from copg_core.config import PolicyGradientConfig, PreferenceConfig, parse_config
-from copg_core.datasets import load_prompts
+from copg_core.config import PolicyGradientConfig, PreferenceConfig
 from copg_core.encoding import decode_completion
-from copg_core.errors import CheckpointError, ConfigError
+from copg_core.errors import CheckpointError
 from copg_core.fresh import Request, in_turns
 from copg_core.layout import TokenRow, lay_out
 from copg_core.logprobs import CodePath, CompletionLogProbs
@@ -25,13 +24,11 @@ from copg_core.prepare import Prepared, prepare
 from copg_core.processes import Processes
 from copg_core.replay import Fresh, ReplayBuffer, pack, unpack
 from copg_core.sampled_batches import SampledBatches, batches_for
-from copg_core.sources import FileData
 from copg_core.surroundings import Surroundings
 from copg_core.tasks import TASKS
 from copg_core.update import Updater
-from tests.core.conftest import Remembering, config_of, tiny_llama
+from tests.core.conftest import Remembering, StopAfter, config_of, identical, run, tiny_llama, weights
 from tests.core.test_groups import FOUR
-from tests.core.test_train import StopAfter, identical, run, weights
 
 BOTH = {"first": "policy", "second": "policy", "max_new_tokens": 6}
 EVALUATION = {"every": 6, "prompts": 2, "generation": {"max_new_tokens": 4}}
@@ -323,37 +320,7 @@ def test_the_policy_gradients_value_is_the_mean_of_its_own_completions() -> None
     assert plain.item() == pytest.approx(-((1 - beta * 0.5) * 0.5 + (beta * 0.5) * -0.5))
 
 
-# ---------------------------------------------------------------- configuration and data
-
-
-def test_what_cannot_be_scored_is_refused_beside_its_field() -> None:
-    data = {"kind": "file", "path": "pairs.jsonl"}
-    for wrong in ({"algorithm": "copg", "sampling": BOTH}, {"algorithm": "policy_gradient", "baseline": "value"}):
-        with pytest.raises(ConfigError, match=r"(sampling|baseline): .*choose a reward that can"):
-            parse_config(wrong | {"data": data, "reward": {"kind": "data"}})
-
-
-@pytest.mark.parametrize(
-    ("line", "prompt"),
-    [
-        ('{"question": "1+1?", "answer": "#### 2"}', "1+1?"),
-        ('{"prompt": "x"}', "x"),
-        ('{"prompt": "x", "chosen": "a", "rejected": "b"}', "x"),
-        ('{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}', "user: Hi\nassistant:"),
-    ],
-)  # fmt: skip
-def test_prompts_are_enough_where_the_policy_writes_everything(tmp_path: Path, line: str, prompt: str) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text(line + "\n")
-    split = load_prompts(FileData(path=str(path), validation_share=0))
-    assert [(row.prompt, row.completion) for row in split.train] == [(prompt, "")]
-
-
-def test_an_on_policy_run_needs_no_pairs(tmp_path: Path) -> None:
-    recorder, _ = run(preference(sampling=BOTH, steps=2), tmp_path)
-    assert recorder.report("truncation")["completions"] == 0
-    assert "validation_loss" not in recorder.of("evaluation")[-1].values
-    assert recorder.of("evaluation")[-1].reward_mean is not None
+# ---------------------------------------------------------------- several processes
 
 
 class InThreads(Processes):
