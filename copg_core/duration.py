@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from copg_core.config import CopgConfig, DPOConfig, IPOConfig, RewardModelConfig, RunConfig, SFTConfig
+from copg_core.config import PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig, prompts_alone
 from copg_core.hardware import FORWARD_SHARE, TRAINING_SHARE, known_device
-from copg_core.memory import Lengths
+from copg_core.memory import Lengths, group_size
 from copg_core.model_shape import ModelShape, forward_flops, train_flops
 
 UPDATE_BYTES = 28  # read and write the working weight, its gradient, its master and two moments
@@ -95,21 +95,29 @@ def estimate_time(
     each = _evaluation_seconds(config, policy, rates, lengths, rewards)
     stages = [
         *_once(config, policy, rates, lengths, rewards),
-        Stage("training", "Training", steps * step, f"{steps:,} steps, {flops / 1e12:,.3g} TFLOP each"),
+        *_writing(config, policy, rates, lengths, steps),
+        Stage("training", "Training", steps * step, f"{steps:,} steps, {_work(flops)} each"),
         Stage("evaluation", "Evaluations", evaluations * each, f"{evaluations:,} of {config.evaluation.prompts} prompts"),
     ]  # fmt: skip
     return TimeEstimate(tuple(stages), steps, step, flops, at_most=lengths.basis == "limits")
 
 
+def _work(flops: float) -> str:
+    unit, name = next(
+        one for one in ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1.0, "FLOP")) if flops >= one[0]
+    )
+    return f"{flops / unit:.3g} {name}"
+
+
 def _once(
     config: RunConfig, policy: ModelShape, rates: Rates, lengths: Lengths, rewards: Sequence[ModelShape]
 ) -> list[Stage]:
-    if not isinstance(config, CopgConfig | DPOConfig | IPOConfig) or lengths.rows is None:
+    if not isinstance(config, PreferenceConfig) or prompts_alone(config) or lengths.rows is None:
         return []
     pairs = lengths.rows
     passes = forward_flops(policy, int(pairs * lengths.mean), int(pairs * lengths.completions), lengths.mean)
     prompt = lengths.mean - lengths.completions
-    apart = pairs * (2 * prompt + lengths.completions)
+    apart = pairs * (group_size(config) * prompt + lengths.completions)
     judged = sum(forward_flops(shape, int(apart), 0, prompt) for shape in rewards)
     stages = [Stage("reference", "Reference", passes / rates.forward, f"{pairs:,} pairs once, then from the cache")]
     if judged:
@@ -136,12 +144,34 @@ def _evaluation_seconds(
         policy, whole, plan.prompts * written, prompt
     )
     reading += sum(forward_flops(shape, whole, 0, prompt) for shape in rewards)
-    batches = -(-plan.prompts // plan.generation.batch_size)
-    together = min(plan.prompts, plan.generation.batch_size)
+    writing = _writing_seconds(config, policy, rates, plan.prompts, plan.generation.batch_size, written)
+    return (held_out + reading) / rates.forward + writing
+
+
+def _writing_seconds(
+    config: RunConfig, policy: ModelShape, rates: Rates, prompts: float, batch_size: int, tokens: int
+) -> float:
+    """Seconds in which completions of so many tokens are written, a batch of prompts after the other."""
+    together = max(1, min(int(prompts), batch_size))
     weights = policy.parameters() * (2 if config.dtype == "bfloat16" else 4)
     one_token = max(
         weights / rates.bandwidth,
         policy.layers * rates.layer_seconds,
         forward_flops(policy, together, together) / rates.forward,
     )
-    return (held_out + reading) / rates.forward + batches * written * one_token
+    return -(-prompts // together) * tokens * one_token
+
+
+def _writing(config: RunConfig, policy: ModelShape, rates: Rates, lengths: Lengths, steps: int) -> list[Stage]:
+    """Completions that the policy writes in training, and what the reference says of them."""
+    if not isinstance(config, PreferenceConfig) or not config.sampling.fresh:
+        return []
+    plan = config.sampling
+    fresh = (plan.first != "data") + (plan.second != "data") * (config.completions - 1)
+    written = config.batch_size * plan.share * fresh
+    prompt = lengths.mean - lengths.completions
+    rows = int(config.batch_size * plan.share * lengths.mean)
+    reading = forward_flops(policy, int(written * prompt) + rows, int(written * plan.max_new_tokens), prompt)
+    seconds = _writing_seconds(config, policy, rates, written, plan.batch_size, plan.max_new_tokens)
+    each = seconds + reading / rates.forward
+    return [Stage("fresh", "Fresh completions", steps * each, f"{written:,.0f} in each step, at most")]

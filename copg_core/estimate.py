@@ -74,12 +74,12 @@ class RunEstimate:
             memory = self.memory
             for part in memory.parts:
                 when = "" if part.phase == "always" else f" [{part.phase}]"
-                lines.append(f"memory{when}: {size(part.bytes)} {part.title.lower()}: {part.explanation}")
+                lines.append(f"memory{when}: {size(part.bytes)} {_inside(part.title)}: {part.explanation}")
             lines.append(f"memory: {size(memory.total)} at the most, in {_at(memory)}")
         if self.time is not None:
             bound = "at most " if self.time.at_most else "about "
             lines += [
-                f"time: {duration(stage.seconds)} {stage.title.lower()}: {stage.explanation}"
+                f"time: {duration(stage.seconds)} {_inside(stage.title)}: {stage.explanation}"
                 for stage in self.time.stages
             ]
             lines.append(
@@ -183,7 +183,7 @@ def _verdict(
         with_help = " with gradient checkpointing" if memory.gradient_checkpointing else ""
         return f"Fits{with_help}: needs {need}, {has}."
     largest = sorted(memory.peak_parts(), key=lambda part: -part.bytes)[:3]
-    why = ", ".join(f"{part.title.lower()} {size(part.bytes)}" for part in largest)
+    why = ", ".join(f"{_inside(part.title)} {size(part.bytes)}" for part in largest)
     helps = []
     for way in _ways_out(config, memory):
         tried = ((what, _memory(changed, machine, policy, rewards, lengths, packed)) for what, changed in way)
@@ -204,14 +204,14 @@ def _ways_out(config: RunConfig, memory: MemoryEstimate) -> Iterator[list[tuple[
     def changed(base: RunConfig | None = None, **settings: Any) -> RunConfig:
         return (base or config).model_copy(update=settings)
 
-    def prompts_at_once(count: int) -> RunConfig:
-        generation = config.evaluation.generation.model_copy(update={"batch_size": count})
-        return changed(evaluation=config.evaluation.model_copy(update={"generation": generation}))
+    def prompts_at_once(count: int, base: RunConfig) -> RunConfig:
+        generation = base.evaluation.generation.model_copy(update={"batch_size": count})
+        return changed(base, evaluation=base.evaluation.model_copy(update={"generation": generation}))
 
     checkpointed = changed(gradient_checkpointing="on")
     if memory.peak_phase == "generation":
         together = config.evaluation.generation.batch_size
-        yield [(f"{count} prompts generated at once", prompts_at_once(count)) for count in halves(together, 1)]
+        yield [(f"{count} prompts generated at once", prompts_at_once(count, config)) for count in halves(together, 1)]
     yield [
         (f"a micro-batch of {n} tokens", changed(micro_batch_tokens=n)) for n in halves(memory.micro_batch_tokens, 256)
     ]
@@ -230,7 +230,10 @@ def _ways_out(config: RunConfig, memory: MemoryEstimate) -> Iterator[list[tuple[
             ("LoRA", changed(config, **adapters)),
             (in_bfloat16, changed(config, **narrow)),
             (f"{in_bfloat16} and gradient checkpointing", changed(checkpointed, **narrow)),
-            (f"{in_bfloat16}, gradient checkpointing and a micro-batch of 1024 tokens", changed(checkpointed, **narrow, micro_batch_tokens=1024)),
+            (
+                f"{in_bfloat16}, gradient checkpointing, a micro-batch of 1024 tokens and 8 prompts generated at once",
+                prompts_at_once(8, changed(checkpointed, **narrow, micro_batch_tokens=1024)),
+            ),
         ]  # fmt: skip
 
 
@@ -240,6 +243,11 @@ def _at(memory: MemoryEstimate) -> str:
     return f"a step with micro-batches of {memory.micro_batch_tokens:,} tokens" + (
         " and gradient checkpointing" if memory.gradient_checkpointing else ""
     )
+
+
+def _inside(title: str) -> str:
+    """A title in the middle of a sentence."""
+    return title[0].lower() + title[1:]
 
 
 def size(amount: float) -> str:

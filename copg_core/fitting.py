@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from copg_core.config import RunConfig, SFTConfig
+from copg_core.config import RunConfig
 from copg_core.encoding import TruncationReport
 from copg_core.estimate import RunEstimate, estimate_run, refuse
 from copg_core.inputs import Lookup
-from copg_core.memory import Lengths
+from copg_core.memory import Lengths, group_size, limits, writes_completions
 from copg_core.surroundings import Surroundings, Values
 
 
 def lengths_of(counted: TruncationReport, config: RunConfig, *, packed: bool) -> Lengths:
-    """Row lengths from what encoding counted. Apart, each completion of a pair brings its prompt along."""
-    rows, pair = max(1, counted.rows), not isinstance(config, SFTConfig)
-    repeated = 2 if pair and not packed else 1
-    completions = counted.completion_tokens / rows
+    """Row lengths from what encoding counted. Apart, each completion of a group brings its prompt along; completions that
+    are still to be written may be as long as they are allowed to be."""
+    rows, group = max(1, counted.rows), group_size(config)
+    repeated = 1 if packed else group
+    most = limits(config).completions if writes_completions(config) else 0
+    completions = max(counted.completion_tokens / rows, most)
     longest_prompt = min(counted.longest_prompt, config.max_prompt_tokens)
     longest_completion = min(counted.longest_completion, config.max_completion_tokens)
     return Lengths(
         mean=repeated * counted.prompt_tokens / rows + completions,
-        longest=repeated * longest_prompt + (2 if pair else 1) * longest_completion,
+        longest=repeated * longest_prompt + max(group * longest_completion, int(most)),
         completions=completions,
         rows=counted.rows,
         basis="data",

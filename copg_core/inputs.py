@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from copg_core.config import RewardModelConfig, RunConfig, SFTConfig, parents
 from copg_core.errors import ConfigError, ModelError
-from copg_core.memory import Lengths, limits
+from copg_core.memory import Lengths, group_size, limits, writes_completions
 from copg_core.model_shape import KNOWN_MODELS, PRESETS, ModelShape, shape_of
 from copg_core.reward_sources import RunReward
 from copg_core.sources import DataSource, FolderModel, HubData, HubModel, PresetModel, TaskData
@@ -133,9 +133,11 @@ def _vocabulary(source: PresetModel, data: DataSource) -> int:
 def expected_lengths(config: RunConfig, lookup: Lookup) -> Lengths:
     """Row lengths of the built-in task, from its first rows; of a known data set, what is published; else the limits."""
     data = config.data
+    if writes_completions(config):
+        return limits(config)
     if isinstance(data, HubData) and data.id in KNOWN_DATA:
         rows, usual, completion = KNOWN_DATA[data.id]
-        written = min(completion, config.max_completion_tokens) * (1 if isinstance(config, SFTConfig) else 2)
+        written = min(completion, config.max_completion_tokens) * group_size(config)
         asked = min(usual, config.max_prompt_tokens)
         return replace(limits(config), mean=asked + written, completions=written, rows=rows, basis="sample")
     if not isinstance(data, TaskData) or not _reads_words(config, lookup, frozenset()):

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from copg_core.config import CopgConfig, DPOConfig, IPOConfig, RewardModelConfig, RunConfig, SFTConfig
+from copg_core.config import PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig
 from copg_core.model_shape import ModelShape
 
 Phase = Literal["always", "step", "generation", "scoring"]
@@ -92,9 +92,26 @@ class MemoryEstimate:
         return [part for part in self.parts if part.phase in ("always", self.peak_phase)]
 
 
+def group_size(config: RunConfig) -> int:
+    """Completions that share a prompt in one row."""
+    return 1 if isinstance(config, SFTConfig) else config.completions
+
+
+def writes_completions(config: RunConfig) -> bool:
+    """Whether the policy writes completions in training, not only in evaluations."""
+    return isinstance(config, PreferenceConfig) and config.sampling.fresh
+
+
 def limits(config: RunConfig) -> Lengths:
     """The longest rows that a configuration lets through, where nothing is known of the data."""
-    completions = config.max_completion_tokens * (1 if isinstance(config, SFTConfig) else 2)
+    each = config.max_completion_tokens
+    if isinstance(config, PreferenceConfig) and config.sampling.fresh:
+        each = (
+            config.sampling.max_new_tokens
+            if config.sampling.prompts_alone
+            else max(each, config.sampling.max_new_tokens)
+        )
+    completions = each * group_size(config)
     row = config.max_prompt_tokens + completions
     return Lengths(mean=row, longest=row, completions=completions)
 
@@ -162,7 +179,7 @@ class _Sizes:
         self.language_model = not isinstance(config, RewardModelConfig)
         self.parameters = policy.parameters(head=self.language_model or cpu)
         self.trained = policy.adapter_parameters(config.lora.rank) if config.lora.enabled else self.parameters
-        self.sequence = lengths.longest if packed or isinstance(config, SFTConfig) else -(-lengths.longest // 2)
+        self.sequence = lengths.longest if packed else -(-lengths.longest // group_size(config))
         # No micro-batch is larger than its budget, except for a single row that is; none is larger than the batch.
         budget = min(config.micro_batch_tokens, int(config.batch_size * lengths.mean) + 1)
         self.tokens = max(lengths.longest, budget)
@@ -184,7 +201,7 @@ class _Sizes:
         return [
             Part("weights", "Weights", weights, "always", f"{self.parameters:,} parameters in {precision}"),
             Part("masters", "Master weights", masters, "always", "float32 values that the updates go to"),
-            Part("adam", "Adam's moments", 8 * self.trained // self.shards, "always", f"two float32 values for {self.trained:,} trained parameters"),
+            Part("adam", "Moments of Adam", 8 * self.trained // self.shards, "always", f"two float32 values for {self.trained:,} trained parameters"),
             Part("reward_model", "Reward model", judges, "always", "scores the completions of evaluations"),
             Part("reference", "Reference", rests, "always", "the frozen copy that KL is measured to"),
             Part("data", "Data", data, "always", "token ids of the training rows"),
@@ -220,7 +237,11 @@ class _Sizes:
             return []
         shape, plan = self.shape, self.config.evaluation.generation
         together = min(plan.batch_size, self.config.evaluation.prompts)
-        positions = together * (self.config.max_prompt_tokens + plan.max_new_tokens)
+        written = plan.max_new_tokens
+        if isinstance(self.config, PreferenceConfig) and writes_completions(self.config):
+            together = max(together, self.config.sampling.batch_size)
+            written = max(written, self.config.sampling.max_new_tokens)
+        positions = together * (self.config.max_prompt_tokens + written)
         cache = positions * 2 * shape.key_width * shape.layers * self.b
         # The sampler works on float64 copies of one position's logits: probabilities, their sums, and float32 scores.
         sampling = together * shape.vocabulary * (3 * 8 + 4)
@@ -235,4 +256,4 @@ class _Sizes:
 
     def _has_reference(self) -> bool:
         """A frozen copy: adapters are switched off instead, and SFT and reward models measure no KL."""
-        return isinstance(self.config, CopgConfig | DPOConfig | IPOConfig) and not self.config.lora.enabled
+        return isinstance(self.config, PreferenceConfig) and not self.config.lora.enabled

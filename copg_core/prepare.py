@@ -270,6 +270,7 @@ def _prompts_alone(config: PreferenceConfig, policy: Policy, around: Surrounding
     tables = [Table([TokenRow(prompt, ()) for prompt in ids], nothing, nothing), Table([])]
     _require_rows(tables[0], config)
     path = _sampled_path(config, policy, tables)
+    estimate = fit(config, around, truncation, packed=path.packed)
     _adapt(config, policy)
     module = CompletionLogProbs(policy.model, path)
     masters = lower(module, _dtype(config))
@@ -282,6 +283,7 @@ def _prompts_alone(config: PreferenceConfig, policy: Policy, around: Surrounding
         tables[1],
         prompts=_prompts(config, policy, split),
         masters=masters,
+        estimate=estimate,
         reference=Reference(policy.model, path, adapters=config.lora.enabled, device=around.device),
         scorer=load_scorer(config.reward, config.data, around.device, _dtype(config), around.resolve_run),
         gold=gold_scorer(config.data),

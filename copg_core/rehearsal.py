@@ -7,9 +7,10 @@ fetched: the plan says that it was not checked, and estimates from the shape tha
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from copg_core.config import RunConfig, SFTConfig
-from copg_core.datasets import load_comparisons, load_demonstrations
+from copg_core.config import RunConfig, SFTConfig, prompts_alone
+from copg_core.datasets import Split, load_comparisons, load_demonstrations, load_prompts
 from copg_core.errors import ModelError
 from copg_core.estimate import Machine, RunEstimate, estimate_run
 from copg_core.inputs import Lookup, absent, data_is_here, expected_lengths, policy_shape
@@ -31,17 +32,16 @@ def plan(
     """
     lookup = lookup or Lookup()
     missing = absent(config, lookup)
-    with processes_for_run() as processes:
-        here = machine or _measured(this_machine(processes), config, lookup)
-        if missing:
-            facts, estimate = _without_models(config, lookup, here)
-        else:
-            around = Surroundings(processes.device, lookup.resolve_run, rehearsal=True, machine=here)
-            prepared = prepare(config, around)
-            assert prepared.estimate is not None
-            facts = [(report.section, report.values) for report in prepared.reports]
-            estimate = prepared.estimate
+    if missing:
+        facts, estimate = _without_models(config, lookup, machine or _here(config, lookup))
+    else:
+        facts, estimate = _with_everything(config, lookup, machine)
     return [*_what(config, facts, estimate), *(f"not checked: {what}" for what in missing), *estimate.lines()], estimate
+
+
+def _here(config: RunConfig, lookup: Lookup) -> Machine:
+    with processes_for_run() as processes:
+        return _measured(this_machine(processes), config, lookup)
 
 
 def _measured(machine: Machine, config: RunConfig, lookup: Lookup) -> Machine:
@@ -51,13 +51,25 @@ def _measured(machine: Machine, config: RunConfig, lookup: Lookup) -> Machine:
         return machine  # the estimate says itself that the model's size is not known
 
 
+def _with_everything(config: RunConfig, lookup: Lookup, machine: Machine | None) -> tuple[list[Fact], RunEstimate]:
+    """Load models and data as a run would; rewards and reference of a few pairs show that they can be computed."""
+    with processes_for_run() as processes:
+        there = machine or _measured(this_machine(processes), config, lookup)
+        prepared = prepare(config, Surroundings(processes.device, lookup.resolve_run, rehearsal=True, machine=there))
+    assert prepared.estimate is not None  # the machine is known
+    return [(report.section, report.values) for report in prepared.reports], prepared.estimate
+
+
 def _without_models(config: RunConfig, lookup: Lookup, machine: Machine) -> tuple[list[Fact], RunEstimate]:
     """Data that is here is read to its end all the same; lengths in tokens stay those that are expected."""
     lengths = expected_lengths(config, lookup)
     facts: list[Fact] = []
     if data_is_here(config):
-        load = load_demonstrations if isinstance(config, SFTConfig) else load_comparisons
-        split = load(config.data)
+        split: Split[Any]
+        if isinstance(config, SFTConfig):
+            split = load_demonstrations(config.data)
+        else:
+            split = load_prompts(config.data) if prompts_alone(config) else load_comparisons(config.data)
         facts.append(("data", split.report))
         lengths = replace(lengths, rows=len(split.train))
     return facts, estimate_run(config, machine, lookup, lengths=lengths)
