@@ -45,6 +45,7 @@ from copg_core.output import config_hash, save_output
 from copg_core.precision import widened
 from copg_core.prepare import Prepared, is_reward_model, prepare
 from copg_core.processes import Processes, processes_for_run
+from copg_core.rewards.outliers import evaluation_outliers
 from copg_core.sampled_batches import batches_for
 from copg_core.schedule import total_steps
 from copg_core.surroundings import Surroundings
@@ -272,6 +273,8 @@ class _Run:
             evaluation = Evaluation(step=self.step, n=n, values=values)
         seconds = {"evaluation_seconds": time.perf_counter() - started}
         self.recorder.record(evaluation.model_copy(update={"values": evaluation.values | seconds}))
+        if outliers := evaluation_outliers(evaluation):
+            self.recorder.record(outliers)
         self.recorder.record(self.time_spent.report())
         self.watch.after_evaluation(evaluation)
 

@@ -6,6 +6,8 @@ COPY requirements.lock pyproject.toml README.md LICENSE ./
 COPY copg_core copg_core
 COPY backend backend
 COPY worker worker
+# The sandbox of rewards from unit tests; it also needs user name spaces, which a container has to be granted.
+RUN apt-get update && apt-get install -y --no-install-recommends bubblewrap && rm -rf /var/lib/apt/lists/*
 RUN pip install --constraint requirements.lock ".[train,web]" \
  && useradd --uid 10001 --create-home copg && mkdir /data && chown copg /data
 USER copg

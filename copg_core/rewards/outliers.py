@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from copg_core.events import Evaluation, Report
 from copg_core.rewards.scorer import Rewards, shortened
 
 # Of normal rewards one in 1.7 million is further out; the few that are listed ought to be wrong, not merely rare.
@@ -59,3 +60,12 @@ def reward_report(rewards: Rewards, prompts: Sequence[str]) -> dict[str, str | i
         prompt = shortened(prompts[one.index // per_prompt])
         report[f"outlier_{number}"] = f"{one.reward:.4g} (z = {one.z:.1f}) for the prompt {prompt!r}"
     return report
+
+
+def evaluation_outliers(evaluation: Evaluation) -> Report | None:
+    """The report of an evaluation in which rewards stand far outside, with their prompts; None where none do."""
+    scored = [(sample.reward, sample.prompt) for sample in evaluation.samples if sample.reward is not None]
+    report = reward_report(np.array([reward for reward, _ in scored]), [prompt for _, prompt in scored])
+    return (
+        Report(section="evaluation_rewards", values={"step": evaluation.step, **report}) if report["outliers"] else None
+    )

@@ -49,13 +49,16 @@ class Sandbox:
     def run(self, code: str, tests: Sequence[str], setup: str = "", limits: Limits | None = None) -> list[bool]:
         """Which tests a program passes. Each runs in a process of its own, after the program and the set-up.
 
-        Raises RewardError where the sandbox itself fails: that is no verdict on the program.
+        Raises RewardError where the sandbox itself fails twice: that is no verdict on the program.
         """
         limits = limits or Limits()
         job = {"code": code, "setup": setup, "tests": list(tests), "seconds": limits.seconds, "memory": limits.memory}
         if not tests:
             return []
-        verdicts = self._verdicts(json.dumps(job), limits.seconds + GRACE_SECONDS)
+        try:
+            verdicts = self._verdicts(json.dumps(job), limits.seconds + GRACE_SECONDS)
+        except RewardError:  # a machine that was too busy for once must not end a run of hours
+            verdicts = self._verdicts(json.dumps(job), limits.seconds + GRACE_SECONDS)
         if len(verdicts) != len(tests):
             raise RewardError(f"the sandbox answered {len(verdicts)} verdicts for {len(tests)} tests")
         return verdicts
@@ -154,10 +157,8 @@ def _command() -> list[str]:
     if bwrap is None:
         raise ConfigError(f"the reward from unit tests needs the program bwrap: {INSTALL}")
     python = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    libraries = sysconfig.get_config_var("LIBDIR") or "/usr/lib"
-    shared = Path(libraries) / str(sysconfig.get_config_var("INSTSONAME") or "")
-    seen = [python, Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("platstdlib"))]
-    seen += [shared] if shared.is_file() else []
+    libraries = Path(sys.base_prefix) / "lib"  # its standard library, and what its modules are linked with
+    seen = [python, libraries, Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("platstdlib"))]
     mounts: list[str] = []
     for folder in ("/usr/lib", "/usr/lib64", "/lib", "/lib64"):
         if Path(folder).is_symlink():
@@ -165,13 +166,14 @@ def _command() -> list[str]:
         elif Path(folder).is_dir():
             mounts += ["--ro-bind", folder, folder]
     for path in dict.fromkeys(map(str, seen)):
-        mounts += ["--ro-bind", path, path]
+        if path != "/usr/lib":
+            mounts += ["--ro-bind", path, path]
     confined = [
         *("--unshare-user", "--unshare-all", "--new-session", "--die-with-parent", "--hostname", "sandbox"),
         *("--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL"),
     ]
     return [
         *(bwrap, *confined, *mounts, "--dev-bind", "/dev/null", "/dev/null", "--remount-ro", "/", "--chdir", "/"),
-        *("--setenv", "LD_LIBRARY_PATH", libraries),
+        *("--setenv", "LD_LIBRARY_PATH", str(libraries)),
         *("--", str(python), "-I", "-S", "-B", "-c", HARNESS.read_text(encoding="utf-8")),
     ]

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from copg_core.errors import ConfigError, RewardError
+from copg_core.events import Evaluation, Sample
 from copg_core.reward_sources import FunctionReward, GoldReward, SumReward, WeightedReward
 from copg_core.rewards import registry
 from copg_core.rewards.functions import final_number, format_match, gsm8k, length, marked_number, rouge_l
 from copg_core.rewards.load import load_scorer
-from copg_core.rewards.outliers import outliers_of, reward_report, robust_z
+from copg_core.rewards.outliers import evaluation_outliers, outliers_of, reward_report, robust_z
 from copg_core.rewards.registry import FunctionScorer, names
 from copg_core.rewards.weighted import WeightedScorer
 from copg_core.sources import FileData, TaskData
@@ -256,3 +257,19 @@ def test_the_report_names_the_prompts_of_outliers() -> None:
     assert "'a prompt a prompt" in str(report["outlier_1"])
     assert len(str(report["outlier_1"])) < 130
     assert "outlier_2" not in report
+
+
+def test_an_evaluation_with_outliers_is_reported_and_one_without_is_not() -> None:
+    def evaluation(*rewards: float | None) -> Evaluation:
+        samples = tuple(
+            Sample(prompt_index=i, prompt=f"p{i}", completion="", reward=reward, length=1, finished=True)
+            for i, reward in enumerate(rewards)
+        )
+        return Evaluation(step=50, n=len(rewards), samples=samples)
+
+    report = evaluation_outliers(evaluation(0.0, 1.0, 2.0, 3.0, 100.0))
+    assert report is not None
+    assert (report.section, report.values["step"], report.values["outliers"]) == ("evaluation_rewards", 50, 1)
+    assert report.values["outlier_1"] == "100 (z = 66.1) for the prompt 'p4'"
+    assert evaluation_outliers(evaluation(0.0, 1.0, 2.0, 3.0)) is None
+    assert evaluation_outliers(evaluation(None, None)) is None, "a run without a scorer"
