@@ -1,8 +1,12 @@
-"""`python -m copg_core train FILE | bandit`: the library without web, database or queue."""
+"""`python -m copg_core train FILE | bandit`: the library without web, database or queue.
+
+Under a launcher (`torchrun --nproc-per-node 8 -m copg_core train FILE`) the first process speaks for all.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tomllib
@@ -75,6 +79,8 @@ def _bandit(file: Path | None, seeds: int | None, *, as_json: bool) -> int:
 
 
 def _train(file: Path, folder: Path, *, resume: bool) -> int:
+    from rich.console import Console
+
     from copg_core.checkpoints import latest_checkpoint
     from copg_core.config import load_config
     from copg_core.errors import CheckpointError, ConfigError
@@ -89,7 +95,7 @@ def _train(file: Path, folder: Path, *, resume: bool) -> int:
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, frame: stopping.append(caught))
-    with ProgressBar() as bar:
+    with ProgressBar(Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")) as bar:
         bar.console.print(f"{config.algorithm}: {file} -> {folder}", highlight=False)
         from copg_core.train import train  # torch and transformers take seconds to import
 

@@ -67,7 +67,7 @@ class TokenBudget:
             self.tokens = min(self.tokens, *(failure.tokens for failure in failures)) // 2
         self._note(
             Report(
-                section="memory",
+                section="out_of_memory",
                 values={
                     "stage": stage,
                     "tokens_that_did_not_fit": max(failure.tokens for failure in failures),

@@ -49,6 +49,11 @@ class _Base(Frozen):
         title="Gradient checkpointing",
         description="Compute layers again in the backward pass: a third slower, much less memory. Auto: once memory runs out.",
     )
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        title="Sharding",
+        description="With several processes: each holds the whole model, or weights and Adam's states are divided (FSDP2).",
+    )
     epochs: float = Field(
         2.0, gt=0, title="Epochs", description="Passes over the training rows.", json_schema_extra=unit("passes")
     )

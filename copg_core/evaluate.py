@@ -6,12 +6,12 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from copg_core.budget import TokenBudget
 from copg_core.config import RunConfig
 from copg_core.encoding import decode_completion
 from copg_core.events import Evaluation, Sample
@@ -20,6 +20,7 @@ from copg_core.layout import TokenRow
 from copg_core.logprobs import CodePath, CompletionLogProbs, Tempered
 from copg_core.objectives import ROUNDING, Array, Objective, Table, pair_contrasts
 from copg_core.policies import Policy
+from copg_core.processes import Processes
 from copg_core.reference import log_probs_of
 from copg_core.rewards.outliers import outliers_of
 from copg_core.rewards.scorer import Scorer
@@ -33,14 +34,23 @@ class Reference:
     """The policy that training starts from, at hand for fresh completions.
 
     With adapters it is the same model with them switched off. Otherwise it is a frozen copy that rests in main memory
-    and visits the device for an evaluation: there is no room for both beside Adam's states.
+    and visits the device for an evaluation: there is no room for both beside Adam's states. Make it while `module` is
+    whole and has learnt nothing. `place`, where given, divides the copy among several processes once and for all.
     """
 
-    def __init__(self, model: Any, path: CodePath, *, adapters: bool, device: torch.device) -> None:
-        self._adapted = model if adapters else None
-        self._device = device
-        frozen = model if adapters else copy.deepcopy(model).cpu().requires_grad_(False).eval()
-        self._log_probs = CompletionLogProbs(frozen, path)
+    def __init__(
+        self,
+        module: CompletionLogProbs,
+        *,
+        adapters: bool,
+        device: torch.device,
+        place: Callable[[nn.Module], None] | None = None,
+    ) -> None:
+        self._adapted = module.model if adapters else None
+        self._device, self._stays = device, place is not None
+        self._log_probs = module if adapters else copy.deepcopy(module).cpu().requires_grad_(False).eval()
+        if place is not None and not adapters:
+            place(self._log_probs)
 
     @contextmanager
     def module(self) -> Iterator[nn.Module]:
@@ -48,6 +58,9 @@ class Reference:
         if self._adapted is not None:
             with self._adapted.disable_adapter():
                 yield self._log_probs
+            return
+        if self._stays:
+            yield self._log_probs
             return
         try:
             yield self._log_probs.to(self._device)
@@ -80,29 +93,35 @@ class PolicyEvaluator:
     scorer: Scorer | None
     gold: Scorer | None
     config: RunConfig
-    device: torch.device
+    processes: Processes
+    budget: TokenBudget
 
     def evaluate(self, step: int, values: dict[str, float | None], progress: Progress | None = None) -> Evaluation:
         """One completion for each prompt, from seeds that are functions of (seed, step, prompt)."""
         plan = self.config.evaluation.generation
         completions = generate(
             self.policy,
-            self.policy.model,
+            self.module,
             self.prompts.ids,
             max_new_tokens=plan.max_new_tokens,
             temperature=plan.temperature,
             batch_size=plan.batch_size,
             seed=self.config.seed,
             streams=[(step, prompt) for prompt in range(len(self.prompts.ids))],
-            device=self.device,
+            device=self.processes.device,
             between=progress,
+            processes=self.processes,
         )
         texts = [self._text(completion) for completion in completions]
         finished = [completion.finished for completion in completions]
         known = self.prompts.contexts
-        judged = scored(self.scorer, self.prompts.texts, texts, finished, known) if self.scorer else None
+        judged, gold = self.processes.from_main(
+            lambda: (
+                scored(self.scorer, self.prompts.texts, texts, finished, known) if self.scorer else None,
+                self.gold.score(self.prompts.texts, texts, finished, known) if self.gold else None,
+            )
+        )
         reward = judged.total if judged else None
-        gold = self.gold.score(self.prompts.texts, texts, finished, known) if self.gold else None
         log_ratio = self._log_ratio(completions) if self.reference else None
         lengths = np.array([len(completion.ids) for completion in completions])
         extra = {"gold_stderr": standard_error(gold), "kl_stderr": standard_error(log_ratio)}
@@ -153,8 +172,9 @@ class PolicyEvaluator:
             rows,
             packed=self.path.packed,
             pad=self.policy.pad,
-            token_budget=self.config.micro_batch_tokens,
-            device=self.device,
+            token_budget=self.budget,
+            device=self.processes.device,
+            processes=self.processes,
         )[:, 0]
 
 

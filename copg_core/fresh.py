@@ -23,7 +23,6 @@ from copg_core.reference import log_probs_of
 from copg_core.replay import Fresh
 from copg_core.rewards.scorer import Scorer
 from copg_core.rows import Context
-from copg_core.sharding import is_sharded
 
 T = TypeVar("T")
 Between = Callable[[int, int], None]
@@ -76,24 +75,19 @@ class Writer:
         ]
 
     def _generate(self, requests: Sequence[Request], between: Between) -> list[Completion]:
-        """Where the weights are sharded no process can write alone: then all write the same, and the main one's counts."""
-        alike = self.processes.count == 1 or any(map(is_sharded, self.module.parameters()))
-        mine = list(requests) if alike else self.processes.share(requests)
-        completions = generate(
+        return generate(
             self.policy,
-            self.policy.model,
-            [self.prompts.ids[request.row] for request in mine],
+            self.module,
+            [self.prompts.ids[request.row] for request in requests],
             max_new_tokens=self.plan.max_new_tokens,
             temperature=self.plan.temperature,
             batch_size=self.plan.batch_size,
             seed=self.seed,
-            streams=[(request.for_step, request.row, request.which) for request in mine],
+            streams=[(request.for_step, request.row, request.which) for request in requests],
             device=self.processes.device,
-            # One process may not stop alone while the others wait for it.
-            between=between if self.processes.count == 1 else None,
+            between=between,
+            processes=self.processes,
         )
-        parts = self.processes.gather(completions)
-        return parts[0] if alike else in_turns(parts)
 
     def _scores(self, requests: Sequence[Request], completions: Sequence[Completion]) -> Array:
         mine = self.processes.share(list(zip(requests, completions, strict=True)))

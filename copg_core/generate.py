@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from copg_core.policies import Policy
+from copg_core.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,24 @@ def generate(
     streams: Sequence[tuple[int, ...]],
     device: torch.device,
     between: Callable[[int, int], None] | None = None,
+    processes: Processes | None = None,
 ) -> list[Completion]:
     """One completion for each encoded prompt, in the order of the prompts, each from the random numbers of its stream.
+
+    Several processes divide the batches among them, and all get all completions: the same ones as from one process.
 
     Prompts of similar length go together, padded on the LEFT with the mask from which transformers derives the right
     position ids. `between(done, total)` is called after each batch; what it raises ends the work.
     """
-    completions: list[Completion | None] = [None] * len(prompts)
+    processes = processes or Processes(device)
+    found: dict[int, Completion] = {}
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     ends = sorted(policy.end_ids)
-    for first in range(0, len(order), batch_size):
-        group = order[first : first + batch_size]
+    groups = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+    mine = processes.share(groups)
+    # Layers that are sharded wait for everyone: who has nothing left writes something again, as long as others write.
+    mine += groups[:1] * (-(-len(groups) // processes.count) - len(mine))
+    for number, group in enumerate(mine):
         width = max(len(prompts[i]) for i in group)
         ids = torch.full((len(group), width), policy.pad, dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -90,12 +98,14 @@ def generate(
                 do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=policy.pad
             ),
             logits_processor=LogitsProcessorList([_OwnRandomNumbers(uniform, width, temperature)]),
+            synced_gpus=processes.count > 1,
         )[:, width:].tolist()
         for i, tokens in zip(group, written, strict=True):
-            completions[i] = _cut(tokens, policy.end_ids)
+            found[i] = _cut(tokens, policy.end_ids)
         if between:
-            between(first + len(group), len(order))
-    return [completion for completion in completions if completion is not None]
+            between(min((number + 1) * batch_size * processes.count, len(order)), len(order))
+    everything = {i: completion for part in processes.gather(found) for i, completion in part.items()}
+    return [everything[i] for i in range(len(prompts))]
 
 
 def _cut(tokens: list[int], ends: frozenset[int]) -> Completion:

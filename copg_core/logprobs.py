@@ -156,6 +156,10 @@ class CompletionLogProbs(nn.Module):
         self.model = model
         self.path = path
 
+    def generate(self, **settings: Any) -> Tensor:
+        """The model's own generation. Called here, it finds its weights where they are divided among processes."""
+        return cast(Tensor, self.model.generate(**settings))
+
     def forward(self, rows: Rows, temperature: float | None = None) -> Tensor:
         temperature = self.path.temperature if temperature is None else temperature
         present = rows.target != NO_TARGET
@@ -207,25 +211,33 @@ class RewardModel(nn.Module):
         return cast(Tensor, self.score(hidden.to(self.score.weight.dtype)))[:, 0].view(rows.last.shape)
 
 
-def first_batch_check(model: Any, path: CodePath, rows: Sequence[TokenRow], pad: int, device: torch.device) -> float:
-    """Compare a code path with plain rows and the model's own logits, in the masters' precision. Returns the largest
-    difference in nats.
+def first_batch_check(
+    module: CompletionLogProbs,
+    rows: Sequence[TokenRow],
+    pad: int,
+    device: torch.device,
+    tolerance: float = SELF_CHECK_TOLERANCE,
+) -> float:
+    """Compare a module's code path with plain rows and the model's own logits. Returns the largest difference in nats.
 
     Raises ModelError where they disagree: an architecture whose peculiarity the configuration does not reveal.
     """
+    path = module.path
     if not path.packed and not path.chunked:
         return 0.0
-    plain = replace(path, packed=False, chunked=False)
     results = []
-    with torch.no_grad():
-        for one in (path, plain):
-            laid_out = lay_out(rows, packed=one.packed, pad=pad).to(device)
-            results.append(CompletionLogProbs(model, one)(laid_out))
+    try:
+        for one in (path, replace(path, packed=False, chunked=False)):
+            module.path = one
+            with torch.no_grad():
+                results.append(module(lay_out(rows, packed=one.packed, pad=pad).to(device)))
+    finally:
+        module.path = path
     difference = float((results[0] - results[1]).abs().max())
     scale = max(1.0, results[1].abs().max().item() / 100)
-    if not difference <= SELF_CHECK_TOLERANCE * scale:
+    if not difference <= tolerance * scale:
         raise ModelError(
             f"the log-probabilities of packed and of separate rows differ by {difference:.3g} nats for "
-            f"{type(model).__name__}: its architecture has something that copg_core.logprobs.recognise does not know"
+            f"{type(module.model).__name__}: its architecture has something that copg_core.logprobs.recognise does not know"
         )
     return difference

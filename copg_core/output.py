@@ -13,7 +13,7 @@ from copg_core.policies import save_policy, save_reward_model
 from copg_core.prepare import Prepared
 from copg_core.surroundings import versions
 
-UNESSENTIAL = {"checkpoints", "micro_batch_tokens", "gradient_checkpointing"}
+UNESSENTIAL = {"checkpoints", "micro_batch_tokens", "gradient_checkpointing", "sharding"}
 
 
 def config_hash(config: RunConfig) -> str:

@@ -109,10 +109,12 @@ def rewards_of(
 
     def compute() -> Rewards:
         progress = lambda done, total: around.progress("rewards", done, total)  # noqa: E731
-        return scorer.score(prompts, completions, ended, contexts, progress).reshape(shape)
+        return around.processes.from_main(
+            lambda: scorer.score(prompts, completions, ended, contexts, progress).reshape(shape)
+        )
 
     key = content_key(scorer=scorer.fingerprint, rows=digest, versions=versions())
-    return cached(around.cache_folder, "rewards", key, shape, compute)
+    return cached(around.cache_folder, "rewards", key, shape, compute, around.processes)
 
 
 def reference_of(
@@ -138,6 +140,7 @@ def reference_of(
                 token_budget=config.micro_batch_tokens,
                 device=around.device,
                 progress=lambda done, total: around.progress("reference", done, total),
+                processes=around.processes,
             ).reshape(shape)
 
     key = content_key(
@@ -150,4 +153,4 @@ def reference_of(
         device=around.device.type,
         versions=versions(),
     )
-    return cached(around.cache_folder, "reference", key, shape, compute)
+    return cached(around.cache_folder, "reference", key, shape, compute, around.processes)

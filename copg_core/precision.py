@@ -139,10 +139,10 @@ class MasterWeights:
             self.optimizer.state[master][slot] = part.clone()
 
     @torch.no_grad()
-    def settle(self, module: nn.Module) -> None:
+    def settle(self, module: nn.Module, *, keep: bool = True) -> None:
         """Make `module` an ordinary float32 module with the masters' values: it can be saved, and trained no more.
 
-        All processes must call it together.
+        All processes must call it together; those that do not `keep` the result are spared its memory.
         """
         settled: dict[int, nn.Parameter] = {}
         names = {id(parameter): name for name, parameter in self.parameters.items()}
@@ -153,8 +153,11 @@ class MasterWeights:
                 if id(parameter) not in settled:
                     name = names.get(id(parameter))
                     source = self.masters[name] if name is not None else local_part(parameter)
-                    wide = torch.promote_types(source.dtype, torch.float32)
-                    settled[id(parameter)] = nn.Parameter(whole_like(source, parameter).to(wide), requires_grad=False)
+                    whole = whole_like(source, parameter)
+                    if is_sharded(parameter):
+                        whole = whole.cpu()  # what was divided may have no room as a whole on one device
+                    wide = whole.to(torch.promote_types(whole.dtype, torch.float32)) if keep else whole[:0]
+                    settled[id(parameter)] = nn.Parameter(wide, requires_grad=False)
                 part._parameters[key] = settled[id(parameter)]
 
     def _whole(self, name: str, tensor: Tensor) -> Tensor:

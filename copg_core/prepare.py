@@ -45,6 +45,7 @@ from copg_core.pairs import (
     rewards_of,
     untied,
 )
+from copg_core.placement import is_divided, place, reference_for
 from copg_core.policies import Policy, add_lora, load_policy, new_reward_model, weights_hash
 from copg_core.precision import Masters, lower
 from copg_core.processes import limit_threads
@@ -113,6 +114,8 @@ def prepare(config: RunConfig, around: Surroundings) -> Prepared:
             "completion_only_head": prepared.path.chunked,
             "code_path_reason": prepared.path.reason,
             "device": around.device.type,
+            "processes": around.processes.count,
+            "divided_over": around.processes.count if is_divided(config, around) else 1,
         },
     )
     if prepared.estimate is not None:
@@ -138,7 +141,7 @@ def _demonstrations(config: SFTConfig, policy: Policy, around: Surroundings) -> 
     _adapt(config, policy)
     module = CompletionLogProbs(policy.model, path)
     masters = lower(module, _dtype(config))
-    module.to(around.device)
+    place(config, around, module)
     prepared = Prepared(
         policy,
         module,
@@ -171,7 +174,7 @@ def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings
     estimate = fit(config, around, truncation, packed=path.packed)
     module = new_reward_model(policy, config.lora, config.seed)
     masters = lower(module, _dtype(config), wide=HEAD)
-    module.to(around.device)
+    place(config, around, module)
     prepared = Prepared(
         policy,
         module,
@@ -216,8 +219,8 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
     module = CompletionLogProbs(policy.model, path)
     # Before the reference is copied: it is computed with the same rounded weights as the policy.
     masters = lower(module, _dtype(config))
-    module.to(around.device)
-    reference = Reference(policy.model, path, adapters=config.lora.enabled, device=around.device)
+    reference = reference_for(config, around, module)
+    place(config, around, module)
     log_probs = [reference_of(config, policy, reference, table.rows, base_hash, path, around) for table in tables]
     whole = [
         Table(table.rows, reference_table, reward_table)
@@ -274,7 +277,8 @@ def _prompts_alone(config: PreferenceConfig, policy: Policy, around: Surrounding
     _adapt(config, policy)
     module = CompletionLogProbs(policy.model, path)
     masters = lower(module, _dtype(config))
-    module.to(around.device)
+    reference = reference_for(config, around, module)
+    place(config, around, module)
     prepared = Prepared(
         policy,
         module,
@@ -284,7 +288,7 @@ def _prompts_alone(config: PreferenceConfig, policy: Policy, around: Surrounding
         prompts=_prompts(config, policy, split),
         masters=masters,
         estimate=estimate,
-        reference=Reference(policy.model, path, adapters=config.lora.enabled, device=around.device),
+        reference=reference,
         scorer=load_scorer(config.reward, config.data, around.device, _dtype(config), around.resolve_run),
         gold=gold_scorer(config.data),
         training_prompts=_prompt_set(ids, split.train),

@@ -41,22 +41,24 @@ def rows_hash(rows: Sequence[TokenRow]) -> str:
 
 
 def cached(
-    folder: Path | None, name: str, key: str, shape: tuple[int, ...], compute: Callable[[], Table]
+    folder: Path | None,
+    name: str,
+    key: str,
+    shape: tuple[int, ...],
+    compute: Callable[[], Table],
+    processes: Processes | None = None,
 ) -> tuple[Table, bool]:
     """The table stored under a key, computed and stored where it is not there yet; and whether it was there.
 
     Written to a file of its own and renamed: two runs that start together both compute, and neither reads half a file.
+    The processes of one run all compute, or none of them does.
     """
     path = folder / f"{name}-{key[:32]}.npy" if folder is not None else None
-    if path is not None and path.is_file():
-        try:
-            table = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            table = np.empty(0)
-        if table.shape == shape and np.isfinite(table).all():
-            return table, True
+    stored = processes.from_main(lambda: _read(path, shape)) if processes else _read(path, shape)
+    if stored is not None:
+        return stored, True
     table = compute()
-    if path is not None:
+    if path is not None and (processes is None or processes.is_main):
         with storage_errors(f"the cache file {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
@@ -70,6 +72,16 @@ def cached(
                 Path(temporary).unlink(missing_ok=True)
                 raise
     return table, False
+
+
+def _read(path: Path | None, shape: tuple[int, ...]) -> Table | None:
+    if path is None or not path.is_file():
+        return None
+    try:
+        table: Table = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return table if table.shape == shape and np.isfinite(table).all() else None
 
 
 @torch.no_grad()

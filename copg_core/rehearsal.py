@@ -55,7 +55,7 @@ def _with_everything(config: RunConfig, lookup: Lookup, machine: Machine | None)
     """Load models and data as a run would; rewards and reference of a few pairs show that they can be computed."""
     with processes_for_run() as processes:
         there = machine or _measured(this_machine(processes), config, lookup)
-        prepared = prepare(config, Surroundings(processes.device, lookup.resolve_run, rehearsal=True, machine=there))
+        prepared = prepare(config, Surroundings(processes, lookup.resolve_run, rehearsal=True, machine=there))
     assert prepared.estimate is not None  # the machine is known
     return [(report.section, report.values) for report in prepared.reports], prepared.estimate
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from copg_core.estimate import Machine
+from copg_core.processes import Processes
 
 PACKAGES = (
     "copg-studio",
@@ -30,7 +31,7 @@ Values = dict[str, str | int | float | bool | None]
 class Surroundings:
     """What a run is given besides its configuration. `progress(stage, done, total)` may raise to stop the work."""
 
-    device: torch.device
+    processes: Processes
     resolve_run: Callable[[str], Path] = Path
     cache_folder: Path | None = None
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
@@ -38,6 +39,11 @@ class Surroundings:
     machine: Machine | None = None
     # A rehearsal computes rewards and reference for a few pairs only: enough to see that it can be done.
     rehearsal: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self.processes.device
 
 
 def versions() -> Values:

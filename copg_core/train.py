@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,12 @@ from copg_core.events import (
     Stage,
     Started,
 )
-from copg_core.logprobs import CompletionLogProbs, first_batch_check
+from copg_core.logprobs import CompletionLogProbs
 from copg_core.losses import LOSSES
 from copg_core.machine import this_machine
 from copg_core.objectives import objective_of
 from copg_core.output import config_hash, save_output
-from copg_core.precision import widened
+from copg_core.placement import check_code_path
 from copg_core.prepare import Prepared, is_reward_model, prepare
 from copg_core.processes import Processes, processes_for_run
 from copg_core.rewards.outliers import evaluation_outliers
@@ -72,6 +72,13 @@ class _Stop(Exception):  # noqa: N818 - not an error
     """should_stop() said so in the middle of some work."""
 
 
+class _Silent:
+    """The recorder of all processes but the main one."""
+
+    def record(self, event: object) -> None:
+        """One of us is enough."""
+
+
 def never() -> bool:
     """The should_stop of a run that nobody stops."""
     return False
@@ -99,7 +106,7 @@ def train(
     with storage_errors(f"the run's folder {folder}"):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     with processes_for_run() as processes:
-        run = _Run(config, recorder, should_stop, folder, processes)
+        run = _Run(config, recorder if processes.is_main else _Silent(), should_stop, folder, processes)
         try:
             with memory_errors():
                 run.prepare(resolve_run, cache_folder)
@@ -132,7 +139,8 @@ class _Run:
 
     def progress(self, stage: Any, done: int, total: int) -> None:
         """Report how far a stage is, at most twice a second, and give should_stop its chance."""
-        if self.should_stop():
+        # Several processes are at different places in a stage: they stop together, between two steps.
+        if self.processes.count == 1 and self.should_stop():
             raise _Stop
         self.time_spent.enter(stage)
         now = time.monotonic()
@@ -141,8 +149,9 @@ class _Run:
             self.recorder.record(Stage(name=stage, done=done, total=total))
 
     def prepare(self, resolve_run: Callable[[str], Path], cache_folder: Path | None) -> None:
-        machine = this_machine(self.processes)
-        around = Surroundings(self.processes.device, resolve_run, cache_folder, self.progress, machine)
+        shards = self.processes.count if self.config.sharding == "full" else 1
+        machine = replace(this_machine(self.processes), shards=shards)
+        around = Surroundings(self.processes, resolve_run, cache_folder, self.progress, machine)
         self.prepared: Prepared = prepare(self.config, around)
         for report in self.prepared.reports:
             self.recorder.record(report)
@@ -171,7 +180,8 @@ class _Run:
                 scorer=self.prepared.scorer,
                 gold=self.prepared.gold,
                 config=self.config,
-                device=self.processes.device,
+                processes=self.processes,
+                budget=self.updater.budget,
             )
 
     def start(self, resume_from: Path | None) -> None:
@@ -194,9 +204,7 @@ class _Run:
         module = self.prepared.module
         if isinstance(module, CompletionLogProbs):
             rows = [table.rows[i] for i in batch[:CHECKED_ROWS]]
-            device, pad = self.processes.device, self.prepared.policy.pad
-            with widened(module):
-                values["code_path_difference"] = first_batch_check(module.model, self.prepared.path, rows, pad, device)
+            values["code_path_difference"] = check_code_path(module, rows, self.prepared.policy.pad, self.processes)
         at_start = LOSSES[self.config.algorithm].at_start
         if at_start is not None and not isinstance(self.config, SFTConfig | RewardModelConfig):
             output = self.updater.outputs(table, batch)
@@ -226,7 +234,7 @@ class _Run:
             self._evaluate_if_due()
             while self.step < self.total:
                 self.progress("training", 0, 0) if self._stage != "training" else None
-                if self.should_stop():
+                if self.processes.agree(self.should_stop()):
                     raise _Stop
                 self._train_step()
                 self._evaluate_if_due()
@@ -240,8 +248,8 @@ class _Run:
             self._keep_good_checkpoints()
             raise
         self._saving()
-        self.updater.weights.settle(self.prepared.module)
-        output = save_output(self.folder, self.prepared, self.config, self.step)
+        self.updater.weights.settle(self.prepared.module, keep=self.processes.is_main)
+        output = self.processes.from_main(lambda: save_output(self.folder, self.prepared, self.config, self.step))
         self.recorder.record(self.time_spent.report())
         self.recorder.record(Finished(step=self.step, output=str(output)))
         return Outcome(True, self.step, output)
@@ -297,10 +305,12 @@ class _Run:
 
     def _save_checkpoint(self) -> None:
         folder = self.folder / "checkpoints"
-        if not self.processes.is_main or (folder / f"step-{self.step}" / "manifest.json").is_file():
+        if self.processes.from_main(lambda: (folder / f"step-{self.step}" / "manifest.json").is_file()):
             return
         self._saving()
         weights, moments = self.updater.weights.tensors()
+        if not self.processes.is_main:
+            return
         state = self.batches.state() | self.watch.state() | self.updater.state()
         saved = save_checkpoint(folder, self.step, weights, moments, state, config_hash(self.config))
         self.recorder.record(CheckpointSaved(step=saved.step, path=str(saved.path), bytes=saved.bytes))

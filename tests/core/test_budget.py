@@ -34,7 +34,7 @@ class Small:
 
 
 def memory_reports(recorder: Remembering) -> list[dict[str, Any]]:
-    return [event.values for event in recorder.of("report") if event.section == "memory"]
+    return [event.values for event in recorder.of("report") if event.section == "out_of_memory"]
 
 
 def test_a_batch_that_does_not_fit_is_computed_again_in_smaller_pieces(

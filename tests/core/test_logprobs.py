@@ -201,10 +201,10 @@ def test_a_window_wider_than_every_row_may_be_packed() -> None:
 
 
 def test_first_batch_check_passes_where_it_should_and_stops_what_was_not_recognised() -> None:
-    assert first_batch_check(tiny_llama(), PACKED, ROWS, 0, CPU) < 1e-4
+    assert first_batch_check(CompletionLogProbs(tiny_llama(), PACKED), ROWS, 0, CPU) < 1e-4
     for name in ("mistral", "gemma2"):
         with pytest.raises(ModelError, match="differ by"):
-            first_batch_check(other_architectures()[name].eval(), PACKED, ROWS, 0, CPU)
+            first_batch_check(CompletionLogProbs(other_architectures()[name].eval(), PACKED), ROWS, 0, CPU)
 
 
 # ---------------------------------------------------------------- rewards, layout

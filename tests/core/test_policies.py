@@ -186,7 +186,7 @@ def test_with_adapters_the_reference_is_exactly_the_model_they_were_added_to() -
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.5)
     assert not torch.allclose(CompletionLogProbs(adapted, path)(rows), expected)
-    reference = Reference(adapted, path, adapters=True, device=torch.device("cpu"))
+    reference = Reference(CompletionLogProbs(adapted, path), adapters=True, device=torch.device("cpu"))
     with reference.module() as module:
         assert torch.equal(module(rows), expected)
 
@@ -195,7 +195,7 @@ def test_without_adapters_the_reference_does_not_follow_the_policy() -> None:
     path, rows = CodePath(packed=True, chunked=True), lay_out(ROWS, packed=True, pad=0)
     policy = preset()
     expected = CompletionLogProbs(policy.model, path)(rows)
-    reference = Reference(policy.model, path, adapters=False, device=torch.device("cpu"))
+    reference = Reference(CompletionLogProbs(policy.model, path), adapters=False, device=torch.device("cpu"))
     with torch.no_grad():
         policy.model.get_input_embeddings().weight.mul_(2)
     with reference.module() as module:

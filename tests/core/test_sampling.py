@@ -192,7 +192,7 @@ def test_a_restored_state_gives_the_same_batches(stop: int) -> None:
 
 def ready(config: PreferenceConfig) -> tuple[Prepared, Any, Updater]:
     """A run before its first step whose policy has moved away from its reference."""
-    prepared = prepare(config, Surroundings(torch.device("cpu")))
+    prepared = prepare(config, Surroundings(Processes(torch.device("cpu"))))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in prepared.policy.model.parameters():

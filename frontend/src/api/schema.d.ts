@@ -1006,6 +1006,13 @@ export interface components {
              */
             gradient_checkpointing: "auto" | "on" | "off";
             /**
+             * Sharding
+             * @description With several processes: each holds the whole model, or weights and Adam's states are divided (FSDP2).
+             * @default none
+             * @enum {string}
+             */
+            sharding: "none" | "full";
+            /**
              * Epochs
              * @description Passes over the training rows.
              * @default 2
@@ -1135,6 +1142,13 @@ export interface components {
              * @enum {string}
              */
             gradient_checkpointing: "auto" | "on" | "off";
+            /**
+             * Sharding
+             * @description With several processes: each holds the whole model, or weights and Adam's states are divided (FSDP2).
+             * @default none
+             * @enum {string}
+             */
+            sharding: "none" | "full";
             /**
              * Epochs
              * @description Passes over the training rows.
@@ -1852,6 +1866,13 @@ export interface components {
              */
             gradient_checkpointing: "auto" | "on" | "off";
             /**
+             * Sharding
+             * @description With several processes: each holds the whole model, or weights and Adam's states are divided (FSDP2).
+             * @default none
+             * @enum {string}
+             */
+            sharding: "none" | "full";
+            /**
              * Epochs
              * @description Passes over the training rows.
              * @default 2
@@ -2161,6 +2182,13 @@ export interface components {
              */
             gradient_checkpointing: "auto" | "on" | "off";
             /**
+             * Sharding
+             * @description With several processes: each holds the whole model, or weights and Adam's states are divided (FSDP2).
+             * @default none
+             * @enum {string}
+             */
+            sharding: "none" | "full";
+            /**
              * Epochs
              * @description Passes over the training rows.
              * @default 2
@@ -2352,6 +2380,13 @@ export interface components {
              * @enum {string}
              */
             gradient_checkpointing: "auto" | "on" | "off";
+            /**
+             * Sharding
+             * @description With several processes: each holds the whole model, or weights and Adam's states are divided (FSDP2).
+             * @default none
+             * @enum {string}
+             */
+            sharding: "none" | "full";
             /**
              * Epochs
              * @description Passes over the training rows.
@@ -2693,6 +2728,13 @@ export interface components {
              * @enum {string}
              */
             gradient_checkpointing: "auto" | "on" | "off";
+            /**
+             * Sharding
+             * @description With several processes: each holds the whole model, or weights and Adam's states are divided (FSDP2).
+             * @default none
+             * @enum {string}
+             */
+            sharding: "none" | "full";
             /**
              * Epochs
              * @description Passes over the training rows.
