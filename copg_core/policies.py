@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,8 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from copg_core.adapters import CONFIG as ADAPTER_CONFIG
+from copg_core.adapters import add_lora, base_of, load_adapters, merged, save_adapters
 from copg_core.checkpoints import storage_errors, write_json
 from copg_core.errors import ModelError
 from copg_core.logprobs import HEAD, RewardModel, decoder_of
@@ -77,10 +78,20 @@ def load_policy(
             raise ModelError(f"model folder {place} does not exist: expected {MODEL_FILES}")
         if (Path(place) / REWARD_WEIGHTS).exists():
             raise ModelError(f"{place} holds a reward model: a policy must be a causal language model")
+        if (Path(place) / ADAPTER_CONFIG).is_file():
+            return _with_adapters(Path(place))
     else:
         place = source.id
     revision = source.revision if isinstance(source, HubModel) else "main"
     return _policy(_load_causal(place, revision), _load_tokenizer(place, revision), place)
+
+
+def _with_adapters(folder: Path) -> Policy:
+    """A base model with adapters on it, added to its weights: what is trained from here has them in its reference."""
+    base = base_of(folder)
+    model = merged(load_adapters(_load_causal(base, "main"), folder))
+    own = (folder / "tokenizer_config.json").is_file()
+    return _policy(model, _load_tokenizer(str(folder) if own else base), f"{base} with the adapters of {folder}")
 
 
 def output_of(run: str, resolve_run: Callable[[str], Path], *, kind: str) -> Path:
@@ -226,25 +237,6 @@ def byte_tokenizer() -> Any:
 # ---------------------------------------------------------------- adapters, rewards, output
 
 
-def add_lora(model: Any, lora: Lora, seed: int) -> Any:
-    """Freeze a model and put adapters on all its linear layers; they start as the identity. No dropout in them."""
-    from peft import LoraConfig, get_peft_model
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        targets = "all-linear" if model.get_output_embeddings() is not None else _linear_names(model)
-        config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=targets)
-        with warnings.catch_warnings():
-            # peft still asks transformers for an attribute by its old name.
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-            adapted = get_peft_model(model, config)
-    return adapted.eval()
-
-
-def _linear_names(model: nn.Module) -> list[str]:
-    return sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
-
-
 def new_reward_model(policy: Policy, lora: Lora, seed: int) -> RewardModel:
     """A policy's decoder with a new head."""
     width = policy.model.config.get_text_config(decoder=True).hidden_size
@@ -256,14 +248,10 @@ def new_reward_model(policy: Policy, lora: Lora, seed: int) -> RewardModel:
         return RewardModel(decoder, width).float().eval()
 
 
-def merged(model: Any) -> Any:
-    """A model with its adapters, if it has any, added to its weights."""
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-
-
 def save_policy(folder: Path, policy: Policy, manifest: dict[str, Any]) -> None:
-    """Write a policy as transformers reads it, with the run's manifest last."""
+    """Write a policy as transformers reads it, its adapters beside it as peft does, with the run's manifest last."""
     with storage_errors(f"the trained model in {folder}"):
+        save_adapters(folder, policy.model)
         model = merged(policy.model)
         model.save_pretrained(folder)
         policy.tokenizer.save_pretrained(folder)
@@ -273,6 +261,7 @@ def save_policy(folder: Path, policy: Policy, manifest: dict[str, Any]) -> None:
 def save_reward_model(folder: Path, model: RewardModel, tokenizer: Any, manifest: dict[str, Any]) -> None:
     """Write decoder and head into one file, beside config and tokenizer, with the run's manifest last."""
     with storage_errors(f"the reward model in {folder}"):
+        save_adapters(folder, model.decoder)
         decoder: Any = merged(model.decoder)
         model.decoder = decoder
         decoder.config.save_pretrained(folder)

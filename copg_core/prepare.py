@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from copg_core.adapters import add_lora
 from copg_core.config import PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig, prompts_alone
 from copg_core.datasets import (
     Comparison,
@@ -46,7 +47,7 @@ from copg_core.pairs import (
     untied,
 )
 from copg_core.placement import is_divided, place, reference_for
-from copg_core.policies import Policy, add_lora, load_policy, new_reward_model, weights_hash
+from copg_core.policies import Policy, load_policy, new_reward_model, weights_hash
 from copg_core.precision import Masters, lower
 from copg_core.processes import limit_threads
 from copg_core.reward_sources import with_context

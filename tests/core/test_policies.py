@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from copg_core.adapters import add_lora
 from copg_core.encoding import decode_completion, encode_completion
 from copg_core.errors import ModelError
 from copg_core.evaluate import Reference
 from copg_core.layout import lay_out
 from copg_core.logprobs import CodePath, CompletionLogProbs
 from copg_core.policies import (
-    add_lora,
     byte_tokenizer,
     load_policy,
     load_reward_model,

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from copg_core.adapters import add_lora
 from copg_core.errors import ConfigError
 from copg_core.layout import TokenRow, lay_out
 from copg_core.logprobs import CodePath, CompletionLogProbs, RewardModel, decoder_of
-from copg_core.policies import add_lora
 from copg_core.recipe import Lora
 from copg_core.recompute import layers_of, recompute
 from tests.core.conftest import config_of, identical, run, tiny_llama, weights
