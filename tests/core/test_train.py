@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,41 +71,6 @@ def test_a_reference_that_is_not_the_policy_stops_the_run(tmp_path: Path, monkey
     with pytest.raises(ModelError, match="before the first step"):
         run(config_of("copg"), tmp_path)
     assert not (tmp_path / "output").exists()
-
-
-KILLED = """
-import json, os, signal, sys
-from pathlib import Path
-import torch
-from copg_core.config import parse_config
-from copg_core.train import train
-torch.set_num_threads(1)
-class Dies:
-    def record(self, event):
-        if event.event == "metrics":
-            print(event.step, event.values["loss"].hex(), flush=True)
-            if event.step == 5:
-                os.kill(os.getpid(), signal.SIGKILL)
-train(parse_config(json.loads(sys.argv[1])), Dies(), folder=Path(sys.argv[2]))
-"""
-
-
-def test_resumed_after_sigkill_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
-    config = config_of("copg")
-    whole, whole_outcome = run(config, tmp_path / "whole")
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, config.model_dump_json(), str(tmp_path / "killed")],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    lines = [line.split() for line in killed.stdout.splitlines()]
-    assert {int(step): float.fromhex(loss) for step, loss in lines} == {s: whole.losses()[s] for s in (1, 2, 3, 4, 5)}
-    resumed, outcome = run(config, tmp_path / "killed", resume_from=tmp_path / "killed" / "checkpoints" / "step-4")
-    assert resumed.losses() == {s: whole.losses()[s] for s in (5, 6)}
-    assert identical(weights(outcome), weights(whole_outcome))
 
 
 def test_a_checkpoint_of_another_configuration_or_without_adam_is_refused(tmp_path: Path) -> None:
