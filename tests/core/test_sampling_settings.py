@@ -8,7 +8,7 @@ import pytest
 
 from copg_core.config import parse_config, variant_of
 from copg_core.datasets import load_prompts
-from copg_core.errors import ConfigError
+from copg_core.errors import ConfigError, DataError
 from copg_core.sources import FileData
 from tests.core.conftest import run
 from tests.core.test_sampling import BOTH, preference
@@ -64,3 +64,16 @@ def test_an_on_policy_run_needs_no_pairs(tmp_path: Path) -> None:
     assert recorder.report("truncation")["completions"] == 0
     assert "validation_loss" not in recorder.of("evaluation")[-1].values
     assert recorder.of("evaluation")[-1].reward_mean is not None
+
+
+def test_gsm8k_questions_are_trained_on_without_a_single_completion_of_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"question": "{i} + {i}?", "answer": "#### {2 * i}"}}\n' for i in range(12)))
+    reward = {"kind": "function", "name": "gsm8k", "reference": "answer"}
+    data = {"kind": "file", "path": str(path), "validation_share": 0.2}
+    config = preference(data=data, reward=reward, sampling=BOTH, batch_size=4, steps=2)
+    recorder, _ = run(config, tmp_path / "run")
+    assert recorder.report("data")["shape"] == "question"
+    assert {event.values["fresh_reward"] for event in recorder.of("metrics")} <= {0.0, 0.125, 0.25, 0.375}
+    with pytest.raises(DataError, match="one completion for each prompt"):
+        run(preference(data=data, reward=reward, steps=2), tmp_path / "pairs")
