@@ -4,17 +4,21 @@
 
 Starts a studio of its own and drags the beta slider in a real Chromium on the same machine, so that server, browser and
 painting share its cores. Every `input` event of the slider is an event that must become visible: its latency ends after the
-first drawing of all figures in sight that shows its value or a later one of the same drag, and after the browser's next frame.
-Drags of a sampler's slider, for which pairs are drawn anew, and of beta with ten seeds follow.
+first drawing of the regret that shows its value or a later one of the same drag, and after the browser's next frame.
+Drags of a sampler's slider, for which pairs are drawn anew, and of beta with ten seeds follow. On a machine that others use too,
+wall times say little; the CPU time that a picture costs the server and the browser's renderer (Linux) says more.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +45,30 @@ window.addEventListener('copg:drawn', (event) => {
 """
 
 
-def drag(page: Page, dial: str, seconds: float) -> dict[str, Any]:
+TOKEN = f"bandit-page-{os.getpid()}"  # by which our renderers are told from another browser's
+
+
+def cpu_ms(chosen: Callable[[int, str], bool]) -> float:
+    """CPU milliseconds so far of the processes whose id and command line are chosen."""
+    total = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # a process may end while one looks
+            if chosen(int(folder.name), (folder / "cmdline").read_text()):
+                fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+                total += int(fields[11]) + int(fields[12])
+    return total * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def drag(page: Page, dial: str, seconds: float, server: int, token: str) -> dict[str, Any]:
     """Move a slider to and fro at about 60 Hz and see what is drawn."""
     box = page.get_by_test_id(f"dial-{dial}").bounding_box()
     assert box is not None
     y = box["y"] + box["height"] / 2
+    used = {
+        "server": lambda number, _: number == server,
+        "renderer": lambda _, line: "=renderer" in line and token in line,
+    }
+    before = {name: cpu_ms(chosen) for name, chosen in used.items()}
     page.evaluate("window.moves = []; window.pictures = []")
     page.mouse.move(box["x"] + box["width"] / 2, y)
     page.mouse.down()
@@ -61,6 +84,7 @@ def drag(page: Page, dial: str, seconds: float) -> dict[str, Any]:
     page.wait_for_timeout(1500)
     moves = page.evaluate("window.moves.map(({at, value}) => ({at, value}))")
     pictures = page.evaluate("window.pictures")
+    spent = {f"{name}_cpu_ms": (cpu_ms(chosen) - before[name]) / len(pictures) for name, chosen in used.items()}
     page.mouse.up()
     page.wait_for_timeout(1500)
     key = dial.rsplit("-", 1)[0]
@@ -87,6 +111,7 @@ def drag(page: Page, dial: str, seconds: float) -> dict[str, Any]:
         "p95_ms": float(np.percentile(waits, 95)),
         "longest_ms": max(waits),
         "unseen_moves": len(moves) - reached,
+        **spent,
     }
 
 
@@ -109,7 +134,9 @@ def main() -> None:
         studio = start_studio(Path(folder) / "data")
         try:
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+                browser = playwright.chromium.launch(
+                    executable_path=shutil.which("chromium"), args=[*CHROMIUM_FLAGS, f"--user-agent={TOKEN}"]
+                )
                 page = browser.new_page(viewport={"width": 1440, "height": 900})
                 page.add_init_script(WATCH)
                 for name, query, dial in (
@@ -120,15 +147,16 @@ def main() -> None:
                     page.goto(f"{studio.url}/bandit{query}")
                     page.wait_for_selector("[data-drawn]")
                     page.wait_for_timeout(1000)
-                    drag(page, dial, 1.0)  # the first pictures pay for compilation
+                    drag(page, dial, 1.0, studio.process.pid, TOKEN)  # the first pictures pay for compilation
                     page.goto(f"{studio.url}/bandit{query}")
                     page.wait_for_selector("[data-drawn]")
                     page.wait_for_timeout(1000)
-                    found[name] = drag(page, dial, seconds)
+                    found[name] = drag(page, dial, seconds, studio.process.pid, TOKEN)
                     print(
                         f"{name:16s} {found[name]['pictures_per_second']:5.1f} pictures a second; slider -> picture "
                         f"p50 {found[name]['p50_ms']:.0f} ms, p95 {found[name]['p95_ms']:.0f} ms, "
-                        f"longest {found[name]['longest_ms']:.0f} ms ({found[name]['moves']} moves)"
+                        f"longest {found[name]['longest_ms']:.0f} ms ({found[name]['moves']} moves); "
+                        f"CPU a picture: server {found[name]['server_cpu_ms']:.0f} ms, renderer {found[name]['renderer_cpu_ms']:.0f} ms"
                     )
                 browser.close()
         finally:

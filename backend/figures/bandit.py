@@ -161,7 +161,7 @@ def frontier(config: BanditConfig, result: BanditResult) -> Drawing:
         }
     )  # fmt: skip
     x_axis = {"title": {"text": "KL to the reference (nats)"}, "rangemode": "tozero"}
-    return _figure(traces, x_axis, {"title": {"text": "Expected reward (reward units)"}}, "grey: the optima of every β; ☆ of this one",
+    return _figure(traces, x_axis, {"title": {"text": "Expected reward (reward units)"}}, "grey: optimum of every β",
                    hovermode="closest")  # fmt: skip
 
 

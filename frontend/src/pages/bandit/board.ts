@@ -1,9 +1,11 @@
-/** Draws an answer's figures into their places, newest answer first; what is off screen waits until it is seen. */
+/** Draws an answer's figures into their places: regret at once, the others in turn; what is off screen waits until it is seen. */
 import type { BanditFigures } from '../../api/client';
 import { CONFIG, plotly, type PlotlyFigure, themed } from '../../components/plotly';
 import type { Scheme } from '../../theme';
 
 export interface Picture { answer: BanditFigures; key: string; live: boolean; scheme: Scheme; narrow: boolean }
+
+const FIRST = 'regret';
 
 export class Board {
   private readonly places = new Map<string, HTMLElement>();
@@ -11,9 +13,11 @@ export class Board {
   private readonly drawn = new Map<string, Picture>();
   private readonly watcher: IntersectionObserver;
   private picture: Picture | null = null;
+  private told: Picture | null = null;
   private busy = false;
+  private turn = 0;
 
-  constructor(private readonly told: (picture: Picture) => void) {
+  constructor(private readonly tells: (picture: Picture) => void) {
     this.watcher = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         const name = (entry.target as HTMLElement).dataset.figure!;
@@ -46,29 +50,51 @@ export class Board {
     if (this.busy) return;
     this.busy = true;
     try {
-      const { react, purge } = await plotly();
-      for (let again = true; again; ) {
-        again = false;
-        const picture = this.picture;
-        if (!picture) return;
-        for (const [name, element] of this.places) {
-          if (!this.seen.has(name) || this.drawn.get(name) === picture) continue;
-          again = true;
-          const given = picture.answer.figures[name] as unknown as PlotlyFigure | undefined;
-          if (given) {
-            const figure = themed(given, picture.scheme, false);
-            // The algorithms' chips say the colours; a narrow screen has no room to say them twice.
-            figure.layout.showlegend = name === 'regret' && !picture.narrow;
-            if (picture.narrow) figure.layout.dragmode = false;
-            await react(element, figure.data, figure.layout, CONFIG);
-          } else purge(element);
-          this.drawn.set(name, picture);
+      await plotly();
+      for (let picture = this.picture; picture; ) {
+        if (this.owed(FIRST, picture)) await this.draw(FIRST, picture);
+        if (picture.live && this.told !== picture) this.tell(picture);
+        // In turns, so that while newer answers keep coming each of the others is drawn now and then.
+        const others = [...this.places.keys()].filter((name) => name !== FIRST);
+        for (let count = 0; count < others.length; count++) {
+          const name = others[this.turn % others.length]!;
+          this.turn++;
+          if (!this.owed(name, picture)) continue;
+          await this.draw(name, picture);
+          await new Promise((later) => setTimeout(later)); // an answer that has arrived is heard of only now
           if (this.picture !== picture) break;
         }
-        if (again && this.picture === picture) this.told(picture);
+        const next: Picture | null = this.picture;
+        if (next !== picture) { picture = next; continue; }
+        if ([...this.places.keys()].some((name) => this.owed(name, next))) continue;
+        if (this.told !== next) this.tell(next);
+        return;
       }
     } finally {
       this.busy = false;
     }
+  }
+
+  private owed(name: string, picture: Picture): boolean {
+    return this.seen.has(name) && this.drawn.get(name) !== picture;
+  }
+
+  private tell(picture: Picture): void {
+    this.told = picture;
+    this.tells(picture);
+  }
+
+  private async draw(name: string, picture: Picture): Promise<void> {
+    const { react, purge } = await plotly();
+    const element = this.places.get(name);
+    if (!element) return;
+    const given = picture.answer.figures[name] as unknown as PlotlyFigure | undefined;
+    this.drawn.set(name, picture);
+    if (!given) { purge(element); return; }
+    const figure = themed(given, picture.scheme, false);
+    // The algorithms' chips say the colours; a narrow screen has no room to say them twice.
+    figure.layout.showlegend = name === FIRST && !picture.narrow;
+    if (picture.narrow) figure.layout.dragmode = false;
+    await react(element, figure.data, figure.layout, CONFIG);
   }
 }
