@@ -37,6 +37,23 @@ def test_the_miniature_files_are_the_built_in_pipeline() -> None:
         assert load_config(file) == _with_parents(step.config)
 
 
+def test_sweeps_start_from_the_smallest_built_in_pipeline() -> None:
+    for step in miniature("ci")[:2]:
+        assert load_config(EXPERIMENTS / "ci" / f"{step.config['algorithm']}.toml") == _with_parents(step.config)
+
+
+def test_a_sweep_is_priced_without_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = runpy.run_path(str(EXPERIMENTS / "sweep.py"))
+    file = str(EXPERIMENTS / "paper" / "copg-0.06.toml")
+    monkeypatch.setattr("sys.argv", ["sweep.py", file, "--betas", "0.01", "1", "--dry-run", "--gpu", "H200"])
+    assert script["main"]() == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["copg at beta 0.01", "copg at beta 1"]
+    assert all("Fits: needs 137.3 GB, H200 has 150.8 GB. time: about 3 h" in line for line in said)
+
+
 def test_the_tiny_tldr_pipeline_is_a_valid_request() -> None:
     script = runpy.run_path(str(EXPERIMENTS / "tldr_tiny.py"))
     body = script["pipeline"](Path("/data"), sft_steps=1, reward_epochs=1.0, preference_steps=1, prompts=8)

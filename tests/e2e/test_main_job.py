@@ -121,3 +121,17 @@ def test_deep_links_open_by_themselves(studio: Studio, page: Page, path: str) ->
     assert answer is not None
     assert answer.status == 200
     expect(page.get_by_role("navigation").first).to_be_visible()
+
+
+def test_the_form_says_what_a_run_takes(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/launch?algorithm=sft")
+    estimate = page.get_by_test_id("estimate")
+    expect(page.get_by_test_id("verdict")).to_be_visible(timeout=20_000)
+    page.locator("[data-section=policy]").get_by_text("Hub model").first.click()
+    model = page.locator("#field-policy-id")
+    model.fill("meta-llama/Llama-2-13b-hf")
+    expect(estimate).to_contain_text(
+        "104.1 GB", timeout=20_000
+    )  # 8 bytes of moments for each of 13.0 billion parameters
+    model.fill("nobody/nothing")
+    expect(estimate).to_contain_text("nobody/nothing is not on this machine", timeout=20_000)

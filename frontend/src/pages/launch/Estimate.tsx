@@ -7,7 +7,7 @@ import { type CSSProperties, useState } from 'react';
 import { api, ApiError, data, type DeviceEstimate } from '../../api/client';
 
 const PAUSE = 400;
-const REFRESH = 30_000;
+const REFRESH = 5_000;
 
 /** A part keeps its colour while the form changes: it is taken from its name, not from its place. */
 const COLOURS: Record<string, string> = {
