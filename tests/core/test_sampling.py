@@ -338,8 +338,13 @@ class InThreads(Processes):
         return items
 
 
-def test_processes_that_share_the_writing_get_what_one_process_writes() -> None:
-    config = preference(batch_size=3, completions=3, sampling=BOTH)
+def test_processes_that_share_the_writing_get_what_one_process_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = CompletionLogProbs.generate
+    # Threads are no process group that transformers could ask who is still writing.
+    monkeypatch.setattr(
+        CompletionLogProbs, "generate", lambda self, **options: honest(self, **(options | {"synced_gpus": False}))
+    )
+    config = preference(batch_size=3, completions=3, sampling=BOTH | {"batch_size": 2})
     prepared, source, updater = ready(config)
     alone, batch = source.batch(0)
     expected = unpack(source.state(), "round")
