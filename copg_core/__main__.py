@@ -38,10 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--gpu", metavar="NAME", help="estimate a dry run for this GPU, for example H200, in place of this machine"
     )
     chosen = parser.parse_args(arguments)
-    if chosen.gpu and not chosen.dry_run:
-        parser.error("--gpu belongs to --dry-run: training uses the devices that are there")
     if chosen.command == "bandit":
         return _bandit(chosen.file, chosen.seeds, as_json=chosen.json)
+    if chosen.gpu and not chosen.dry_run:
+        parser.error("--gpu belongs to --dry-run: training uses the devices that are there")
     folder = chosen.folder or chosen.file.with_suffix("")
     try:
         if chosen.dry_run:
