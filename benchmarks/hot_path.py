@@ -6,8 +6,8 @@
 Both trainers run in ONE process, their steps interleaved A..Z, Z..A, so that what else the machine does meets all of them.
 On a CPU time is the process's CPU time with one thread; on a GPU it is wall time between two synchronisations. A ratio is
 taken on each batch and then summarised by median, smallest and largest. The losses of all variants must agree on every batch to
-six digits, or the benchmark fails. Memory is the peak of a step above what was resident before it, each variant in a process
-of its own.
+six digits, or the benchmark fails. Memory is the peak of a step of four pairs, one forward pass for either, above what was
+resident before it, each variant in a process of its own.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def peak_of_a_step(variant: Variant, device: str) -> list[float]:
     """MB that a step takes above what was resident before it, for two steps after the first (which makes Adam's state)."""
     peaks = []
     for number in range(3):
-        batch = list(range(number % 2 * BATCH, (number % 2 + 1) * BATCH))
+        batch = list(range(number % 2 * MICRO_BATCH, (number % 2 + 1) * MICRO_BATCH))
         gc.collect()
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -183,15 +183,15 @@ def speed_table(
 def memory_table(chosen: argparse.Namespace) -> dict[str, tuple[float, float, float]]:
     """Print the peak of a step of each variant, in a process each; the ratios that have goals."""
     peaks = {}
-    print(f"\n{'variant':40} {'peak MB of a step above what was resident':>42}")
+    print(f"\n{'variant':40} {f'peak MB of a step of {MICRO_BATCH} pairs above what was resident':>54}")
     for name in VARIANTS:
         command = [sys.executable, __file__, "--memory-of", name, "--model", chosen.model]
-        command += ["--device", chosen.device, "--dtype", chosen.dtype, "--batches", "1"]
+        command += ["--device", chosen.device, "--dtype", chosen.dtype]
         # Small arrays are given back to the kernel at once, so that the high-water mark is what was really alive.
         environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         peaks[name] = json.loads(result.stdout.splitlines()[-1])
-        print(f"{name:40} {_shown((median(peaks[name]), min(peaks[name]), max(peaks[name])), 0):>42}")
+        print(f"{name:40} {_shown((median(peaks[name]), min(peaks[name]), max(peaks[name])), 0):>54}")
     return {
         "peak_memory_vs_trl_best": ratios(peaks[OURS], peaks[BEST]),
         "peak_memory_gc_vs_trl_gc": ratios(peaks[OURS_GC], peaks[TRL_GC]),

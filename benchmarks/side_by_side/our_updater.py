@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.side_by_side.setting import BETA, EOS, LEARNING_RATE, Setting, reference_model, tokenizer_of
 from copg_core.config import parse_config
-from copg_core.diagnostics import step_metrics
+from copg_core.diagnostics import Diagnostics
 from copg_core.evaluate import PromptSet
 from copg_core.logprobs import CompletionLogProbs, recognise
 from copg_core.objectives import Table, objective_of
@@ -54,12 +54,13 @@ class OurVariant:
         masters: Masters = lower(module, torch.bfloat16) if rounded else {}
         policy = Policy(model, tokenizer_of(setting.folder), frozenset({EOS}))
         prepared = Prepared(policy, module, path, self._table, self._table, PromptSet([], []), masters=masters)
-        self._objective = objective_of(config)
-        self._updater = Updater(config, prepared, self._objective, processes)
+        objective = objective_of(config)
+        self._updater = Updater(config, prepared, objective, processes)
+        self._diagnostics = Diagnostics(config, prepared, objective, processes.device, processes.count)
 
     def step(self, batch: Sequence[int]) -> float:
         """Train on the pairs `batch`; their mean loss before the update."""
         step = self._updater.gradients(self._table, list(batch), 0, 1)
         self._updater.apply()
-        step_metrics(step, self._objective, self._table)
+        self._diagnostics.step(step, self._table)
         return step.loss
