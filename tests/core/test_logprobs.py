@@ -8,20 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    GemmaConfig,
-    GemmaForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-)
 
-from copg_core.errors import ModelError
 from copg_core.layout import TokenRow, lay_out, micro_batches
 from copg_core.logprobs import (
     CodePath,
@@ -29,8 +16,6 @@ from copg_core.logprobs import (
     RewardModel,
     _ChunkedLogProbs,
     decoder_of,
-    first_batch_check,
-    recognise,
 )
 from tests.core.conftest import ROWS, tiny_llama
 
@@ -150,61 +135,6 @@ def test_chunked_head_equals_autograd_through_log_softmax(chunk: int) -> None:
         slopes.append((value.detach(), h.grad, w.grad))
     for mine, reference in zip(*slopes, strict=True):
         torch.testing.assert_close(mine, reference, rtol=1e-12, atol=1e-12)
-
-
-# ---------------------------------------------------------------- which path for which architecture
-
-SMALL: dict[str, Any] = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "initializer_range": 0.2,
-    "pad_token_id": 0,
-}
-
-
-def other_architectures() -> dict[str, Any]:
-    torch.manual_seed(0)
-    return {
-        "gpt2": GPT2LMHeadModel(
-            GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=64, initializer_range=0.2)
-        ),
-        "neox": GPTNeoXForCausalLM(
-            GPTNeoXConfig(
-                vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-                initializer_range=0.2,
-            )
-        ),
-        "gemma": GemmaForCausalLM(GemmaConfig(**SMALL)),
-        "gemma2": Gemma2ForCausalLM(Gemma2Config(**SMALL, final_logit_softcapping=3.0, sliding_window=4)),
-        "mistral": MistralForCausalLM(MistralConfig(**SMALL, sliding_window=4)),
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["gpt2", "neox", "gemma", "gemma2", "mistral"])
-def test_other_architectures_give_the_definition_on_the_path_that_is_recognised(name: str) -> None:
-    model = other_architectures()[name].eval()
-    path = recognise(model, longest_row=14)
-    assert path.packed == (name not in ("gemma2", "mistral"))
-    assert path.chunked == (name != "gemma2")
-    torch.testing.assert_close(log_probs(model, path, ROWS), one_by_one(model, ROWS), rtol=1e-5, atol=1e-4)
-
-
-def test_a_window_wider_than_every_row_may_be_packed() -> None:
-    model = other_architectures()["mistral"]
-    assert not recognise(model, longest_row=5).packed
-    assert recognise(model, longest_row=4).packed
-
-
-def test_first_batch_check_passes_where_it_should_and_stops_what_was_not_recognised() -> None:
-    assert first_batch_check(CompletionLogProbs(tiny_llama(), PACKED), ROWS, 0, CPU) < 1e-4
-    for name in ("mistral", "gemma2"):
-        with pytest.raises(ModelError, match="differ by"):
-            first_batch_check(CompletionLogProbs(other_architectures()[name].eval(), PACKED), ROWS, 0, CPU)
 
 
 # ---------------------------------------------------------------- rewards, layout
