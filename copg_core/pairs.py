@@ -114,7 +114,8 @@ def rewards_of(
         )
 
     key = content_key(scorer=scorer.fingerprint, rows=digest, versions=versions())
-    return cached(around.cache_folder, "rewards", key, shape, compute, around.processes)
+    waiting = lambda: around.progress("rewards", 0, len(prompts))  # noqa: E731
+    return cached(around.cache_folder, "rewards", key, shape, compute, around.processes, waiting)
 
 
 def reference_of(
@@ -153,4 +154,5 @@ def reference_of(
         device=around.device.type,
         versions=versions(),
     )
-    return cached(around.cache_folder, "reference", key, shape, compute, around.processes)
+    waiting = lambda: around.progress("reference", 0, len(rows))  # noqa: E731
+    return cached(around.cache_folder, "reference", key, shape, compute, around.processes, waiting)

@@ -10,12 +10,14 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from copg_core.budget import TokenBudget, TooLarge, is_out_of_memory
@@ -25,6 +27,7 @@ from copg_core.layout import TokenRow, lay_out, micro_batches
 from copg_core.processes import Processes
 
 Table = np.ndarray[Any, np.dtype[np.float64]]
+SECONDS_BETWEEN_LOOKS = 0.25
 
 
 def content_key(**parts: Any) -> str:
@@ -47,31 +50,62 @@ def cached(
     shape: tuple[int, ...],
     compute: Callable[[], Table],
     processes: Processes | None = None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> tuple[Table, bool]:
     """The table stored under a key, computed and stored where it is not there yet; and whether it was there.
 
-    Written to a file of its own and renamed: two runs that start together both compute, and neither reads half a file.
-    The processes of one run all compute, or none of them does.
+    Of runs that start together one computes and the others wait for it, calling `waiting` meanwhile; what it raises ends
+    the wait. The lock is the operating system's: one whose holder was killed is free. Written to a file of its own and
+    renamed, so that nobody reads half a file. The processes of one run all compute, or none of them does.
     """
     path = folder / f"{name}-{key[:32]}.npy" if folder is not None else None
-    stored = processes.from_main(lambda: _read(path, shape)) if processes else _read(path, shape)
-    if stored is not None:
-        return stored, True
-    table = compute()
-    if path is not None and (processes is None or processes.is_main):
-        with storage_errors(f"the cache file {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    np.save(file, table)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).rename(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-    return table, False
+    lock = None if path is None else FileLock(path.with_suffix(".lock"), fallback_to_soft=False, thread_local=False)
+
+    def stored_or_locked() -> Table | None:
+        while (table := _read(path, shape)) is None and lock is not None and not _locked(lock):
+            waiting()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        # Whoever held the lock before us may have stored it since we looked.
+        return _read(path, shape) if table is None else table
+
+    try:
+        stored = processes.from_main(stored_or_locked) if processes else stored_or_locked()
+        if stored is not None:
+            return stored, True
+        table = compute()
+        if path is not None and (processes is None or processes.is_main):
+            _write(path, table)
+        return table, False
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _locked(lock: FileLock) -> bool:
+    """Whether this process may compute now. A file system without locks lets everybody compute."""
+    try:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError):
+        return True  # what cannot be locked may still be written, or fails there with a sentence
+    return True
+
+
+def _write(path: Path, table: Table) -> None:
+    with storage_errors(f"the cache file {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.save(file, table)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).rename(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def _read(path: Path | None, shape: tuple[int, ...]) -> Table | None:

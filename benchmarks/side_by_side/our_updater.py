@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,7 +25,16 @@ from copg_core.update import Updater
 class OurVariant:
     """Our step on a batch, with everything that the loop does in it: gradients, update and the step's metrics."""
 
-    def __init__(self, setting: Setting, token_budget: int, batch_size: int, *, checkpointing: bool = False) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        token_budget: int,
+        batch_size: int,
+        *,
+        checkpointing: bool = False,
+        packed: bool = True,
+        chunked: bool = True,
+    ) -> None:
         config = parse_config(
             {
                 "algorithm": "dpo",
@@ -41,6 +51,7 @@ class OurVariant:
         processes = Processes(torch.device(setting.device))
         model = reference_model(setting.folder).to(processes.device)
         path = recognise(model, max(row.tokens(packed=True) for row in setting.pairs))
+        path = replace(path, packed=path.packed and packed, chunked=path.chunked and chunked)
         module = CompletionLogProbs(model, path)
         rounded = setting.dtype == "bfloat16"
         if rounded:

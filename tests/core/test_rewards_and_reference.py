@@ -143,7 +143,7 @@ def test_cached_computes_once_and_again_when_the_file_is_damaged(tmp_path: Path)
         table, hit = cached(tmp_path, "t", "key", (3, 2), compute)
         assert hit == expected
         assert table.tolist() == [[0, 1], [2, 3], [4, 5]]
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.npy")
     file.write_bytes(file.read_bytes()[:40])
     assert cached(tmp_path, "t", "key", (3, 2), compute)[1] is False
     assert cached(tmp_path, "t", "key", (3, 2), compute)[1] is True
