@@ -37,15 +37,20 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument(
         "--gpu", metavar="NAME", help="estimate a dry run for this GPU, for example H200, in place of this machine"
     )
+    train.add_argument(
+        "--gpus", type=int, default=1, metavar="N", help="how many of --gpu share a run with sharding = full"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.command == "bandit":
         return _bandit(chosen.file, chosen.seeds, as_json=chosen.json)
+    if chosen.command == "train" and chosen.gpus < 1:
+        parser.error("--gpus is at least 1")
     if chosen.gpu and not chosen.dry_run:
         parser.error("--gpu belongs to --dry-run: training uses the devices that are there")
     folder = chosen.folder or chosen.file.with_suffix("")
     try:
         if chosen.dry_run:
-            return _dry_run(chosen.file, folder, chosen.gpu)
+            return _dry_run(chosen.file, folder, chosen.gpu, chosen.gpus)
         return _train(chosen.file, folder, resume=chosen.resume)
     except CopgError as error:
         print(f"{error}", file=sys.stderr)  # noqa: T201 - the command's own output
@@ -113,7 +118,7 @@ def _train(file: Path, folder: Path, *, resume: bool) -> int:
     return 0 if outcome.finished else 75
 
 
-def _dry_run(file: Path, folder: Path, gpu: str | None) -> int:
+def _dry_run(file: Path, folder: Path, gpu: str | None, gpus: int) -> int:
     from rich.console import Console
 
     from copg_core.config import load_config
@@ -127,7 +132,10 @@ def _dry_run(file: Path, folder: Path, gpu: str | None) -> int:
 
     console = Console()
     lookup = Lookup(lambda run: output_of(run, file.parent), planned)
-    lines, estimate = plan(load_config(file), lookup, named_machine(gpu) if gpu else None)
+    config = load_config(file)
+    lines, estimate = plan(
+        config, lookup, named_machine(gpu, gpus if config.sharding == "full" else 1) if gpu else None
+    )
     for line in [*lines, f"would write to {folder}; nothing was trained"]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 1 if estimate.fits is False else 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from copg_core.config import PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig, prompts_alone
 from copg_core.hardware import FORWARD_SHARE, TRAINING_SHARE, known_device
-from copg_core.memory import Lengths, group_size
+from copg_core.memory import Lengths, group_size, values_written
 from copg_core.model_shape import ModelShape, forward_flops, train_flops
 
 UPDATE_BYTES = 28  # read and write the working weight, its gradient, its master and two moments
@@ -164,11 +164,12 @@ def _writing_seconds(
 
 def _writing(config: RunConfig, policy: ModelShape, rates: Rates, lengths: Lengths, steps: int) -> list[Stage]:
     """Completions that the policy writes in training, and what the reference says of them."""
-    if not isinstance(config, PreferenceConfig) or not config.sampling.fresh:
+    values = values_written(config)
+    if not isinstance(config, PreferenceConfig) or not (config.sampling.fresh or values):
         return []
     plan = config.sampling
     fresh = (plan.first != "data") + (plan.second != "data") * (config.completions - 1)
-    written = config.batch_size * plan.share * fresh
+    written = config.batch_size * (plan.share * fresh + values)
     prompt = lengths.mean - lengths.completions
     rows = int(config.batch_size * plan.share * lengths.mean)
     reading = forward_flops(policy, int(written * prompt) + rows, int(written * plan.max_new_tokens), prompt)

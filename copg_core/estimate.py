@@ -34,13 +34,13 @@ class Machine:
         return self.rates or rates_of(self.name, dtype)
 
 
-def named_machine(name: str) -> Machine:
-    """A GPU by a name that the table of devices knows. Raises ConfigError."""
+def named_machine(name: str, shards: int = 1) -> Machine:
+    """A GPU by a name that the table of devices knows, one of `shards` that divide a model. Raises ConfigError."""
     device = known_device(name)
     if device is None:
         known = ", ".join(sorted({one.name for one in DEVICES}))
         raise ConfigError(f"the GPU {name!r} is not in the table of copg_core/hardware.py, which knows {known}")
-    return Machine(device.name, device.memory_mib * 2**20)
+    return Machine(device.name, device.memory_mib * 2**20, shards=shards)
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,11 @@ def _verdict(
     need = size(memory.total)
     if memory.device_bytes is None:
         return f"Needs {need}; the memory of {machine.name} is not known."
-    has = f"{machine.name} has {size(memory.device_bytes)}"
+    alone = config.sharding == "full" and machine.shards == 1
+    divided = f", divided among {machine.shards} processes" if machine.shards > 1 else ""
+    has = (
+        f"{machine.name} has {size(memory.device_bytes)}{divided}{', computed for one process alone' if alone else ''}"
+    )
     if memory.fits:
         with_help = " with gradient checkpointing" if memory.gradient_checkpointing else ""
         return f"Fits{with_help}: needs {need}, {has}."

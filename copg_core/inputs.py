@@ -16,7 +16,7 @@ from copg_core.errors import ConfigError, ModelError
 from copg_core.memory import Lengths, group_size, limits, writes_completions
 from copg_core.model_shape import KNOWN_MODELS, PRESETS, ModelShape, shape_of
 from copg_core.reward_sources import RunReward
-from copg_core.sources import DataSource, FolderModel, HubData, HubModel, PresetModel, TaskData
+from copg_core.sources import DataSource, FolderModel, HubData, HubModel, PresetModel, TaskData, expanded
 from copg_core.tasks import TASKS
 
 # Rows that are published for data sets of the hub, and tokens of their prompts and completions under Llama-2's tokenizer:
@@ -67,7 +67,7 @@ def _shape(source: Any, data: DataSource, lookup: Lookup, seen: frozenset[str]) 
         layers, width, heads, inner = PRESETS[source.size]
         return ModelShape(layers, width, inner, heads, heads, width // heads, _vocabulary(source, data), tied=True)
     if isinstance(source, FolderModel):
-        return _read(Path(source.path).expanduser() / "config.json")
+        return _read(expanded(source.path) / "config.json")
     if isinstance(source, HubModel):
         if file := hub_file(source.id, "config.json", source.revision):
             return _read(file)
@@ -86,8 +86,11 @@ def _shape(source: Any, data: DataSource, lookup: Lookup, seen: frozenset[str]) 
 
 def output_folder(run: str, lookup: Lookup) -> Path | None:
     """Where a finished run left its model; None where it has not."""
-    folder = lookup.resolve_run(run)
-    return next((place for place in (folder, folder / "output") if (place / "config.json").is_file()), None)
+    try:
+        folder = lookup.resolve_run(run)
+        return next((place for place in (folder, folder / "output") if (place / "config.json").is_file()), None)
+    except OSError:  # a name that no file can have
+        return None
 
 
 def hub_file(repository: str, name: str, revision: str = "main") -> Path | None:
@@ -96,7 +99,10 @@ def hub_file(repository: str, name: str, revision: str = "main") -> Path | None:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return None
-    found = try_to_load_from_cache(repository, name, revision=revision)
+    try:
+        found = try_to_load_from_cache(repository, name, revision=revision)
+    except (ValueError, OSError):  # no name that the hub could have: somebody is still typing
+        return None
     return Path(found) if isinstance(found, str) else None
 
 
@@ -114,7 +120,7 @@ def _vocabulary(source: PresetModel, data: DataSource) -> int:
     if source.tokenizer is None:
         words = len(set(TASKS[data.task].vocabulary())) if isinstance(data, TaskData) else BYTE_TOKENS
         return words + SPECIAL_TOKENS
-    folder = Path(source.tokenizer).expanduser()
+    folder = expanded(source.tokenizer)
     file = folder / "tokenizer.json" if folder.is_dir() else hub_file(source.tokenizer, "tokenizer.json")
     if file is None:
         raise ModelError(f"the tokenizer {source.tokenizer} is not on this machine, so the model's size is not known")
@@ -137,6 +143,7 @@ def expected_lengths(config: RunConfig, lookup: Lookup) -> Lengths:
         return limits(config)
     if isinstance(data, HubData) and data.id in KNOWN_DATA:
         rows, usual, completion = KNOWN_DATA[data.id]
+        rows = min(rows, data.limit or rows)
         written = min(completion, config.max_completion_tokens) * group_size(config)
         asked = min(usual, config.max_prompt_tokens)
         return replace(limits(config), mean=asked + written, completions=written, rows=rows, basis="sample")

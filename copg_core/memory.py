@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from copg_core.config import PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig
+from copg_core.config import PolicyGradientConfig, PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig
 from copg_core.model_shape import ModelShape
 
 Phase = Literal["always", "step", "generation", "scoring"]
@@ -100,6 +100,11 @@ def group_size(config: RunConfig) -> int:
 def writes_completions(config: RunConfig) -> bool:
     """Whether the policy writes completions in training, not only in evaluations."""
     return isinstance(config, PreferenceConfig) and config.sampling.fresh
+
+
+def values_written(config: RunConfig) -> int:
+    """Completions of a row that are written for a value baseline alone."""
+    return config.value_samples if isinstance(config, PolicyGradientConfig) and config.baseline == "value" else 0
 
 
 def limits(config: RunConfig) -> Lengths:
@@ -238,7 +243,9 @@ class _Sizes:
         shape, plan = self.shape, self.config.evaluation.generation
         together = min(plan.batch_size, self.config.evaluation.prompts)
         written = plan.max_new_tokens
-        if isinstance(self.config, PreferenceConfig) and writes_completions(self.config):
+        if isinstance(self.config, PreferenceConfig) and (
+            writes_completions(self.config) or values_written(self.config)
+        ):
             together = max(together, self.config.sampling.batch_size)
             written = max(written, self.config.sampling.max_new_tokens)
         positions = together * (self.config.max_prompt_tokens + written)

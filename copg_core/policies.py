@@ -37,7 +37,7 @@ from copg_core.logprobs import HEAD, RewardModel, decoder_of
 from copg_core.model_shape import PRESETS
 from copg_core.precision import lower
 from copg_core.recipe import Lora
-from copg_core.sources import DataSource, FolderModel, HubModel, ModelSource, PresetModel, RunModel, TaskData
+from copg_core.sources import DataSource, FolderModel, HubModel, ModelSource, PresetModel, RunModel, TaskData, expanded
 from copg_core.tasks import TASKS
 
 disable_progress_bar()  # one bar is enough, and it is ours
@@ -73,7 +73,7 @@ def load_policy(
     if isinstance(source, RunModel):
         place = str(output_of(source.run, resolve_run, kind="policy"))
     elif isinstance(source, FolderModel):
-        place = str(Path(source.path).expanduser())
+        place = str(expanded(source.path))
         if not Path(place).is_dir():
             raise ModelError(f"model folder {place} does not exist: expected {MODEL_FILES}")
         if (Path(place) / REWARD_WEIGHTS).exists():
@@ -182,7 +182,7 @@ def _policy(model: Any, tokenizer: Any, place: str) -> Policy:
 
 def _build_preset(source: PresetModel, data: DataSource, seed: int) -> Policy:
     if source.tokenizer is not None:
-        tokenizer = _load_tokenizer(str(Path(source.tokenizer).expanduser()))
+        tokenizer = _load_tokenizer(str(expanded(source.tokenizer)))
     elif isinstance(data, TaskData):
         tokenizer = word_tokenizer(TASKS[data.task].vocabulary())
     else:

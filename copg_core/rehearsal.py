@@ -41,7 +41,12 @@ def plan(
 
 def _here(config: RunConfig, lookup: Lookup) -> Machine:
     with processes_for_run() as processes:
-        return _measured(this_machine(processes), config, lookup)
+        return _measured(_divided(this_machine(processes), processes.count, config), config, lookup)
+
+
+def _divided(machine: Machine, processes: int, config: RunConfig) -> Machine:
+    """The share of one of several processes, where the weights are divided among them."""
+    return replace(machine, shards=processes if config.sharding == "full" else 1)
 
 
 def _measured(machine: Machine, config: RunConfig, lookup: Lookup) -> Machine:
@@ -54,7 +59,7 @@ def _measured(machine: Machine, config: RunConfig, lookup: Lookup) -> Machine:
 def _with_everything(config: RunConfig, lookup: Lookup, machine: Machine | None) -> tuple[list[Fact], RunEstimate]:
     """Load models and data as a run would; rewards and reference of a few pairs show that they can be computed."""
     with processes_for_run() as processes:
-        there = machine or _measured(this_machine(processes), config, lookup)
+        there = machine or _measured(_divided(this_machine(processes), processes.count, config), config, lookup)
         prepared = prepare(config, Surroundings(processes, lookup.resolve_run, rehearsal=True, machine=there))
     assert prepared.estimate is not None  # the machine is known
     return [(report.section, report.values) for report in prepared.reports], prepared.estimate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +17,14 @@ class Frozen(BaseModel):
 def unit(name: str) -> dict[str, Any]:
     """Extra JSON Schema that tells the form a field's unit."""
     return {"unit": name}
+
+
+def expanded(path: str) -> Path:
+    """A path that a person typed, `~` replaced by the home folder; as it is where `~somebody` is nobody here."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 # ---------------------------------------------------------------- models

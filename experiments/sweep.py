@@ -4,7 +4,7 @@
     python experiments/sweep.py experiments/paper/copg-0.06.toml --betas 0.01 0.1 --dry-run --gpu H200
 
 Several files may be named (CoPG, DPO and IPO: `--betas` then holds for each). A run goes to FILE's folder, beside its cache, under
-`sweep/<algorithm>-<beta>`; one that is finished already is not trained again. The table is Fig. 5 as numbers: the reward at the end
+`sweep/<FILE>-<beta>`; one that is finished already is not trained again, one that was interrupted begins anew. The table is Fig. 5 as numbers: the reward at the end
 against beta, with its standard error over prompts.
 """
 
@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from copg_core.__main__ import output_of
-from copg_core.config import PreferenceConfig, RunConfig, load_config
+from copg_core.config import PreferenceConfig, RunConfig, load_config, parse_config
 from copg_core.errors import CopgError
 from copg_core.estimate import named_machine
 from copg_core.events import Evaluation, Event, Report
 from copg_core.inputs import Lookup
+from copg_core.output import config_hash
 
 
 @dataclass
@@ -43,16 +45,18 @@ def at_beta(file: Path, beta: float) -> RunConfig:
     config = load_config(file)
     if not isinstance(config, PreferenceConfig):
         raise SystemExit(f"{file} trains {config.algorithm}, which has no beta")
-    return config.model_copy(update={"beta": beta})
+    return parse_config(config.model_dump() | {"beta": beta}, source=f"{file} at beta {beta:g}")
 
 
 def train_one(config: RunConfig, file: Path, folder: Path) -> dict[str, object]:
     """Train one run of the sweep, or read what it left when it was trained before."""
     from copg_core.train import train
 
-    result = folder / "sweep.json"
-    if result.is_file():
-        return dict(json.loads(result.read_text()))
+    result, mark = folder / "sweep.json", config_hash(config)
+    if result.is_file() and (before := dict(json.loads(result.read_text()))).get("config") == mark:
+        return before
+    if folder.exists():  # another configuration's, or one that was interrupted: its checkpoints must not mix with ours
+        shutil.rmtree(folder)
     notes = Notes()
     train(
         config,
@@ -63,6 +67,7 @@ def train_one(config: RunConfig, file: Path, folder: Path) -> dict[str, object]:
     )
     first, last = notes.evaluations[0], notes.evaluations[-1]
     found: dict[str, object] = {
+        "config": mark,
         "steps": last.step, "n": last.n, "start": first.reward_mean, "reward": last.reward_mean,
         "stderr": last.reward_stderr, "gold": last.gold_mean, "kl": last.kl, "unfinished": last.unfinished_share, **notes.cached,
     }  # fmt: skip
@@ -94,7 +99,7 @@ def main() -> int:
                 if chosen.dry_run:
                     failures += price(config, file, chosen.gpu)
                     continue
-                found = train_one(config, file, file.parent / "sweep" / f"{config.algorithm}-{beta:g}")
+                found = train_one(config, file, file.parent / "sweep" / f"{file.stem}-{beta:g}")
             except CopgError as error:
                 print(f"{file} at beta {beta:g}: {error}", file=sys.stderr)
                 failures += 1

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from copg_core.errors import DataError
+from copg_core.sources import expanded
 
 Record = dict[str, Any]
 
@@ -60,7 +61,7 @@ def file_hash(path: str) -> str:
 
 
 def _existing(path: str) -> Path:
-    file = Path(path).expanduser()
+    file = expanded(path)
     try:
         if file.is_dir():
             raise DataError(f"is a folder: name one file ({FORMATS})", source=str(path))

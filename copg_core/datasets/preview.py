@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
-from pathlib import Path
 
 from copg_core.datasets import builtin
 from copg_core.datasets.files import Record, read_rows
@@ -13,7 +12,7 @@ from copg_core.datasets.load import keep_context, located, matches, need_pairs
 from copg_core.datasets.shapes import Shape, recognise
 from copg_core.errors import DataError
 from copg_core.rows import Comparison, Demonstration, Preview
-from copg_core.sources import DataSource, FileData, HubData, TaskData
+from copg_core.sources import DataSource, FileData, HubData, TaskData, expanded
 
 Parse = Callable[[Record], Demonstration | Comparison | str]
 
@@ -104,7 +103,7 @@ def _opened(
 
 def _count(source: FileData) -> int | None:
     try:
-        if Path(source.path).expanduser().stat().st_size > COUNTED_BYTES:
+        if expanded(source.path).stat().st_size > COUNTED_BYTES:
             return None
         return sum(1 for _ in read_rows(source.path))
     except (OSError, DataError):

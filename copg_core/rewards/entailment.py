@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,12 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from copg_core.errors import ModelError
+from copg_core.errors import ModelError, RewardError
 from copg_core.policies import weights_hash
 from copg_core.reward_sources import EntailmentReward
 from copg_core.rewards.scorer import Contexts, Progress, Rewards, finite
 from copg_core.rows import NO_CONTEXT
+from copg_core.sources import expanded
 
 LABEL = "entailment"
 SCORING_TOKENS = 16_384
@@ -29,7 +29,7 @@ class EntailmentScorer:
     """
 
     def __init__(self, source: EntailmentReward, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        place = str(Path(source.model).expanduser()) if Path(source.model).expanduser().is_dir() else source.model
+        place = str(expanded(source.model)) if expanded(source.model).is_dir() else source.model
         self._model, self._tokenizer = _load(place, dtype)
         self._model.to(device)
         self._source, self._device = source, device
@@ -53,6 +53,8 @@ class EntailmentScorer:
         """Rewards of the completions, (n,): a probability, or a logit."""
         known = context if context is not None else [NO_CONTEXT] * len(prompts)
         column = self._source.premise
+        if column and any(row[column] is None for row in known):
+            raise RewardError(f"the column {column!r}, the premise, is empty in some row")
         premises = [str(row[column]) for row in known] if column else list(prompts)
         pairs = [self._encode(*pair) for pair in zip(premises, completions, strict=True)]
         rewards = np.zeros(len(pairs))

@@ -18,8 +18,8 @@ from copg_core.errors import ConfigError, RewardError
 Rows = Sequence[Mapping[str, Any]]
 # Long enough for any sensible expression on a completion, short enough to notice one that backtracks for ever.
 MATCH_SECONDS = 2.0
-_NUMBER = regex.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)")
-_MARKED = regex.compile(r"####\s*\$?\s*([-+]?\$?[\d,]*\.?\d+)")
+_NUMBER = regex.compile(r"(?:(?<![\w.)])[-+])?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)")
+_MARKED = regex.compile(r"####[\s*]*\$?\s*([-+]?\$?[\d,]*\.?\d+)")
 
 
 def rouge_l(
@@ -44,6 +44,8 @@ def rouge_l(
     scores = []
     for completion, row in zip(completions, context, strict=True):
         given = row[reference]
+        if given is None or given == []:
+            raise RewardError(f"the column {reference!r} is empty in some row, so there is nothing to compare with")
         texts = given if isinstance(given, list | tuple) else [given]
         scores.append(max(float(getattr(scorer.score(str(text), completion)["rougeL"], measure)) for text in texts))
     return scores
@@ -119,7 +121,7 @@ def marked_number(text: str) -> Decimal | None:
     >>> marked_number("6 * 3 = 18, so #### $1,018.50")
     Decimal('1018.50')
     """
-    found = _MARKED.findall(text)
+    found = _MARKED.findall(text.replace("−", "-"))
     return _decimal(found[-1]) if found else None
 
 

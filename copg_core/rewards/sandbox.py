@@ -143,6 +143,10 @@ def visible(path):
         ),
         ("it starts processes", "assert fails(os.fork) and fails(lambda: os.execv(sys.executable, ['python']))"),
         ("it signals processes", "assert fails(lambda: os.kill(os.getppid(), 0))"),
+        (
+            "it limits its harness",
+            "import resource\nassert fails(lambda: resource.prlimit(os.getppid(), resource.RLIMIT_CPU))",
+        ),
     ]
 
 
@@ -158,7 +162,9 @@ def _command() -> list[str]:
         raise ConfigError(f"the reward from unit tests needs the program bwrap: {INSTALL}")
     python = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
     libraries = Path(sys.base_prefix) / "lib"  # its standard library, and what its modules are linked with
-    seen = [python, libraries, Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("platstdlib"))]
+    # Of the interpreter that a virtual environment was made from: packages installed into that are not for programs.
+    own = {"base": sys.base_prefix, "installed_base": sys.base_prefix, "platbase": sys.base_exec_prefix}
+    seen = [python, libraries, *(Path(sysconfig.get_path(name, vars=own)) for name in ("stdlib", "platstdlib"))]
     mounts: list[str] = []
     for folder in ("/usr/lib", "/usr/lib64", "/lib", "/lib64"):
         if Path(folder).is_symlink():
@@ -169,7 +175,16 @@ def _command() -> list[str]:
         if path != "/usr/lib":
             mounts += ["--ro-bind", path, path]
     confined = [
-        *("--unshare-user", "--unshare-all", "--new-session", "--die-with-parent", "--hostname", "sandbox"),
+        # As the first process of its name space the harness cannot be killed by a signal from inside it.
+        *(
+            "--unshare-user",
+            "--unshare-all",
+            "--as-pid-1",
+            "--new-session",
+            "--die-with-parent",
+            "--hostname",
+            "sandbox",
+        ),
         *("--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL"),
     ]
     return [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import platform
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -20,7 +22,7 @@ from copg_core.rewards.sandbox import HARNESS, Limits, the_sandbox
 from copg_core.rewards.scorer import Contexts, Progress, Rewards, finite, shortened
 
 _FENCED = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
-_PYTHON = {"", "python", "python3", "py"}
+_PYTHON = {"python", "python3", "py"}
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,27 @@ class UnitTestScorer:
 
 
 def code_of(completion: str) -> str:
-    """The first block of Python between fences; the whole completion where there is none. A cut block goes to the end.
+    """The first block between fences that is marked as Python, or else the first unmarked one; the whole completion where
+    there is neither. A cut block goes to the end; a block inside a list is moved to the margin.
 
     >>> code_of("Sure:" + chr(10) + "```python" + chr(10) + "x = 1" + chr(10) + "```")
     'x = 1\\n'
     """
-    blocks = (match.group(2) for match in _FENCED.finditer(completion) if match.group(1).lower() in _PYTHON)
-    return next(blocks, completion)
+    blocks = [(found.group(1).lower(), textwrap.dedent(found.group(2))) for found in _FENCED.finditer(completion)]
+    marked = [text for language, text in blocks if language in _PYTHON]
+    return next(iter(marked or [text for language, text in blocks if not language]), completion)
 
 
 def statements_of(value: Any) -> list[str]:
-    """Tests as data sets write them: a list, a list as JSON text (CSV files), or one text."""
+    """Tests as data sets write them: a list, a list as JSON or as Python text (CSV files), or one text. Raises RewardError
+    for a table."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        with suppress(ValueError):
+        try:
             value = json.loads(value)
+        except ValueError:
+            with suppress(ValueError, SyntaxError):
+                value = ast.literal_eval(value.strip())
+    if isinstance(value, Mapping):
+        raise RewardError("tests must be Python statements, not a table")
     values = list(value) if isinstance(value, list | tuple) else [value]
     return [str(one) for one in values if one is not None and str(one).strip()]

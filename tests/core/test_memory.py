@@ -136,6 +136,44 @@ def test_what_is_not_known_is_never_refused() -> None:
     refuse(estimate)
 
 
+@pytest.mark.parametrize("wrong", ["meta-", "meta-llama/Llama-", "Qwen/Qwen2."])
+def test_a_name_that_is_still_being_typed_is_no_failure(wrong: str) -> None:
+    estimate = estimate_run(config_of("copg", policy={"kind": "hub", "id": wrong}), Machine("H200", H200), Lookup())
+    assert estimate.memory is None
+    elsewhere = config_of("copg", policy={"kind": "folder", "path": "~nobody-of-that-name/model"})
+    assert estimate_run(elsewhere, Machine("H200", H200), Lookup()).memory is None
+
+
+def test_completions_for_a_value_baseline_are_counted() -> None:
+    settings = {
+        "algorithm": "policy_gradient",
+        "reward": {"kind": "function", "name": "length", "options": {"target": 30}},
+        "sampling": {"batch_size": 128, "max_new_tokens": 512},
+        "evaluation": {"prompts": 8},
+    }
+    plain, valued = (
+        estimate_run(paper(**settings, baseline=baseline), Machine("NVIDIA H200", H200), lengths=TLDR)
+        for baseline in ("none", "value")
+    )
+    generation = [
+        next(part.bytes for part in one.memory.parts if part.name == "generation")
+        for one in (plain, valued)
+        if one.memory
+    ]
+    assert generation[1] > 10 * generation[0]
+    assert plain.time is not None
+    assert valued.time is not None
+    names = [{stage.name for stage in one.time.stages} for one in (plain, valued) if one.time]
+    assert names[1] - names[0] == {"fresh"}
+
+
+def test_a_row_limit_counts_for_known_data() -> None:
+    data = {"kind": "hub", "id": "trl-lib/tldr-preference", "limit": 1000}
+    lengths = estimate_run(paper(data=data), Machine("NVIDIA H200", H200)).lengths
+    assert lengths is not None
+    assert lengths.rows == 1000
+
+
 def test_the_chunk_of_the_head_is_the_one_that_is_computed() -> None:
     from copg_core import logprobs
 

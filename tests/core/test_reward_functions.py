@@ -46,11 +46,19 @@ def test_rouge_l_by_hand() -> None:
     assert rouge_l([""], ["jumping"], [{"summary": "jumps"}], reference="summary", stemmer=False) == [0.0]
 
 
+def test_nothing_is_compared_with_an_empty_reference() -> None:
+    with pytest.raises(RewardError, match="'summary' is empty"):
+        rouge_l([""], ["None"], [{"summary": None}], reference="summary")
+
+
 def test_gsm8k_compares_numbers_and_not_text() -> None:
     right = ("#### 18", "so it is\n####18", "#### $18.00", "#### 18.", "first #### 3 then #### 18", "#### +18")
     wrong = ("18", "the answer is 18", "#### 180", "#### -18", "#### 18.5", "####", "", "#### 18 then #### 3")
     assert _answers(*right) == [1.0] * len(right)
     assert _answers(*wrong) == [0.0] * len(wrong)
+    assert _answers("#### **18**", "####\n18") == [1.0, 1.0]
+    assert _answers("#### −5", answer="#### -5") == [1.0], "a printed minus is a minus"
+    assert _answers("between 3-4", last_number=True, answer="4") == [1.0], "a hyphen is none"
     assert _answers("#### 1,234", "#### 1234.0", answer="#### 1,234") == [1.0, 1.0]
     assert _answers("#### 5", answer="5") == [1.0], "a reference may be the bare number"
     assert _answers("that makes 18", "18 or 3", last_number=True) == [1.0, 0.0]

@@ -31,6 +31,26 @@ def test_each_test_has_its_own_verdict(box: Sandbox) -> None:
     assert box.run(code, []) == []
 
 
+def test_a_program_is_compiled_as_if_it_stood_alone(box: Sandbox) -> None:
+    """What this harness imports from the future must not excuse a missing import, nor turn annotations into text."""
+    assert box.run("def f(x: List[int]):\n    return x[0]", ["assert f([1]) == 1"]) == [False]
+    assert box.run("def f(x: int): return x", ["assert f.__annotations__['x'] is int"]) == [True]
+
+
+def test_a_parent_cannot_be_killed_by_input_signals(box: Sandbox) -> None:
+    code = """
+import fcntl, os, time
+r, w = os.pipe()
+fcntl.fcntl(r, fcntl.F_SETOWN, os.getppid())
+fcntl.fcntl(r, 10, 9)  # F_SETSIG: SIGKILL
+fcntl.fcntl(r, fcntl.F_SETFL, os.O_ASYNC)
+os.write(w, b"x")
+time.sleep(0.2)
+def f(x): return x
+"""
+    assert box.run(code, ["assert f(1) == 1"], limits=SHORT) == [True]  # it got nowhere, and the harness still answers
+
+
 def test_a_test_that_spoils_things_spoils_them_for_itself_only(box: Sandbox) -> None:
     code = "seen = []\ndef f(x):\n    seen.append(x)\n    return len(seen)"
     assert box.run(code, ["while True: pass", "assert f(1) == 1", "assert f(1) == 1"], limits=SHORT) == [
@@ -108,6 +128,10 @@ HARM = {
     "becomes another program": "    os.execv(sys.executable, ['python'])",
     "kills its parent": "    os.kill(os.getppid(), signal.SIGKILL)",
     "kills everything": "    os.kill(-1, signal.SIGKILL)",
+    "kills its parent's thread": "    assert ctypes.CDLL(None).syscall(234, os.getppid(), os.getppid(), 9) == 0",
+    "kills its parent by the thread's number": "    assert ctypes.CDLL(None).syscall(200, os.getppid(), 9) == 0",
+    "takes its parent's time": "    import resource\n    resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))",
+    "takes its parent's files": "    import resource\n    resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0))",
     "traces its parent": "    assert ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0) == 0",
     "becomes root": "    os.setuid(0)",
     "makes a name space": "    assert ctypes.CDLL(None).unshare(0x10000000) == 0",

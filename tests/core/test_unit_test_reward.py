@@ -74,6 +74,10 @@ def test_a_row_without_tests_is_named() -> None:
 def test_the_first_fenced_block_is_the_program() -> None:
     assert code_of("x = 1") == "x = 1"
     assert code_of("Try\n```py\nx = 1\n```\nor\n```\nx = 2\n```") == "x = 1\n"
+    assert code_of("```\npip install x\n```\n```python\nx = 1\n```") == "x = 1\n", (
+        "a marked block before an unmarked one"
+    )
+    assert code_of("1. So:\n   ```python\n   x = 1\n   ```") == "x = 1\n", "inside a list"
     assert code_of("```\r\nx = 1\r\n```") == "x = 1\r\n"
     assert code_of("```python\nx = 1") == "x = 1", "cut off before the fence closes"
     assert code_of("```json\n{}\n```\n") == "```json\n{}\n```\n", "another language is no program"
@@ -82,6 +86,9 @@ def test_the_first_fenced_block_is_the_program() -> None:
 def test_tests_as_data_sets_write_them() -> None:
     assert statements_of(["a", "", None, "b"]) == ["a", "b"]
     assert statements_of('["a", "b"]') == ["a", "b"]
+    assert statements_of("['a', \"b's\"]") == ["a", "b's"], "as pandas writes lists into CSV files"
+    with pytest.raises(RewardError, match="not a table"):
+        statements_of({"a": 1})
     assert statements_of("[x for x in y]") == ["[x for x in y]"]
     assert statements_of("assert x") == ["assert x"]
     assert statements_of(None) == statements_of("") == []
