@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from copg_core.errors import ModelError
 from copg_core.recipe import Lora
@@ -90,8 +91,12 @@ def _adapted(model: Any, config: Any) -> Any:
     with warnings.catch_warnings():
         # peft still asks transformers for an attribute by its old name.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        # GPT-2 stores its matrices the other way round: peft notices, does what is right, and says so each time.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False", category=UserWarning)
         return get_peft_model(model, config)
 
 
 def _linear_names(model: nn.Module) -> list[str]:
-    return sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
+    return sorted(
+        {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D)}
+    )

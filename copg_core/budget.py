@@ -95,8 +95,9 @@ def memory_errors() -> Iterator[None]:
             raise
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MemoryLimitError(
-            f"weights, gradients and Adam's states do not fit into memory ({first}). What helps: "
-            'dtype = "bfloat16", LoRA, a smaller model, or more devices with sharding'
+            f"the run does not fit into memory ({first}). Where it was writing completions, a smaller "
+            "evaluation.generation.batch_size or sampling.batch_size helps; otherwise weights, gradients and Adam's states "
+            'are too large: dtype = "bfloat16", LoRA, a smaller model, or more devices with sharding help'
         ) from error
 
 

@@ -73,7 +73,10 @@ def save_checkpoint(
     with storage_errors(f"the checkpoint of step {step}"):
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".partial-{step}-{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in folder.glob(
+            ".partial-*"
+        ):  # of a process that was killed while it wrote: the folder is one run's own
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir()
         try:
             for name, tensors in zip(FILES, (weights, moments, state), strict=True):

@@ -56,7 +56,7 @@ def given_rewards(rows: Sequence[Comparison]) -> Rewards:
     given = [row.rewards for row in rows]
     if any(rewards is None for rewards in given):
         raise DataError("some pairs carry no rewards: choose a reward-model run, or data with reward columns")
-    return np.array(given, dtype=np.float64).reshape(len(rows), -1)
+    return np.array(given, dtype=np.float64).reshape(len(rows), len(given[0] or ()) if given else 2)
 
 
 def order_of(rewards: Rewards) -> Array:

@@ -169,12 +169,15 @@ def _policy(model: Any, tokenizer: Any, place: str) -> Policy:
         raise ModelError(f"{place}: the tokenizer has {len(tokenizer)} tokens, but the model only {rows}")
     declared = getattr(model.generation_config, "eos_token_id", None)
     declared = declared if isinstance(declared, list) else [] if declared is None else [declared]
+    ends = sorted({int(tokenizer.eos_token_id), *map(int, declared)})
     # What a publisher set for chatting (temperature, repetition penalty) must not colour our samples.
     model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id, pad_token_id=tokenizer.pad_token_id
+        eos_token_id=ends if len(ends) > 1 else ends[0],
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     model.eval()
-    return Policy(model, tokenizer, frozenset({int(tokenizer.eos_token_id), *map(int, declared)}), place)
+    return Policy(model, tokenizer, frozenset(ends), place)
 
 
 # ---------------------------------------------------------------- presets

@@ -24,6 +24,8 @@ from copg_core.sharding import is_sharded, local_part, part_like, reduce_sum, wh
 BUCKET = 2**26
 
 Masters = dict[str, Tensor]
+SLOTS = {"step", "exp_avg", "exp_avg_sq"}
+NEVER = "never"  # in a checkpoint, in place of the moments of a parameter that never had a gradient
 
 
 def lower(module: nn.Module, dtype: torch.dtype, *, wide: Collection[str] = ()) -> Masters:
@@ -120,7 +122,12 @@ class MasterWeights:
         masters = {name: self._whole(name, tensor) for name, tensor in self.masters.items()}
         moments = {}
         for name, tensor in self.masters.items():
-            for slot, value in self.optimizer.state.get(tensor, {}).items():
+            # Parts that never had a gradient (the eyes of a model that reads text alone) have no moments.
+            state = self.optimizer.state.get(tensor)
+            if not state:
+                moments[f"{name}:{NEVER}"] = torch.empty(0)
+                continue
+            for slot, value in state.items():
                 moments[f"{name}:{slot}"] = self._whole(name, value) if value.dim() else value.detach().cpu().clone()
         return masters, moments
 
@@ -128,12 +135,20 @@ class MasterWeights:
     def load(self, masters: dict[str, Tensor], moments: dict[str, Tensor], *, source: Path) -> None:
         """Take back what `tensors` gave. Raises CheckpointError naming what `source` lacks or has too many of."""
         _same_names(source, masters.keys(), self.masters)
-        _same_names(source, {key.rpartition(":")[0] for key in moments}, self.masters)
+        slots: dict[str, set[str]] = {}
+        for key in moments:
+            name, _, slot = key.rpartition(":")
+            slots.setdefault(name, set()).add(slot)
+        _same_names(source, slots, self.masters)
+        if lacking := sorted(name for name, found in slots.items() if found not in (SLOTS, {NEVER})):
+            raise CheckpointError(f"{source} lacks part of Adam's state of {lacking[0]}")
         for name, tensor in masters.items():
             self.masters[name].copy_(part_like(tensor, self.parameters[name]))
         self._round(self._separate)
         for key, value in moments.items():
             name, _, slot = key.rpartition(":")
+            if slot == NEVER:
+                continue
             master = self.masters[name]
             part = part_like(value, self.parameters[name]) if value.dim() else value.to(master.device)
             self.optimizer.state[master][slot] = part.clone()

@@ -138,6 +138,8 @@ def log_probs_of(
     """
     budget = token_budget if isinstance(token_budget, TokenBudget) else TokenBudget(token_budget)
     processes = processes or Processes(device)
+    # The budget may have shrunk in one process alone, and all must cut the rows in the same way.
+    budget.tokens = min(processes.gather(budget.tokens))
     lengths = [row.tokens(packed=packed) for row in rows]
     table = np.zeros((len(rows), len(rows[0].completions) if rows else 0))
     groups = micro_batches(lengths, range(len(rows)), budget.tokens)

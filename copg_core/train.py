@@ -42,6 +42,7 @@ from copg_core.losses import LOSSES
 from copg_core.machine import this_machine
 from copg_core.objectives import objective_of
 from copg_core.output import config_hash, save_output
+from copg_core.pairs import untied
 from copg_core.placement import check_code_path
 from copg_core.prepare import Prepared, is_reward_model, prepare
 from copg_core.processes import Processes, processes_for_run
@@ -210,17 +211,23 @@ class _Run:
             output = self.updater.outputs(table, batch)
             largest = float(np.abs(output - table.reference[batch]).max())
             loss = float(self.objective.losses(torch.from_numpy(output), table, batch).mean())
-            exact = float(self.objective.losses(torch.from_numpy(table.reference[batch]), table, batch).mean())
-            values |= {"loss": loss, "expected_loss": at_start(self.config.beta), "largest_log_ratio": largest}
+            # Of ties, which fresh completions may be, DPO and IPO make 0.
+            counted = (
+                [batch[i] for i in untied(table.rewards[batch])] if LOSSES[self.config.algorithm].ordered else batch
+            )
+            expected = at_start(self.config.beta)
+            at_reference = self.objective.losses(torch.from_numpy(table.reference[counted]), table, counted)
+            exact = float(at_reference.mean()) if counted else expected
+            values |= {"loss": loss, "expected_loss": expected, "largest_log_ratio": largest}
             if not largest < (limit := LARGEST_START_LOG_RATIO[self.config.dtype]):
                 raise ModelError(
                     f"before the first step policy and reference differ by {largest:.3g} nats on a completion, but they "
                     f"are the same model (limit {limit}): the reference was computed in another way"
                 )
-            if not math.isclose(exact, at_start(self.config.beta), rel_tol=1e-6, abs_tol=1e-9):
+            if not math.isclose(exact, expected, rel_tol=1e-6, abs_tol=1e-9):
                 raise ModelError(
                     f"where policy and reference agree the loss is {exact:.6g}, but {self.config.algorithm} begins at "
-                    f"{at_start(self.config.beta):.6g}: the loss is computed in another way than its equation says"
+                    f"{expected:.6g}: the loss is computed in another way than its equation says"
                 )
         if values:
             self.recorder.record(Report(section="self_check", values=values))

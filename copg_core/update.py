@@ -173,7 +173,10 @@ class Updater:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                return TooLarge(len(indices), len(indices) * max(lengths[i] for i in indices))
+                failure = TooLarge(len(indices), len(indices) * max(lengths[i] for i in indices))
+                if self._sharded:  # the others wait inside a layer: they cannot be told, only ended
+                    self.budget.shrink("training", [failure])
+                return failure
             if weight:
                 passes.tokens += rows.tokens
                 passes.positions += rows.input_ids.numel()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from copg_core.checkpoints import checkpoints_in
 from copg_core.config import RunConfig, SFTConfig
-from copg_core.errors import DivergenceError
+from copg_core.errors import CheckpointError, DivergenceError
 from copg_core.events import Evaluation
 from copg_core.objectives import Table
 from copg_core.update import Step
@@ -49,7 +49,11 @@ class Watch:
         return {STATE: torch.tensor(values, dtype=torch.float64)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take back what is the watch's own out of a state."""
+        """Take back what is the watch's own out of a state. Raises CheckpointError where it is not there."""
+        if STATE not in state:
+            raise CheckpointError(
+                "the checkpoint's state.safetensors lacks watch: how its evaluations compared is unknown"
+            )
         reward, spread, length, evaluated, sane, low = state.pop(STATE).tolist()
         self._start_reward, self._start_spread, self._start_length = reward, spread, length
         self._evaluated, self._sane, self._low = int(evaluated), int(sane), int(low)
