@@ -92,7 +92,9 @@ def test_a_checkpoint_without_the_watch_is_refused_by_name(tmp_path: Path) -> No
 
 
 def test_adapters_find_the_layers_of_gpt2s_decoder() -> None:
-    decoder = GPT2LMHeadModel(GPT2Config(vocab_size=50, bos_token_id=1, eos_token_id=2, n_positions=64, n_embd=16, n_layer=1, n_head=2)).transformer
+    decoder = GPT2LMHeadModel(
+        GPT2Config(vocab_size=50, bos_token_id=1, eos_token_id=2, n_positions=64, n_embd=16, n_layer=1, n_head=2)
+    ).transformer
     adapted = add_lora(decoder, Lora(enabled=True, rank=2), seed=0)
     assert any("lora_A" in name for name, _ in adapted.named_parameters())
 
