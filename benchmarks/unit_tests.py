@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--quick", action="store_true", help="the first 20 programs of each file")
     parser.add_argument("--seconds", type=float, default=10.0, help="time limit of one program")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts and times here")
     arguments = parser.parse_args()
+    figures = {}
     if not arguments.data.is_dir():
         print(f"skipped: there is no folder {arguments.data}")
         return
@@ -46,10 +48,13 @@ def main() -> None:
         rewards = scorer.score([row[prompt] for row in rows], [row[code] for row in rows], None, rows)
         seconds = time.perf_counter() - started
         failed = [row["task_id"] for row, reward in zip(rows, rewards, strict=True) if not reward]
+        figures[name] = {"passed": int(rewards.sum()), "programs": len(rows), "seconds": seconds, "failed": failed}
         print(
             f"{name}: {int(rewards.sum())} of {len(rows)} pass, {seconds:.1f} s with 2 sandboxes at a time "
             f"({1e3 * seconds / len(rows):.0f} ms a program); failed: {failed or 'none'}"
         )
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
