@@ -50,7 +50,7 @@ class BanditConfig(Frozen):
         None, title="Reference", description="Where the policy starts and KL is measured to; uniform if not given."
     )
     beta: float = Field(
-        0.5, gt=0, le=1e3, title="Beta", description="Weight of KL.", json_schema_extra=unit("reward units per nat")
+        0.5, ge=1e-6, le=1e3, title="Beta", description="Weight of KL.", json_schema_extra=unit("reward units per nat")
     )
     learning_rate: float = Field(1e-3, gt=0, le=1, title="Learning rate", description="Of Adam.")
     batch_size: int = Field(

@@ -3,11 +3,15 @@
 The rows of an optimizer step, their loss and their gradient do not depend on how they are cut into micro-batches. So an
 out-of-memory is no end: the layers' activations are no longer kept if that was left open, then the micro-batch is halved, and
 the same batch is computed again. What was learnt holds for the rest of the run, and for a run resumed from its checkpoint.
+
+Completions do not depend on which prompts are written for together, so generation has a budget of the same kind: tokens are
+prompts times the width of keys and values at the end. A resumed run learns that one again, for no number depends on it.
 """
 
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +22,18 @@ from copg_core.errors import MemoryLimitError
 from copg_core.events import Report
 
 Note = Callable[[Report], None]
+# A budget before memory has ever run out.
+UNLIMITED = sys.maxsize
+WITH_SHARDS = {
+    "generation": "a smaller evaluation.generation.batch_size or sampling.batch_size",
+    "training": "a smaller micro_batch_tokens or gradient_checkpointing to on",
+    "scoring": "a smaller micro_batch_tokens or gradient_checkpointing to on",
+}
+WITH_ONE_ROW = {
+    "generation": "a smaller max_new_tokens, a shorter max_prompt_tokens",
+    "training": 'gradient_checkpointing = "on", shorter max_prompt_tokens and max_completion_tokens',
+    "scoring": 'gradient_checkpointing = "on", shorter max_prompt_tokens and max_completion_tokens',
+}
 SYMPTOMS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -54,28 +70,37 @@ class TokenBudget:
         if not self._recoverable:
             raise MemoryLimitError(
                 f"memory ran out in {stage} with {failures[0].tokens} tokens at once, and a model that is sharded over processes "
-                "cannot compute a batch again: set a smaller micro_batch_tokens or gradient_checkpointing to on, and resume"
+                f"cannot compute a batch again: set {WITH_SHARDS[stage]}, and resume"
             )
         gave_up = stage == "training" and self.save_memory()
         if not gave_up:
             if any(failure.rows == 1 for failure in failures):
                 raise MemoryLimitError(
                     f"memory ran out in {stage} with a single row of {max(f.tokens for f in failures)} tokens. What helps: "
-                    'gradient_checkpointing = "on", shorter max_prompt_tokens and max_completion_tokens, dtype = "bfloat16", '
-                    "LoRA, a smaller model, or more devices with sharding"
+                    f'{WITH_ONE_ROW[stage]}, dtype = "bfloat16", LoRA, a smaller model, or more devices with sharding'
                 )
-            self.tokens = min(self.tokens, *(failure.tokens for failure in failures)) // 2
-        self._note(
-            Report(
-                section="out_of_memory",
-                values={
-                    "stage": stage,
-                    "tokens_that_did_not_fit": max(failure.tokens for failure in failures),
-                    "micro_batch_tokens": self.tokens,
-                    "gradient_checkpointing_switched_on": gave_up,
-                },
-            )
-        )
+            self._halve(failures)
+        self._report(stage, failures, gave_up)
+
+    def learn(self, stage: str, failures: Sequence[TooLarge]) -> None:
+        """Take over what did not fit in another process, which has made room for itself."""
+        for failure in failures:
+            self._halve([failure])
+            self._report(stage, [failure])
+
+    def _halve(self, failures: Sequence[TooLarge]) -> None:
+        self.tokens = min(self.tokens, min(failure.tokens for failure in failures) // 2)
+
+    def _report(self, stage: str, failures: Sequence[TooLarge], gave_up: bool = False) -> None:
+        values: dict[str, str | int | float | bool | None] = {
+            "stage": stage,
+            "tokens_that_did_not_fit": max(failure.tokens for failure in failures),
+        }
+        if stage == "generation":
+            values |= {"generation_tokens": self.tokens}
+        else:
+            values |= {"micro_batch_tokens": self.tokens, "gradient_checkpointing_switched_on": gave_up}
+        self._note(Report(section="out_of_memory", values=values))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

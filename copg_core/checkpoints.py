@@ -29,6 +29,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from copg_core.errors import CheckpointError, StorageError
+from copg_core.recipe import Checkpoints
+from copg_core.retention import kept
 
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
@@ -64,8 +66,10 @@ def save_checkpoint(
     moments: dict[str, Tensor],
     state: dict[str, Tensor],
     config_hash: str,
+    reward: float | None = None,
 ) -> Saved:
-    """Write `folder/step-N`: trained parameters by name, Adam's moments by `name:slot`, and `state`.
+    """Write `folder/step-N`: trained parameters by name, Adam's moments by `name:slot`, and `state`. `reward` is that of
+    the evaluation at this step, for retention.
 
     Raises StorageError where the disk is full or the folder may not be written; what stood there before still stands.
     """
@@ -82,7 +86,7 @@ def save_checkpoint(
             for name, tensors in zip(FILES, (weights, moments, state), strict=True):
                 save_file({key: item.detach().cpu().contiguous() for key, item in tensors.items()}, partial / name)
             files = {name: _describe(partial / name) for name in FILES}
-            write_json(partial / MANIFEST, {"step": step, "config_hash": config_hash, "files": files})
+            write_json(partial / MANIFEST, {"step": step, "config_hash": config_hash, "files": files, "reward": reward})
             publish(partial, final)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -132,10 +136,22 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return next(reversed(checkpoints_in(folder).values()), None)
 
 
-def prune_checkpoints(folder: Path, keep: int, spare: Path | None = None) -> list[Path]:
-    """Delete all but the `keep` newest checkpoints and the one to `spare`; returns the deleted ones, oldest first."""
+def prune_checkpoints(folder: Path, plan: Checkpoints, spare: Path | None = None) -> list[Path]:
+    """Delete what `plan` does not keep, but for the one to `spare`; returns the deleted ones, oldest first."""
     found = sorted(folder.glob("step-*"), key=lambda item: int(item.name.removeprefix("step-")))
-    return remove_checkpoints([item for item in found[:-keep] if item != spare])
+    rewards = {int(item.name.removeprefix("step-")): _reward(item) for item in found}
+    chosen = kept(rewards, plan)
+    return remove_checkpoints(
+        [item for item in found if int(item.name.removeprefix("step-")) not in chosen and item != spare]
+    )
+
+
+def _reward(checkpoint: Path) -> float | None:
+    try:
+        reward = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8")).get("reward")
+    except (OSError, ValueError):
+        return None
+    return float(reward) if isinstance(reward, int | float) else None
 
 
 def remove_checkpoints(removed: list[Path]) -> list[Path]:

@@ -279,6 +279,9 @@ def variant_of(config: Mapping[str, Any]) -> str | None:
 
 RunConfig = SFTConfig | RewardModelConfig | CopgConfig | DPOConfig | IPOConfig | PolicyGradientConfig
 PreferenceConfig = CopgConfig | DPOConfig | IPOConfig | PolicyGradientConfig
+CONFIG_SCHEMA = 1
+"""Raised by one with every change after which an older version cannot read a stored configuration: workers of that
+version leave such runs to newer ones."""
 Algorithm = Literal["sft", "reward_model", "copg", "dpo", "ipo", "policy_gradient"]
 CONFIGS: dict[str, type[RunConfig]] = {
     "sft": SFTConfig,

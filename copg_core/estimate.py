@@ -13,7 +13,7 @@ from copg_core.config import RunConfig
 from copg_core.duration import Rates, TimeEstimate, estimate_time, rates_of
 from copg_core.errors import ConfigError, ModelError
 from copg_core.hardware import DEVICES, known_device
-from copg_core.inputs import Lookup, expected_lengths, policy_shape, reward_shapes
+from copg_core.inputs import Lookup, entailment_shapes, expected_lengths, policy_shape, reward_shapes
 from copg_core.memory import Lengths, MemoryEstimate, estimate_memory
 from copg_core.model_shape import ModelShape
 from copg_core.schedule import total_steps
@@ -104,10 +104,12 @@ def estimate_run(
     except ModelError as error:
         verdict = "The size of the model is not known, so nothing can be said."
         return RunEstimate(machine, None, None, verdict, (str(error),), lengths)
+    judges, not_known = entailment_shapes(config)
+    rewards = [*rewards, *judges]
     memory = _memory(config, machine, policy, rewards, lengths, packed)
     time, unknown = _time(config, machine, policy, rewards, lengths, memory)
     verdict = _verdict(config, machine, policy, rewards, lengths, memory, packed)
-    return RunEstimate(machine, memory, time, verdict, tuple(unknown), lengths)
+    return RunEstimate(machine, memory, time, verdict, (*not_known, *unknown), lengths)
 
 
 def refuse(estimate: RunEstimate) -> None:

@@ -95,6 +95,7 @@ class PolicyEvaluator:
     config: RunConfig
     processes: Processes
     budget: TokenBudget
+    writing_budget: TokenBudget
 
     def evaluate(self, step: int, values: dict[str, float | None], progress: Progress | None = None) -> Evaluation:
         """One completion for each prompt, from seeds that are functions of (seed, step, prompt)."""
@@ -111,6 +112,7 @@ class PolicyEvaluator:
             device=self.processes.device,
             between=progress,
             processes=self.processes,
+            budget=self.writing_budget,
         )
         texts = [self._text(completion) for completion in completions]
         finished = [completion.finished for completion in completions]
@@ -195,9 +197,10 @@ def validate_policy(objective: Objective, output: Array, table: Table) -> dict[s
     values = _validation_loss(objective, output, table)
     if not len(table.rewards):
         return values
-    log_ratio = output - table.reference
     preferred = np.sign(pair_contrasts(table.rewards))
-    return values | pair_accuracy((pair_contrasts(log_ratio) * preferred).ravel(), len(table), ROUNDING)
+    ordered = preferred != 0
+    margin = (pair_contrasts(output - table.reference) * preferred)[ordered]
+    return values | pair_accuracy(margin, int(ordered.any(1).sum()), ROUNDING)
 
 
 def validate_reward_model(objective: Objective, output: Array, table: Table) -> dict[str, float | None]:
@@ -213,11 +216,15 @@ def _validation_loss(objective: Objective, output: Array, table: Table) -> dict[
 
 
 def pair_accuracy(margin: Array, rows: int | None = None, resolution: float = 0.0) -> dict[str, float | None]:
-    """Share of pairs ordered rightly, its standard error, and how many pairs are tied. A tie is not right.
+    """Share of pairs ordered rightly, its standard error, and how many margins are ties, which are not right; nothing of no pair.
+
+    Pairs that the data itself does not order are none of `margin`.
 
     Margins up to `resolution` are ties: differences of log-probabilities that are only rounding. The pairs of one row are
     not independent, so the standard error counts `rows` where given, which with more than one pair a row is an upper bound.
     """
+    if not len(margin):
+        return {}
     margin = np.where(np.abs(margin) <= resolution, 0.0, margin)
     accuracy = float((margin > 0).mean())
     return {

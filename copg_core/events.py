@@ -88,6 +88,9 @@ class CheckpointSaved(_Event):
     step: int
     path: str
     bytes: int
+    good_step: int | None = Field(
+        None, description="newest checkpoint that an evaluation has called good: not to be removed, whatever is kept"
+    )
 
 
 class CheckpointRemoved(_Event):

@@ -53,13 +53,14 @@ class Writer:
     numbers: list[int]
     plan: Sampling
     token_budget: TokenBudget
+    writing_budget: TokenBudget
     seed: int
     processes: Processes
 
     def write(self, requests: Sequence[Request], step: int, between: Between) -> list[Fresh]:
         """One completion for each request, in their order; processes share the work, and all get everything.
 
-        Raises RewardError where a completion cannot be scored.
+        Raises RewardError, in all processes alike, where a completion cannot be scored in any of them.
         """
         if not requests:
             return []
@@ -87,17 +88,22 @@ class Writer:
             device=self.processes.device,
             between=between,
             processes=self.processes,
+            budget=self.writing_budget,
         )
 
     def _scores(self, requests: Sequence[Request], completions: Sequence[Completion]) -> Array:
         mine = self.processes.share(list(zip(requests, completions, strict=True)))
-        rewards = self.scorer.score(
-            [self.prompts.texts[request.row] for request, _ in mine],
-            [self._text(completion) for _, completion in mine],
-            [completion.finished for _, completion in mine],
-            [self.prompts.contexts[request.row] for request, _ in mine],
-        )
-        return np.array(in_turns(self.processes.gather(rewards.tolist())))
+
+        def score() -> list[float]:
+            rewards: list[float] = self.scorer.score(
+                [self.prompts.texts[request.row] for request, _ in mine],
+                [self._text(completion) for _, completion in mine],
+                [completion.finished for _, completion in mine],
+                [self.prompts.contexts[request.row] for request, _ in mine],
+            ).tolist()
+            return rewards
+
+        return np.array(in_turns(self.processes.gather_computed(score)))
 
     def _text(self, completion: Completion) -> str:
         ids = completion.ids[:-1] if completion.finished else completion.ids

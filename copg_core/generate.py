@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from copg_core.budget import UNLIMITED, TokenBudget, TooLarge, is_out_of_memory
+from copg_core.layout import micro_batches
 from copg_core.policies import Policy
 from copg_core.processes import Processes
+from copg_core.sharding import is_sharded
 
 
 @dataclass(frozen=True)
@@ -67,23 +70,34 @@ def generate(
     device: torch.device,
     between: Callable[[int, int], None] | None = None,
     processes: Processes | None = None,
+    budget: TokenBudget | None = None,
 ) -> list[Completion]:
     """One completion for each encoded prompt, in the order of the prompts, each from the random numbers of its stream.
 
     Several processes divide the batches among them, and all get all completions: the same ones as from one process.
 
     Prompts of similar length go together, padded on the LEFT with the mask from which transformers derives the right
-    position ids. `between(done, total)` is called after each batch; what it raises ends the work.
+    position ids. `between(done, total)` is called after each batch; what it raises ends the work. A batch for which memory
+    is too small is halved in `budget`, whose tokens are prompts times (longest prompt + max_new_tokens). Raises
+    MemoryLimitError where a single prompt does not fit, in all processes alike; of a sharded layer only in the one that
+    failed, for the others wait in its middle.
     """
     processes = processes or Processes(device)
-    found: dict[int, Completion] = {}
-    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
-    ends = sorted(policy.end_ids)
-    groups = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
-    mine = processes.share(groups)
-    # Layers that are sharded wait for everyone: who has nothing left writes something again, as long as others write.
-    mine += groups[:1] * (-(-len(groups) // processes.count) - len(mine))
-    for number, group in enumerate(mine):
+    budget = budget or TokenBudget(UNLIMITED)
+    sharded = any(map(is_sharded, model.parameters()))
+    budget.tokens = min(processes.gather(budget.tokens))  # all must cut the prompts in the same way
+    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: (lengths[i], i))
+    groups = [
+        part
+        for first in range(0, len(order), batch_size)
+        for part in micro_batches(lengths, order[first : first + batch_size], budget.tokens)
+    ]
+    waiting = processes.share(groups)
+    if sharded:  # its layers wait for everyone: who has nothing left writes something again, as long as others write
+        waiting += groups[:1] * (-(-len(groups) // processes.count) - len(waiting))
+
+    def write(group: Sequence[int]) -> list[list[int]]:
         width = max(len(prompts[i]) for i in group)
         ids = torch.full((len(group), width), policy.pad, dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -91,20 +105,46 @@ def generate(
             ids[row, width - len(prompts[i]) :] = torch.tensor(prompts[i])
             mask[row, width - len(prompts[i]) :] = 1
         uniform = torch.from_numpy(uniform_numbers(seed, [streams[i] for i in group], max_new_tokens)).to(device)
-        written = model.generate(
+        written: list[list[int]] = model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             generation_config=GenerationConfig(
-                do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=policy.pad
+                do_sample=False,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=sorted(policy.end_ids),
+                pad_token_id=policy.pad,
             ),
             logits_processor=LogitsProcessorList([_OwnRandomNumbers(uniform, width, temperature)]),
-            synced_gpus=processes.count > 1,
+            synced_gpus=sharded,
         )[:, width:].tolist()
-        for i, tokens in zip(group, written, strict=True):
-            found[i] = _cut(tokens, policy.end_ids)
-        if between:
-            between(min((number + 1) * batch_size * processes.count, len(order)), len(order))
-    everything = {i: completion for part in processes.gather(found) for i, completion in part.items()}
+        return written
+
+    def write_all() -> tuple[dict[int, Completion], list[TooLarge]]:
+        left, found, failures = waiting, dict[int, Completion](), list[TooLarge]()
+        while left:
+            group, written = left.pop(0), None
+            try:
+                written = write(group)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            if written is None:
+                failures.append(TooLarge(len(group), len(group) * max(lengths[i] for i in group)))
+                budget.shrink("generation", failures[-1:])
+                left = [part for one in (group, *left) for part in micro_batches(lengths, one, budget.tokens)]
+                continue
+            found |= {i: _cut(tokens, policy.end_ids) for i, tokens in zip(group, written, strict=True)}
+            if between:
+                between(min(len(found) * processes.count, len(order)), len(order))
+        return found, failures
+
+    # Whoever fails tells the others, which wait here; in the middle of a sharded layer they could not listen.
+    parts = processes.gather(write_all()) if sharded else processes.gather_computed(write_all)
+    everything: dict[int, Completion] = {}
+    for rank, (part, other) in enumerate(parts):
+        everything |= part
+        if rank != processes.rank:
+            budget.learn("generation", other)
     return [everything[i] for i in range(len(prompts))]
 
 

@@ -47,6 +47,9 @@ DEVICES = (
     Device("RTX 3090", r"RTX 3090", 24576, 71e12, 35.6e12, 0.936e12),
 )
 
+# A laptop's chip and a slice of a card bear the full card's name, with less of everything.
+PART = r"\bLaptop\b|\bMIG\b"
+
 
 def known_device(name: str) -> Device | None:
     """The data sheet of a device by the name its driver reports; None for one that is not in the table.
@@ -54,6 +57,8 @@ def known_device(name: str) -> Device | None:
     >>> known_device("NVIDIA H100 80GB HBM3").bfloat16
     989000000000000.0
     """
+    if re.search(PART, name, re.IGNORECASE):
+        return None
     return next((device for device in DEVICES if re.search(device.pattern, name, re.IGNORECASE)), None)
 
 

@@ -15,7 +15,7 @@ from copg_core.config import RewardModelConfig, RunConfig, SFTConfig, parents
 from copg_core.errors import ConfigError, ModelError
 from copg_core.memory import Lengths, group_size, limits, writes_completions
 from copg_core.model_shape import KNOWN_MODELS, PRESETS, ModelShape, shape_of
-from copg_core.reward_sources import RunReward
+from copg_core.reward_sources import EntailmentReward, RunReward, parts
 from copg_core.sources import DataSource, FolderModel, HubData, HubModel, PresetModel, TaskData, expanded
 from copg_core.tasks import TASKS
 
@@ -48,6 +48,22 @@ def policy_shape(config: RunConfig, lookup: Lookup) -> ModelShape:
 def reward_shapes(config: RunConfig, lookup: Lookup) -> list[ModelShape]:
     """The shapes of the reward models that a run loads. Raises ModelError as policy_shape does."""
     return [_shape(reward, config.data, lookup, frozenset()) for reward in _judges(getattr(config, "reward", None))]
+
+
+def entailment_shapes(config: RunConfig) -> tuple[list[ModelShape], list[str]]:
+    """The shapes of the classifiers that judge entailment, and what is not known of those whose shape is not known here."""
+    shapes, unknown = [], []
+    for _, part in parts(getattr(config, "reward", None)):
+        if isinstance(part, EntailmentReward):
+            folder = expanded(part.model)
+            file = folder / "config.json" if folder.is_dir() else hub_file(part.model, "config.json")
+            try:
+                if file is None:
+                    raise ModelError(f"{part.model} is not on this machine (a run downloads it)")
+                shapes.append(_read(file))
+            except ModelError as error:
+                unknown.append(f"the memory of the entailment model, which comes on top: {error}")
+    return shapes, unknown
 
 
 def _judges(reward: Any) -> Iterator[RunReward]:

@@ -134,7 +134,7 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """The memory that training one run takes on one device.
 
-    policy, rewards   shapes of the trained model and of the reward models that score its evaluations
+    policy, rewards   shapes of the trained model and of the models (of rewards, of entailment) that score its evaluations
     lengths           of the data where it was read; else the configuration's limits, which only overestimates
     cpu               the device is the processor: reference, data and the interpreter then share its memory
     shards            processes among which weights, gradients and Adam's states are divided (FSDP2)
@@ -207,7 +207,7 @@ class _Sizes:
             Part("weights", "Weights", weights, "always", f"{self.parameters:,} parameters in {precision}"),
             Part("masters", "Master weights", masters, "always", "float32 values that the updates go to"),
             Part("adam", "Moments of Adam", 8 * self.trained // self.shards, "always", f"two float32 values for {self.trained:,} trained parameters"),
-            Part("reward_model", "Reward model", judges, "always", "scores the completions of evaluations"),
+            Part("reward_model", "Reward models", judges, "always", "score the completions of evaluations"),
             Part("reference", "Reference", rests, "always", "the frozen copy that KL is measured to"),
             Part("data", "Data", data, "always", "token ids of the training rows"),
             Part("runtime", "Runtime", CPU_RUNTIME if self.cpu else CUDA_RUNTIME, "always", "interpreter, libraries and workspaces of kernels (assumed)"),

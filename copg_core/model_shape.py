@@ -12,16 +12,17 @@ from typing import Any
 
 from copg_core.errors import ModelError
 
-# Decoders whose feed-forward part has two matrices; all others here have three (gate, up, down).
+# Models (encoders are those of classifiers) whose feed-forward part has two matrices; all others here have three (gate, up, down).
 TWO_MATRICES = {
-    "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "mpt", "opt", "phi", "starcoder2",
+    "bert", "bloom", "camembert", "codegen", "deberta", "deberta-v2", "electra", "falcon", "gpt2", "gpt_bigcode", "gpt_neo",
+    "gpt_neox", "gptj", "mpt", "opt", "phi", "roberta", "starcoder2", "xlm-roberta",
 }  # fmt: skip
 # Those that share input and output embeddings where their config.json does not say.
 TIED_UNLESS_SAID = {"bloom", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo", "mpt", "opt"}
 # Those that normalise queries and keys, and activations that are composed of several operations.
 NORMALISED_QUERIES = {"gemma3_text", "olmo2", "qwen3"}
 COMPOSED_ACTIVATIONS = {"gelu_fast", "gelu_new", "quick_gelu"}
-LEARNT_POSITIONS = {"gpt2", "gpt_bigcode", "gpt_neo", "opt"}
+LEARNT_POSITIONS = {"bert", "camembert", "electra", "gpt2", "gpt_bigcode", "gpt_neo", "opt", "roberta", "xlm-roberta"}
 NAMES = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
     "width": ("hidden_size", "n_embd", "d_model"),

@@ -64,8 +64,12 @@ class LogWriter:
             )
             line = f"step {event.step}: {'  '.join(shown)}"
         if line is not None:
-            self._file.write(f"{time.strftime('%H:%M:%S', time.gmtime())}Z {line}\n")
-            self._file.flush()
+            self.write(line)
+
+    def write(self, line: str) -> None:
+        """One line, with its time before it."""
+        self._file.write(f"{time.strftime('%H:%M:%S', time.gmtime())}Z {line}\n")
+        self._file.flush()
 
 
 def _short(value: str | int | float | bool | None) -> str:

@@ -162,9 +162,10 @@ class Contrast:
             "log_ratio_preferred": float(np.where(preferred < 0, second, first).mean()),
             "log_ratio_other": float(np.where(preferred < 0, first, second).mean()),
             "margin": float((log_ratio_contrast * preferred).mean()),
-            "accuracy": float((log_ratio_contrast * preferred > ROUNDING).mean()),
             "contrast_alignment": cosine(reward_contrast, log_ratio_contrast),
         }
+        if (ordered := preferred != 0).any():  # equal rewards order nothing, so no policy is right or wrong about them
+            values["accuracy"] = float((log_ratio_contrast * preferred > ROUNDING)[ordered].mean())
         if self._regresses_rewards:
             # Completing the square (losses/copg.py): the share of the reward contrast that the policy explains.
             total = float((reward_contrast**2).mean())

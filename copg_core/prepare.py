@@ -48,6 +48,7 @@ from copg_core.pairs import (
 )
 from copg_core.placement import is_divided, place, reference_for
 from copg_core.policies import Policy, load_policy, new_reward_model, weights_hash
+from copg_core.positions import check_positions
 from copg_core.precision import Masters, lower
 from copg_core.processes import limit_threads
 from copg_core.reward_sources import with_context
@@ -129,13 +130,15 @@ def prepare(config: RunConfig, around: Surroundings) -> Prepared:
 
 
 def _demonstrations(config: SFTConfig, policy: Policy, around: Surroundings) -> Prepared:
-    split = load_demonstrations(with_context(config.data, config.reward))
+    split = load_demonstrations(around.rows_of(with_context(config.data, config.reward)))
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
     around.progress("encoding", 0, len(split.train))
     train, truncation = encode_demonstrations(policy.tokenizer, split.train, *limits)
     held_out, _ = encode_demonstrations(policy.tokenizer, split.validation[: config.evaluation.prompts], *limits)
     tables = [Table([TokenRow(row.prompt, (row.completion,)) for row in rows]) for rows in (train, held_out)]
     _require_rows(tables[0], config)
+    prompts = _prompts(config, policy, split)
+    positions = _positions(config, policy, tables, prompts)
     # A row with one completion is an ordinary causal row: there is nothing to pack.
     path = replace(_code_path(policy, tables), packed=False, reason="one completion a row")
     estimate = fit(config, around, truncation, packed=path.packed)
@@ -149,8 +152,9 @@ def _demonstrations(config: SFTConfig, policy: Policy, around: Surroundings) -> 
         path,
         tables[0],
         tables[1],
-        prompts=_prompts(config, policy, split),
+        prompts=prompts,
         masters=masters,
+        reports=positions,
         estimate=estimate,
         scorer=load_scorer(config.reward, config.data, around.device, _dtype(config), around.resolve_run),
         gold=gold_scorer(config.data),
@@ -160,7 +164,7 @@ def _demonstrations(config: SFTConfig, policy: Policy, around: Surroundings) -> 
 
 
 def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings) -> Prepared:
-    split, groups = _comparison_split(config)
+    split, groups = _comparison_split(config, around)
     ordered: Split[Comparison] = Split(chosen_first(split.train), chosen_first(split.validation), {**split.report})
     around.progress("encoding", 0, len(ordered.train))
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
@@ -171,6 +175,7 @@ def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings
         for rows, texts in ((train, ordered.train), (held_out, ordered.validation))
     ]
     _require_rows(tables[0], config)
+    positions = _positions(config, policy, tables)
     path = _code_path(policy, tables)
     estimate = fit(config, around, truncation, packed=path.packed)
     module = new_reward_model(policy, config.lora, config.seed)
@@ -184,6 +189,7 @@ def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings
         tables[1],
         prompts=PromptSet([], []),
         masters=masters,
+        reports=positions,
         estimate=estimate,
         longer_wins=longer_wins(ordered.validation),
     )
@@ -197,7 +203,7 @@ def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings
 
 
 def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Prepared:
-    split, groups = _comparison_split(config)
+    split, groups = _comparison_split(config, around)
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
     around.progress("encoding", 0, len(split.train))
     train, truncation = encode_comparisons(policy.tokenizer, split.train, *limits)
@@ -209,6 +215,8 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
     scorer = load_scorer(config.reward, config.data, around.device, _dtype(config), around.resolve_run)
     tables = [Table([_token_row(row) for row in rows]) for rows in (train, held_out)]
     _require_rows(tables[0], config)
+    prompts = _prompts(config, policy, split)
+    positions = _positions(config, policy, tables, prompts)
     path = _sampled_path(config, policy, tables)
     estimate = fit(config, around, truncation, packed=path.packed)
     rewards = [
@@ -237,8 +245,9 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
         path,
         final[0],
         final[1],
-        prompts=_prompts(config, policy, split),
+        prompts=prompts,
         masters=masters,
+        reports=positions,
         estimate=estimate,
         reference=reference,
         scorer=scorer,
@@ -267,12 +276,14 @@ def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Pr
 
 def _prompts_alone(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Prepared:
     """The policy writes every completion: nothing is known before training, and there are no held-out pairs."""
-    split = load_prompts(with_context(config.data, config.reward))
+    split = load_prompts(around.rows_of(with_context(config.data, config.reward)))
     around.progress("encoding", 0, len(split.train))
     ids, truncation = encode_prompts(policy.tokenizer, [row.prompt for row in split.train], config.max_prompt_tokens)
     nothing = np.empty((len(ids), 0))
     tables = [Table([TokenRow(prompt, ()) for prompt in ids], nothing, nothing), Table([])]
     _require_rows(tables[0], config)
+    prompts = _prompts(config, policy, split)
+    positions = _positions(config, policy, tables, prompts)
     path = _sampled_path(config, policy, tables)
     estimate = fit(config, around, truncation, packed=path.packed)
     _adapt(config, policy)
@@ -286,8 +297,9 @@ def _prompts_alone(config: PreferenceConfig, policy: Policy, around: Surrounding
         path,
         tables[0],
         tables[1],
-        prompts=_prompts(config, policy, split),
+        prompts=prompts,
         masters=masters,
+        reports=positions,
         estimate=estimate,
         reference=reference,
         scorer=load_scorer(config.reward, config.data, around.device, _dtype(config), around.resolve_run),
@@ -315,10 +327,12 @@ def _prompt_set(ids: list[list[int]], rows: Sequence[Comparison | Demonstration]
     return PromptSet([row.prompt for row in rows], ids, [row.context for row in rows])
 
 
-def _comparison_split(config: RewardModelConfig | PreferenceConfig) -> tuple[Split[Comparison], dict[str, int]]:
+def _comparison_split(
+    config: RewardModelConfig | PreferenceConfig, around: Surroundings
+) -> tuple[Split[Comparison], dict[str, int]]:
     """Rows with as many completions as the configuration asks for, and how many were cut or dropped for it."""
     source = config.data if isinstance(config, RewardModelConfig) else with_context(config.data, config.reward)
-    split = load_comparisons(source)
+    split = load_comparisons(around.rows_of(source))
     train, counts = fit_groups(split.train, config.completions)
     validation, _ = fit_groups(split.validation, config.completions)
     return Split(train, validation, split.report), counts
@@ -356,6 +370,13 @@ def _prompts(config: RunConfig, policy: Policy, split: Split[Any]) -> PromptSet:
     texts = list(first)[: config.evaluation.prompts]
     ids = [encode_prompt(policy.tokenizer, text, config.max_prompt_tokens) for text in texts]
     return PromptSet(texts, ids, [first[text] for text in texts])
+
+
+def _positions(
+    config: RunConfig, policy: Policy, tables: Sequence[Table], prompts: PromptSet | None = None
+) -> list[Report]:
+    rows = [row for table in tables for row in table.rows]
+    return check_positions(config, policy.model, rows, prompts.ids if prompts else [])
 
 
 def _report_data(prepared: Prepared, split: Split[Any], truncation: Values) -> None:

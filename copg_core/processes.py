@@ -45,6 +45,19 @@ class Processes:
         torch.distributed.all_gather_object(items, item)
         return items
 
+    def gather_computed(self, compute: Callable[[], T]) -> list[T]:
+        """What every process computes, in the order of their ranks. If one fails, all fail with the first one's error."""
+        answer: tuple[Any, CopgError | None]
+        try:
+            answer = (compute(), None)
+        except CopgError as error:
+            answer = (None, error)
+        answers = self.gather(answer)
+        for _, failure in answers:
+            if failure is not None:
+                raise failure
+        return [result for result, _ in answers]  # type: ignore[misc]  # without a failure there is a result
+
     def sum(self, value: float) -> float:
         """Sum of a number over all processes."""
         return sum(self.gather(value))

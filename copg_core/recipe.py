@@ -193,6 +193,18 @@ class Checkpoints(Frozen):
         description="How many of the newest are kept, beside the last from before a divergence.",
         json_schema_extra=unit("checkpoints"),
     )
+    keep_best: bool = Field(
+        False,
+        title="Keep the best",
+        description="Also the one whose evaluation, at the very same step, has the highest reward.",
+    )
+    keep_every: int = Field(
+        0,
+        ge=0,
+        title="Keep every",
+        description="Also those whose step is a multiple of this. 0 switches it off.",
+        json_schema_extra=unit("steps"),
+    )
 
 
 class Divergence(Frozen):

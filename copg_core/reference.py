@@ -25,6 +25,7 @@ from copg_core.checkpoints import storage_errors
 from copg_core.errors import ModelError
 from copg_core.layout import TokenRow, lay_out, micro_batches
 from copg_core.processes import Processes
+from copg_core.sharding import is_sharded
 
 Table = np.ndarray[Any, np.dtype[np.float64]]
 SECONDS_BETWEEN_LOOKS = 0.25
@@ -134,7 +135,7 @@ def log_probs_of(
 
     Several processes divide the micro-batches of one process among them, and all get the whole table: the numbers are
     the same to the last bit. A micro-batch for which memory is too small is halved. Raises ModelError where the result
-    is not finite.
+    is not finite, and MemoryLimitError as `generate` does.
     """
     budget = token_budget if isinstance(token_budget, TokenBudget) else TokenBudget(token_budget)
     processes = processes or Processes(device)
@@ -146,26 +147,31 @@ def log_probs_of(
     waiting = processes.share(groups)
     # Layers that are sharded wait for everyone: who has nothing left computes something again.
     waiting += groups[:1] * (-(-len(groups) // processes.count) - len(waiting))
-    found: list[tuple[list[int], Table]] = []
-    done = 0
-    while waiting:
-        group = waiting.pop(0)
-        failed = False
-        try:
-            laid_out = lay_out([rows[i] for i in group], packed=packed, pad=pad).to(device)
-            found.append((group, module(laid_out).double().cpu().numpy()))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            failed = True
-        if failed:
-            budget.shrink("scoring", [TooLarge(len(group), len(group) * max(lengths[i] for i in group))])
-            waiting = [part for one in (group, *waiting) for part in micro_batches(lengths, one, budget.tokens)]
-            continue
-        done += len(group)
-        if progress:
-            progress(min(done * processes.count, len(rows)), len(rows))
-    for part in processes.gather(found):
+
+    def compute_all() -> list[tuple[list[int], Table]]:
+        left, found, done = waiting, list[tuple[list[int], Table]](), 0
+        while left:
+            group = left.pop(0)
+            failed = False
+            try:
+                laid_out = lay_out([rows[i] for i in group], packed=packed, pad=pad).to(device)
+                found.append((group, module(laid_out).double().cpu().numpy()))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failed = True
+            if failed:
+                budget.shrink("scoring", [TooLarge(len(group), len(group) * max(lengths[i] for i in group))])
+                left = [part for one in (group, *left) for part in micro_batches(lengths, one, budget.tokens)]
+                continue
+            done += len(group)
+            if progress:
+                progress(min(done * processes.count, len(rows)), len(rows))
+        return found
+
+    # Whoever fails tells the others, which wait here; in the middle of a sharded layer they could not listen.
+    sharded = any(map(is_sharded, module.parameters()))
+    for part in processes.gather(compute_all()) if sharded else processes.gather_computed(compute_all):
         for group, values in part:
             table[group] = values
     if not np.isfinite(table).all():

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from copg_core.places import ModelFolderOrHub, RunOrFolder
 from copg_core.sources import DataSource, Frozen, TaskData, unit
 
 
@@ -15,7 +16,7 @@ class RunReward(Frozen):
 
     model_config = ConfigDict(title="Reward model of a run")
     kind: Literal["run"] = "run"
-    run: str = Field(
+    run: RunOrFolder = Field(
         min_length=1, title="Run", description="Id of a finished reward-model run, or the folder it wrote."
     )
 
@@ -112,7 +113,7 @@ class EntailmentReward(Frozen):
 
     model_config = ConfigDict(title="Entailment")
     kind: Literal["entailment"] = "entailment"
-    model: str = Field(
+    model: ModelFolderOrHub = Field(
         min_length=1,
         title="Model",
         description="Hub id or local folder of a sequence classifier whose labels include `entailment`.",
@@ -192,7 +193,13 @@ def with_context(data: DataSource, reward: RewardSource | None) -> DataSource:
     if isinstance(data, TaskData):
         return data
     columns = list(dict.fromkeys([*data.context, *context_columns(reward)]))
-    return data.model_copy(update={"context": columns})
+    return data.model_copy(update={"context": columns}).needing(_needed_columns(reward))
+
+
+def _needed_columns(reward: RewardSource | None) -> list[str]:
+    """Those of context_columns that a row cannot be scored without; only set-up code may be missing."""
+    optional = {part.setup for _, part in parts(reward) if isinstance(part, UnitTestReward)}
+    return [column for column in context_columns(reward) if column not in optional]
 
 
 def check_reward_fits(reward: RewardSource | None, data: DataSource | None) -> None:

@@ -233,6 +233,7 @@ def batches_for(
     prepared: Prepared,
     processes: Processes,
     budget: TokenBudget,
+    writing_budget: TokenBudget,
     total_steps: int,
     between: Between,
 ) -> Batches:
@@ -254,6 +255,7 @@ def batches_for(
         numbers=numbers,
         plan=config.sampling,
         token_budget=budget,
+        writing_budget=writing_budget,
         seed=config.seed,
         processes=processes,
     )

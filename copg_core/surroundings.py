@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 
+from copg_core.datasets import on_disk
 from copg_core.estimate import Machine
 from copg_core.processes import Processes
+from copg_core.sources import DataSource
 
 PACKAGES = (
     "copg-studio",
@@ -34,11 +36,16 @@ class Surroundings:
     processes: Processes
     resolve_run: Callable[[str], Path] = Path
     cache_folder: Path | None = None
+    data_folder: Path | None = None
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
     # What the device has: a run that does not fit is refused. None asks nothing.
     machine: Machine | None = None
     # A rehearsal computes rewards and reference for a few pairs only: enough to see that it can be done.
     rehearsal: bool = False
+
+    def rows_of(self, source: DataSource) -> DataSource:
+        """The data source with its uploaded files found in `data_folder`. Raises DataError."""
+        return on_disk(source, self.data_folder, verify=True)
 
     @property
     def device(self) -> torch.device:

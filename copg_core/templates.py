@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from typing import Any
 
 from copg_core.errors import DataError
 from copg_core.rows import Dialogue, Turn
+from copg_core.wording import named
 
 SUMMARY_END = "TL;DR:"
 ASSISTANT = "\n\nAssistant:"
 _HUMAN = "\n\nHuman:"
 _FORMATTER = string.Formatter()
+_WIDE = re.compile(r"\d{3}")
 
 
 def check_template(template: str, columns: list[str]) -> None:
     """Raise DataError unless `template` is a format string over these columns."""
     try:
-        fields = [name for _, name, _, _ in _FORMATTER.parse(template) if name is not None]
+        parts = [(name, form or "") for _, name, form, _ in _FORMATTER.parse(template) if name is not None]
     except ValueError as error:
         raise DataError(f"the prompt template is no format string: {error} (write {{{{ for a brace itself)") from error
-    for name in fields:
+    for name, form in parts:
+        if "{" in form or _WIDE.search(form):  # a field inside would not be checked, and a width could fill the memory
+            raise DataError(f"the prompt template uses {{{name}:{form}}}: leave out what stands after the colon")
         column = name.partition("[")[0]
         if "." in name or column not in columns:
-            raise DataError(f"the prompt template uses {{{name}}}, but the columns are {', '.join(columns)}")
-    if not fields:
+            raise DataError(f"the prompt template uses {{{name}}}, but the columns are {named(columns)}")
+    if not parts:
         raise DataError("the prompt template names no column, so every prompt would be the same")
 
 

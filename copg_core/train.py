@@ -94,6 +94,8 @@ def train(
     resume_from: Path | None = None,
     resolve_run: Callable[[str], Path] = Path,
     cache_folder: Path | None = None,
+    data_folder: Path | None = None,
+    prune: bool = True,
 ) -> Outcome:
     """Train one run and report to `recorder`.
 
@@ -101,16 +103,18 @@ def train(
     resume_from    a checkpoint folder step-N, of this or of an earlier attempt
     resolve_run    output folder of the run that a configuration names
     cache_folder   reference log-probabilities and rewards are kept there and shared between runs
+    data_folder    where uploaded files stand, by the hash of their content
+    prune          False: whoever listens removes superseded checkpoints, once the new one is safe elsewhere
 
     Raises a CopgError for everything foreseeable; the checkpoints written before it stay.
     """
     with storage_errors(f"the run's folder {folder}"):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     with processes_for_run() as processes:
-        run = _Run(config, recorder if processes.is_main else _Silent(), should_stop, folder, processes)
+        run = _Run(config, recorder if processes.is_main else _Silent(), should_stop, folder, processes, prune)
         try:
             with memory_errors():
-                run.prepare(resolve_run, cache_folder)
+                run.prepare(resolve_run, cache_folder, data_folder)
                 run.start(resume_from)
                 return run.loop()
         except _Stop:
@@ -127,11 +131,13 @@ class _Run:
         should_stop: Callable[[], bool],
         folder: Path,
         processes: Processes,
+        prune: bool,
     ) -> None:
         self.config, self.recorder, self.should_stop = config, recorder, should_stop
-        self.folder, self.processes = folder, processes
+        self.folder, self.processes, self.prune = folder, processes, prune
         self.objective = objective_of(config)
         self.step = 0
+        self.evaluated: tuple[int, float | None] = (-1, None)  # step and reward of the last evaluation
         self.time_spent = TimeSpent()
         self._stage_time = 0.0
         self._stage = ""
@@ -149,10 +155,12 @@ class _Run:
             self._stage, self._stage_time = stage, now
             self.recorder.record(Stage(name=stage, done=done, total=total))
 
-    def prepare(self, resolve_run: Callable[[str], Path], cache_folder: Path | None) -> None:
+    def prepare(
+        self, resolve_run: Callable[[str], Path], cache_folder: Path | None, data_folder: Path | None = None
+    ) -> None:
         shards = self.processes.count if self.config.sharding == "full" else 1
         machine = replace(this_machine(self.processes), shards=shards)
-        around = Surroundings(self.processes, resolve_run, cache_folder, self.progress, machine)
+        around = Surroundings(self.processes, resolve_run, cache_folder, data_folder, self.progress, machine)
         self.prepared: Prepared = prepare(self.config, around)
         for report in self.prepared.reports:
             self.recorder.record(report)
@@ -163,6 +171,7 @@ class _Run:
             self.prepared,
             self.processes,
             self.updater.budget,
+            self.updater.writing_budget,
             self.total,
             lambda done, total: self.progress("training", 0, 0),
         )
@@ -183,6 +192,7 @@ class _Run:
                 config=self.config,
                 processes=self.processes,
                 budget=self.updater.budget,
+                writing_budget=self.updater.writing_budget,
             )
 
     def start(self, resume_from: Path | None) -> None:
@@ -291,6 +301,7 @@ class _Run:
         if outliers := evaluation_outliers(evaluation):
             self.recorder.record(outliers)
         self.recorder.record(self.time_spent.report())
+        self.evaluated = (self.step, evaluation.reward_mean)
         self.watch.after_evaluation(evaluation)
 
     def _validate(self) -> dict[str, float | None]:
@@ -319,9 +330,15 @@ class _Run:
         if not self.processes.is_main:
             return
         state = self.batches.state() | self.watch.state() | self.updater.state()
-        saved = save_checkpoint(folder, self.step, weights, moments, state, config_hash(self.config))
-        self.recorder.record(CheckpointSaved(step=saved.step, path=str(saved.path), bytes=saved.bytes))
-        self._report_removed(prune_checkpoints(folder, self.config.checkpoints.keep, self.watch.good_checkpoint()))
+        reward = self.evaluated[1] if self.evaluated[0] == self.step else None
+        saved = save_checkpoint(folder, self.step, weights, moments, state, config_hash(self.config), reward)
+        good = self.watch.good_checkpoint()
+        good_step = int(good.name.removeprefix("step-")) if good else None
+        self.recorder.record(
+            CheckpointSaved(step=saved.step, path=str(saved.path), bytes=saved.bytes, good_step=good_step)
+        )
+        if self.prune:
+            self._report_removed(prune_checkpoints(folder, self.config.checkpoints, good))
 
     def _saving(self) -> None:
         """Unlike progress(), no chance for should_stop: what stops the run is saved, too."""

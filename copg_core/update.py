@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from copg_core.budget import Note, TokenBudget, TooLarge, is_out_of_memory
+from copg_core.budget import UNLIMITED, Note, TokenBudget, TooLarge, is_out_of_memory
 from copg_core.config import RunConfig
 from copg_core.errors import CheckpointError, ConfigError
 from copg_core.layout import lay_out, micro_batches
@@ -81,6 +81,7 @@ class Updater:
             self._recompute()
         give_up = self._recompute if config.gradient_checkpointing == "auto" else lambda: False
         self.budget = TokenBudget(config.micro_batch_tokens, note, give_up, recoverable=not self._sharded)
+        self.writing_budget = TokenBudget(UNLIMITED, note, recoverable=not self._sharded)
 
     def outputs(self, table: Table, indices: Sequence[int]) -> Array:
         """What the module gives for some rows, without gradients, (rows, completions)."""

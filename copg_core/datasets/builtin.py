@@ -34,8 +34,14 @@ def prompts(source: TaskData) -> Split[Demonstration]:
     return Split(train, validation, split.report)
 
 
-def preview(source: TaskData, *, pairs: bool, rows: int) -> Preview:
+def preview(source: TaskData, *, pairs: bool, rows: int, prompts: bool = False) -> Preview:
     task = TASKS[source.task]
+    if prompts:
+        first_prompts = [
+            Demonstration(row.prompt, "") for row in task.comparisons(min(rows, source.train_size), source.seed)
+        ]
+        mapping = {"prompt": "prompt"}
+        return Preview(f"built-in task {source.task}", ["prompt"], mapping, first_prompts, source.train_size)
     roles = ["prompt", "completion_1", "completion_2", "reward_1", "reward_2"] if pairs else ["prompt", "completion"]
     first: list[Demonstration] | list[Comparison] = (
         task.comparisons(min(rows, source.train_size), source.seed)

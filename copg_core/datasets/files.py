@@ -1,6 +1,6 @@
 """Files to rows: jsonl, json, csv, tsv (each also gzipped) and parquet, streamed, with the number of each row.
 
-Memory is bounded by the longest row allowed, whatever the size of the file. Every failure is a DataError that names the file,
+Memory is bounded by the longest row allowed, whatever the size of the file, and so is the time between two rows. Every failure is a DataError that names the file,
 the row (data rows count from 1; a CSV header is no row) and what was expected. Torch-free.
 """
 
@@ -18,26 +18,38 @@ from typing import Any, BinaryIO, cast
 
 from copg_core.errors import DataError
 from copg_core.sources import expanded
+from copg_core.wording import named
 
 Record = dict[str, Any]
 
-MAX_ROW_BYTES = 16 * 2**20
+# A row of JSON grows up to twentyfold in memory (a list of empty lists), so that this bounds what a hostile file can take.
+MAX_ROW_BYTES = 8 * 2**20
+MAX_BLANK_LINES = 1_000_000
 FORMATS = "jsonl, json, csv or tsv (each also as .gz), or parquet"
 _CHUNK = 1 << 16
+
+
+def format_of(file: Path) -> str | None:
+    """How the name says that the file is read: `.jsonl`, `.csv.gz`, ...; None where it says nothing that is known."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    zipped = suffixes[-1:] == [".gz"]
+    kind = "".join((suffixes[:-1] if zipped else suffixes)[-1:])
+    if kind == ".parquet":
+        return None if zipped else kind
+    return kind + (".gz" if zipped else "") if kind in _READERS else None
 
 
 def read_rows(path: str) -> Iterator[tuple[int, Record]]:
     """Row number and columns of every row, in the file's order; opens the file at the first `next`."""
     file = _existing(path)
-    suffixes = [suffix.lower() for suffix in file.suffixes]
-    zipped = suffixes[-1:] == [".gz"]
-    kind = (suffixes[:-1] if zipped else suffixes)[-1:]
-    reader = _READERS.get(kind[0] if kind else "")
-    if kind == [".parquet"] and not zipped:
+    kind = format_of(file)
+    if kind is None:
+        raise DataError(f"the name must end in {FORMATS}", source=str(path))
+    if kind == ".parquet":
         yield from _parquet(file, str(path))
         return
-    if reader is None:
-        raise DataError(f"the name must end in {FORMATS}", source=str(path))
+    zipped = kind.endswith(".gz")
+    reader = _READERS[kind.removesuffix(".gz")]
     try:
         with _open(file, zipped=zipped) as stream:
             yield from reader(stream, str(path))
@@ -89,6 +101,7 @@ def _open(file: Path, *, zipped: bool) -> BinaryIO:
 
 def _lines(stream: BinaryIO, source: str) -> Iterator[str]:
     """Lines with their ends, decoded one by one; a line may hold MAX_ROW_BYTES."""
+    blank = 0
     for number in _count():
         line = stream.readline(MAX_ROW_BYTES + 1)
         if not line:
@@ -101,6 +114,11 @@ def _lines(stream: BinaryIO, source: str) -> Iterator[str]:
                 source=source,
                 row=number,
             )
+        if b"\0" in line:
+            raise DataError("holds NUL bytes, as UTF-16 or no text at all: save it as UTF-8", source=source, row=number)
+        blank = 0 if line.strip() else blank + 1
+        if blank > MAX_BLANK_LINES:
+            raise DataError(f"more than {MAX_BLANK_LINES:,} blank lines in a row", source=source, row=number)
         yield _decode(line, source, number)
 
 
@@ -130,12 +148,30 @@ def _jsonl(stream: BinaryIO, source: str) -> Iterator[tuple[int, Record]]:
 
 def _parse(text: str, source: str, row: int) -> Any:
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        reason = (
-            f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deeply nested"
-        )
-        raise DataError(f"is not valid JSON: {reason}", source=source, row=row) from error
+        return _characters(json.loads(text), text, source, row)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"is not valid JSON: {_reason(error)}", source=source, row=row) from error
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return "too deeply nested" if isinstance(error, RecursionError) else "a number has too many digits"
+
+
+def _characters(value: Any, text: str, source: str, row: int) -> Any:
+    """The value, if its texts are made of characters: JSON can also write half of one (an emoji that was cut in two)."""
+    if "\\ud" in text or "\\uD" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise DataError(
+                f"holds {half}, which is half of a character (a surrogate without its other half): remove it",
+                source=source,
+                row=row,
+            ) from error
+    return value
 
 
 def _object(value: Any, source: str, row: int) -> Record:
@@ -184,7 +220,11 @@ class _TextWindow:
     def peek(self) -> str:
         """The next character that is no white space; empty at the end."""
         self.buffer = self.buffer.lstrip()
+        blank = 0
         while not self.buffer and self._more():
+            blank += _CHUNK
+            if blank > MAX_ROW_BYTES:
+                raise DataError(f"{MAX_ROW_BYTES // 2**20} MiB of white space between two rows", source=self._source)
             self.buffer = self.buffer.lstrip()
         return self.buffer[:1]
 
@@ -196,13 +236,14 @@ class _TextWindow:
         while True:
             try:
                 value, end = json.JSONDecoder().raw_decode(self.buffer)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 # Reading as much again as is held keeps the work linear in the length of the row.
-                if len(self.buffer) <= MAX_ROW_BYTES and self._more(max(_CHUNK, len(self.buffer))):
+                unended = isinstance(error, json.JSONDecodeError)
+                if unended and len(self.buffer) <= MAX_ROW_BYTES and self._more(max(_CHUNK, len(self.buffer))):
                     continue
-                raise DataError(
-                    f"is not valid JSON: {getattr(error, 'msg', error)}", source=self._source, row=row
-                ) from error
+                reason = getattr(error, "msg", None) or _reason(error)
+                raise DataError(f"is not valid JSON: {reason}", source=self._source, row=row) from error
+            _characters(value, self.buffer[:end], self._source, row)
             self.skip(end)
             return value
 
@@ -210,25 +251,49 @@ class _TextWindow:
 def _delimited(delimiter: str) -> Callable[[BinaryIO, str], Iterator[tuple[int, Record]]]:
     def read(stream: BinaryIO, source: str) -> Iterator[tuple[int, Record]]:
         csv.field_size_limit(MAX_ROW_BYTES)
-        reader = csv.reader(_lines(stream, source), delimiter=delimiter, strict=True)
+        lines = _CountedLines(stream, source)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         row = 0
         try:
-            header = next(reader, [])
+            header = next(reader, None)
+            if header is None:
+                return
             if not any(header) or len(set(header)) < len(header):
-                raise DataError(f"expected a header of different column names, found {header}", source=source)
+                raise DataError(f"expected a header of different column names, found {named(header)}", source=source)
+            lines.letters = 0
             for cells in reader:
+                lines.letters = 0
                 if not cells:
                     continue
                 row += 1
                 if len(cells) != len(header):
                     raise DataError(
-                        f"has {len(cells)} cells, expected {len(header)}: {', '.join(header)}", source=source, row=row
+                        f"has {len(cells)} cells, expected {len(header)}: {named(header)}", source=source, row=row
                     )
                 yield row, dict(zip(header, cells, strict=True))
         except csv.Error as error:
             raise DataError(f"is not valid CSV: {error}", source=source, row=row + 1) from error
 
     return read
+
+
+class _CountedLines:
+    """Lines for csv, which joins them into one row while a quote is open: `letters` since the row began are bounded."""
+
+    def __init__(self, stream: BinaryIO, source: str) -> None:
+        self._lines = _lines(stream, source)
+        self._source = source
+        self.letters = 0
+
+    def __iter__(self) -> _CountedLines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.letters += len(line)
+        if self.letters > MAX_ROW_BYTES:
+            raise csv.Error(f"the row is longer than {MAX_ROW_BYTES // 2**20} MiB; is a quote left open?")
+        return line
 
 
 _READERS: dict[str, Callable[[BinaryIO, str], Iterator[tuple[int, Record]]]] = {
@@ -248,10 +313,22 @@ def _parquet(file: Path, source: str) -> Iterator[tuple[int, Record]]:
 
     row = 0
     try:
-        with pq.ParquetFile(file) as table:
+        with pq.ParquetFile(file, buffer_size=_CHUNK) as table:
+            names = table.schema_arrow.names
+            if not names or len(set(names)) < len(names):
+                raise DataError(f"expected different column names, found {named(names)}", source=source)
             for batch in table.iter_batches(batch_size=256):
-                for record in batch.to_pylist():
-                    row += 1
-                    yield row, record
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"is no readable parquet file: {error}", source=source, row=row + 1 if row else None) from error
+                # One repeated value can make a large batch of a small file: its rows are then taken one by one.
+                step = 1 if batch.nbytes > MAX_ROW_BYTES else batch.num_rows
+                for start in range(0, batch.num_rows, max(1, step)):
+                    part = batch.slice(start, step)
+                    if part.num_rows == 1 and part.nbytes > MAX_ROW_BYTES:
+                        raise DataError(f"row is longer than {MAX_ROW_BYTES // 2**20} MiB", source=source, row=row + 1)
+                    for record in part.to_pylist():
+                        row += 1
+                        yield row, record
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"is no readable parquet file: {reason}", source=source, row=row + 1 if row else None
+        ) from error

@@ -9,6 +9,7 @@ from copg_core.datasets.turns import is_messages, split_messages
 from copg_core.datasets.values import Record, completion_of, number_of, value_of
 from copg_core.errors import DataError
 from copg_core.rows import Comparison
+from copg_core.wording import named
 
 Reader = Callable[[Record], Comparison]
 Roles = dict[str, str]
@@ -24,8 +25,8 @@ def numbered(names: list[str], mapping: Roles, prompt: Callable[[Record], str]) 
     reward_columns = _counting(names, mapping["reward_1"], mapping["reward_2"]) if rewarded else []
     if rewarded and len(reward_columns) != len(columns):
         raise DataError(
-            f"has {len(columns)} completion columns ({', '.join(columns)}) but {len(reward_columns)} reward columns "
-            f"({', '.join(reward_columns)}): expected one reward for each completion"
+            f"has {len(columns)} completion columns ({named(columns)}) but {len(reward_columns)} reward columns "
+            f"({named(reward_columns)}): expected one reward for each completion"
         )
     roles = {f"completion_{number}": column for number, column in enumerate(columns, start=1)}
     roles |= {f"reward_{number}": column for number, column in enumerate(reward_columns, start=1)}

@@ -1,7 +1,7 @@
 """A data source to its training and validation rows, with every row counted. Torch-free.
 
 What happens to a row, in this order: filters choose its part; an empty completion, two equal completions and dialogues
-without a common prompt are dropped; everything else is kept, duplicates too (people oversample on purpose; they are counted).
+without a common prompt are dropped, and rows without what their reward compares with; everything else is kept, duplicates too (people oversample on purpose; they are counted).
 Where no validation rows are named, prompts are split by a hash of their text, so that no prompt is in both parts.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -19,9 +19,11 @@ from typing import TypeVar
 from copg_core.datasets import builtin, hub
 from copg_core.datasets.files import Record, file_hash, read_rows
 from copg_core.datasets.shapes import EXPECTED, Shape, recognise
+from copg_core.datasets.stored import on_disk
 from copg_core.errors import DataError
 from copg_core.rows import Comparison, Context, Demonstration, Split, Value
-from copg_core.sources import DataSource, FileData, HubData, TaskData
+from copg_core.sources import DataSource, FileData, HubData, TaskData, UploadData
+from copg_core.wording import named
 
 Row = TypeVar("Row", Demonstration, Comparison)
 Parsed = TypeVar("Parsed", bound=Demonstration | Comparison | str)
@@ -35,14 +37,14 @@ def load_demonstrations(source: DataSource) -> Split[Demonstration]:
     """
     if isinstance(source, TaskData):
         return builtin.demonstrations(source)
-    return _Loading(source, pairs=False).split(Shape.demonstration)
+    return _Loading(readable(source), pairs=False).split(Shape.demonstration)
 
 
 def load_comparisons(source: DataSource) -> Split[Comparison]:
     """Pairs for reward models and preference runs. Raises DataError with file, row and what was expected."""
     if isinstance(source, TaskData):
         return builtin.comparisons(source)
-    return _Loading(source, pairs=True).split(Shape.comparison)
+    return _Loading(readable(source), pairs=True).split(Shape.comparison)
 
 
 def load_prompts(source: DataSource) -> Split[Demonstration]:
@@ -52,7 +54,7 @@ def load_prompts(source: DataSource) -> Split[Demonstration]:
     """
     if isinstance(source, TaskData):
         return builtin.prompts(source)
-    return _Loading(source, pairs=False, prompts=True).split(Shape.prompt)
+    return _Loading(readable(source), pairs=False, prompts=True).split(Shape.prompt)
 
 
 def content_hash(source: DataSource) -> str:
@@ -61,8 +63,17 @@ def content_hash(source: DataSource) -> str:
         return builtin.content_hash(source)
     if isinstance(source, HubData):
         return hub.source_hash(source)
+    source = readable(source)
+    assert isinstance(source, FileData)
     hashes = [file_hash(path) for path in (source.path, source.validation_path) if path]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def readable(source: FileData | HubData | UploadData) -> FileData | HubData:
+    """The source itself. Raises DataError for an uploaded file that was not located: here nobody knows where it is."""
+    found = on_disk(source, None)
+    assert isinstance(found, FileData | HubData)
+    return found
 
 
 def need_pairs(shape: Shape, *, pairs: bool) -> None:
@@ -80,21 +91,24 @@ def matches(record: Record, where: dict[str, list[str]]) -> bool:
 
 def _written(record: Record, column: str) -> set[str]:
     if column not in record:
-        raise DataError(f"the filter names column {column!r}, but the columns are {', '.join(map(str, record))}")
+        raise DataError(f"the filter names column {column!r}, but the columns are {named(record)}")
     value = record[column]
     return {str(value), json.dumps(value, default=str)}
 
 
-def keep_context(row: Parsed, record: Record, columns: Sequence[str]) -> Parsed:
-    """The row with the columns that its reward is told. Raises DataError where a column is not there."""
+def keep_context(row: Parsed, record: Record, source: FileData | HubData) -> Parsed | str:
+    """The row with the columns that its reward is told, or why it is dropped. Raises DataError where a column is not there."""
+    columns = source.context
     if isinstance(row, str) or not columns:
         return row
     missing = [column for column in columns if column not in record]
     if missing:
         raise DataError(
-            f"has no column {missing[0]!r}, which the reward reads; it has {', '.join(map(str, record))}. "
+            f"has no column {missing[0]!r}, which the reward reads; it has {named(record)}. "
             "Name another column in the reward, or leave it out of `context`"
         )
+    if any(record[column] is None or record[column] == [] for column in source.needed):
+        return "no_reference"
     return replace(row, context=Context({column: record[column] for column in columns}))
 
 
@@ -178,7 +192,7 @@ class _Loading:
             counts["rows_read"] += 1
             with located(name, number):
                 part = self._part(record, only_validation)
-                row = keep_context(parse(shape, record), record, source.context) if part else "filtered_out"
+                row = keep_context(parse(shape, record), record, source) if part else "filtered_out"
             if isinstance(row, str):
                 counts[f"dropped_{row}"] += 1
             elif part:
@@ -207,6 +221,7 @@ class _Loading:
             "dropped_empty_completion": self._counts["dropped_empty_completion"],
             **({"dropped_identical_pair": self._counts["dropped_identical_pair"]} if self._pairs else {}),
             "dropped_no_common_prompt": self._counts["dropped_no_common_prompt"],
+            **({"dropped_no_reference": self._counts["dropped_no_reference"]} if self._source.needed else {}),
             "stopped_at_limit": bool(self._counts["stopped_at_limit"]),
             "duplicate_rows": len(train) - len(set(train)),
             "empty_prompts": sum(not row.prompt for row in train),

@@ -8,7 +8,7 @@ from itertools import chain, islice
 
 from copg_core.datasets import builtin
 from copg_core.datasets.files import Record, read_rows
-from copg_core.datasets.load import keep_context, located, matches, need_pairs
+from copg_core.datasets.load import keep_context, located, matches, need_pairs, readable
 from copg_core.datasets.shapes import Shape, recognise
 from copg_core.errors import DataError
 from copg_core.rows import Comparison, Demonstration, Preview
@@ -24,21 +24,24 @@ COUNTED_BYTES = 8 * 2**20
 PREVIEW_ROWS = 2_000
 
 
-def preview(source: DataSource, algorithm: str, rows: int) -> Preview:
+def preview(source: DataSource, algorithm: str, rows: int, *, prompts: bool = False) -> Preview:
     """How the source was understood, with its first usable rows. Raises DataError as loading would.
 
-    For SFT the rows are demonstrations; for every other algorithm they are comparisons.
+    For SFT the rows are demonstrations; for every other algorithm they are comparisons. With `prompts` they are prompts alone:
+    demonstrations whose completion is empty.
     """
     pairs = algorithm != "sft"
     if isinstance(source, TaskData):
-        return builtin.preview(source, pairs=pairs, rows=rows)
+        return builtin.preview(source, pairs=pairs, rows=rows, prompts=prompts)
     if isinstance(source, HubData):
         raise DataError("a hub data set is read when its run starts and has no preview here", source=source.id)
-    shape, parse, numbered = _opened(source, source.path, pairs=pairs)
+    source = readable(source)
+    assert isinstance(source, FileData)
+    shape, parse, numbered = _opened(source, source.path, pairs=pairs, prompts=prompts)
     shown: list[Demonstration | Comparison] = []
     for number, record in islice(numbered, PREVIEW_ROWS):
         with located(source.path, number):
-            row = keep_context(parse(record), record, source.context) if matches(record, source.where) else "filtered"
+            row = keep_context(parse(record), record, source) if matches(record, source.where) else "filtered"
         if not isinstance(row, str):
             shown.append(row)
         if len(shown) >= rows:
@@ -72,7 +75,7 @@ def _check_file(source: FileData, path: str, algorithm: str, *, validation: bool
             kept = matches(record, where)
             if source.validation_where:
                 matches(record, source.validation_where)
-            usable += kept and not isinstance(keep_context(parse(record), record, source.context), str)
+            usable += kept and not isinstance(keep_context(parse(record), record, source), str)
         filtered += not kept
         if read >= CHECK_ROWS or time.monotonic() > deadline:
             break
@@ -80,7 +83,7 @@ def _check_file(source: FileData, path: str, algorithm: str, *, validation: bool
         if usable == 0:
             raise DataError(
                 f"has no usable row: of {read}, {filtered} are filtered out and {read - filtered} have an empty completion, "
-                "two equal ones, or no common prompt",
+                "two equal ones, no common prompt, or nothing in a column that the reward needs",
                 source=path,
             )
 

@@ -16,6 +16,7 @@ from copg_core.datasets.values import Record, completion_of, text_of, value_of
 from copg_core.errors import DataError
 from copg_core.rows import Comparison, Demonstration
 from copg_core.templates import check_template, fill_template, messages_prompt, summary_prompt
+from copg_core.wording import named
 
 Dropped = Literal["empty_completion", "identical_pair", "no_common_prompt"]
 ROLES = (
@@ -134,7 +135,7 @@ def recognise(first: Record, columns: Mapping[str, str], template: str, *, promp
             "text", False, names, {"completion": "text"}, lambda record: Demonstration("", text_of(record, "text"))
         )
     raise DataError(
-        f"the columns {', '.join(map(str, names))} are not recognised: expected {EXPECTED}; or name them with `columns`, "
+        f"the columns {named(names)} are not recognised: expected {EXPECTED}; or name them with `columns`, "
         f'for example {{"prompt": "...", "completion": "..."}}'
     )
 
@@ -144,7 +145,7 @@ def _mapping(names: list[str], columns: Mapping[str, str]) -> dict[str, str]:
         if role not in ROLES:
             raise DataError(f"`columns` knows no role {role!r}: the roles are {', '.join(ROLES)}")
         if column not in names:
-            raise DataError(f"has no column {column!r} (for {role}); it has {', '.join(map(str, names))}")
+            raise DataError(f"has no column {column!r} (for {role}); it has {named(names)}")
     lower = {str(name).lower(): name for name in reversed(names)}
     mapping = dict(columns)
     for role, aliases in _ALIASES.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 from copg_core.datasets.turns import is_messages, split_messages
 from copg_core.errors import DataError
+from copg_core.wording import brief, named
 
 Record = Mapping[str, Any]
 
@@ -24,7 +25,7 @@ def value_of(record: Record, column: str) -> Any:
     try:
         return record[column]
     except KeyError:
-        raise DataError(f"has no column {column!r}; it has {', '.join(map(str, record))}") from None
+        raise DataError(f"has no column {column!r}; it has {named(record)}") from None
 
 
 def completion_of(record: Record, column: str) -> str:
@@ -39,8 +40,8 @@ def number_of(record: Record, column: str) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise DataError(f"column {column!r} holds {value!r}, expected a number") from None
+    except (TypeError, ValueError, OverflowError):  # the last: an integer of hundreds of digits
+        raise DataError(f"column {column!r} holds {brief(value)}, expected a number") from None
     if number != number or number in (float("inf"), float("-inf")):
-        raise DataError(f"column {column!r} holds {value!r}, expected a finite number")
+        raise DataError(f"column {column!r} holds {brief(value)}, expected a finite number")
     return number

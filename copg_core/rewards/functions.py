@@ -84,14 +84,22 @@ def format_match(
 ) -> list[float]:
     """1 where the regular expression matches the completion (all of it, or with `whole = false` a part), otherwise 0.
 
-    White space around the completion does not count, and `.` matches a line's end too.
+    White space around the completion does not count, and `.` matches a line's end too. A completion on which the expression
+    backtracks for two seconds does not match.
     """
     try:
         compiled = regex.compile(pattern, regex.DOTALL)
     except regex.error as error:
         raise ConfigError(f"the format reward's pattern {pattern!r} is no regular expression: {error}") from error
     match = compiled.fullmatch if whole else compiled.search
-    return [float(match(completion.strip(), timeout=MATCH_SECONDS) is not None) for completion in completions]
+
+    def matches(completion: str) -> bool:
+        try:
+            return match(completion.strip(), timeout=MATCH_SECONDS) is not None
+        except TimeoutError:
+            return False
+
+    return [float(matches(completion)) for completion in completions]
 
 
 def length(

@@ -13,6 +13,8 @@ from copg_core.rewards.scorer import Rewards, shortened
 # Of normal rewards one in 1.7 million is further out; the few that are listed ought to be wrong, not merely rare.
 LARGEST_Z = 5.0
 LISTED = 3
+# Of the median, which a wild reward does not move: a float32 model that scores one text in two batches differs by less than this.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,15 @@ def robust_z(rewards: Rewards) -> Rewards:
     """z = (R − median) / s with s = 1.4826·MAD, the standard deviation of normal rewards that few outliers can move.
 
     Where more than half of the rewards are equal MAD is 0 and s = 1.2533·mean|R − median|. A reward with fewer than three
-    values (passed or not) has no outliers: z = 0. Source: Iglewicz and Hoaglin, *How to Detect and Handle Outliers*, 1993.
+    values (passed or not) has no outliers: z = 0. Differences within rounding count as none. Source: Iglewicz and Hoaglin, *How to Detect and Handle Outliers*, 1993.
     """
-    if len(np.unique(rewards)) < 3:
+    if not len(rewards):
         return np.zeros_like(rewards)
-    distance: Rewards = rewards - np.median(rewards)
+    median = np.median(rewards)
+    distance: Rewards = rewards - median
+    distance[np.abs(distance) <= ROUNDING * abs(median)] = 0.0
+    if len(np.unique(distance.astype(np.float32))) < 3:
+        return np.zeros_like(rewards)
     spread = 1.4826 * float(np.median(np.abs(distance))) or 1.2533 * float(np.abs(distance).mean())
     return distance / spread
 

@@ -195,7 +195,7 @@ def test_counts_are_the_epochs_of_one_sample() -> None:
         ({"mu2": [0.5, 0.5, 0.5]}, "mu2 must be probabilities that sum to 1, and sums to 1.5"),
         ({"mu2": [1.5, -0.5, 0.0]}, "mu2 must be probabilities"),
         ({"reference": [1.0, 0.0, 0.0]}, "every arm a positive probability"),
-        ({"beta": 0.0}, "greater than 0"),
+        ({"beta": 0.0}, "greater than or equal to 0.000001"),
         ({"rewards": [math.nan, 1.0, 2.0]}, "finite number"),
         ({"algorithms": ["copg", "copg"]}, "twice"),
         ({"epochs": 10_000, "batch_size": 1}, "use fewer epochs or seeds, or a larger batch"),
@@ -224,3 +224,9 @@ def test_extremes_stay_finite(extreme: dict[str, object]) -> None:
         assert np.isfinite(curve.regret_mean).all()
         assert min(curve.regret_mean) >= 0
         assert sum(curve.final_policy) == pytest.approx(1)
+
+
+def test_a_beta_that_would_overflow_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"beta\n.*greater than or equal to 0.000001"):
+        BanditConfig(beta=1e-310)
+    assert np.isfinite(optimal(BanditConfig(beta=1e-6))[1])

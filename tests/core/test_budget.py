@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GenerationMixin
 
-from copg_core.budget import TokenBudget, TooLarge, is_out_of_memory
+from copg_core.budget import UNLIMITED, TokenBudget, TooLarge, is_out_of_memory
 from copg_core.errors import CheckpointError, MemoryLimitError
 from copg_core.layout import Rows
 from copg_core.logprobs import CodePath, CompletionLogProbs
@@ -114,6 +115,54 @@ def test_scoring_without_gradients_recovers_and_gives_the_same_numbers(monkeypat
     assert abs(log_probs_of(module, ROWS * 3, token_budget=budget, **settings) - expected).max() < 1e-4
     assert device.refused == len(recorder.events) > 0
     assert budget.tokens <= 80
+
+
+class Narrow:
+    """A device on which at most `prompts` are written for together; counts the batches that did not fit."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, prompts: int) -> None:
+        self.refused, honest = 0, GenerationMixin.generate
+
+        def generate(model: Any, input_ids: torch.Tensor, **settings: Any) -> Any:
+            if len(input_ids) > prompts:
+                self.refused += 1
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return honest(model, input_ids=input_ids, **settings)
+
+        monkeypatch.setattr(GenerationMixin, "generate", generate)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"first": "policy", "second": "policy", "max_new_tokens": 6}])
+def test_completions_are_the_same_where_fewer_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampling: dict[str, Any]
+) -> None:
+    plan = {"every": 2, "prompts": 7, "generation": {"max_new_tokens": 5}}
+    config = config_of("copg", steps=2, batch_size=4, evaluation=plan, **({"sampling": sampling} if sampling else {}))
+    roomy, _ = run(config, tmp_path / "roomy", cache_folder=tmp_path)
+    device = Narrow(monkeypatch, prompts=2)
+    tight, _ = run(config, tmp_path / "tight", cache_folder=tmp_path)
+    reports = memory_reports(tight)
+    assert device.refused == len(reports) >= 2
+    assert {report["stage"] for report in reports} == {"generation"}
+    budgets = [report["generation_tokens"] for report in reports]
+    assert budgets == sorted(budgets, reverse=True), "what was learnt did not hold"
+    written = [[(e.step, [(s.completion, s.finished) for s in e.samples]) for e in one.of("evaluation")]
+               for one in (roomy, tight)]  # fmt: skip
+    assert written[0] == written[1]
+    assert tight.losses() == pytest.approx(roomy.losses(), rel=1e-4, abs=1e-5)
+    Narrow(monkeypatch, prompts=0)
+    with pytest.raises(MemoryLimitError, match=r"generation with a single row.*max_new_tokens"):
+        run(config, tmp_path / "none", cache_folder=tmp_path)
+
+
+def test_what_another_process_learnt_counts_and_sharded_layers_cannot_begin_again() -> None:
+    recorder = Remembering()
+    budget = TokenBudget(UNLIMITED, recorder.record)
+    budget.learn("generation", [TooLarge(8, 80), TooLarge(4, 40)])
+    assert budget.tokens == 20
+    assert [report["tokens_that_did_not_fit"] for report in memory_reports(recorder)] == [80, 40]
+    with pytest.raises(MemoryLimitError, match=r"sharded.*evaluation\.generation\.batch_size or sampling\.batch_size"):
+        TokenBudget(UNLIMITED, recoverable=False).shrink("generation", [TooLarge(8, 80)])
 
 
 def test_what_else_does_not_fit_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from copg_core.checkpoints import latest_checkpoint, load_checkpoint, prune_chec
 from copg_core.config import SFTConfig
 from copg_core.errors import CheckpointError, StorageError
 from copg_core.precision import MasterWeights
-from copg_core.recipe import Optimizer
+from copg_core.recipe import Checkpoints, Optimizer
 from copg_core.schedule import batch_rows, learning_rate, total_steps
 
 
@@ -96,7 +96,7 @@ def test_the_newest_whole_one_is_found_and_only_a_few_are_kept(tmp_path: Path) -
     (tmp_path / "step-12").mkdir()
     assert latest_checkpoint(tmp_path) == tmp_path / "step-11"
     (tmp_path / "step-12").rmdir()
-    assert [path.name for path in prune_checkpoints(tmp_path, keep=1)] == ["step-9", "step-10"]
+    assert [path.name for path in prune_checkpoints(tmp_path, Checkpoints(keep=1))] == ["step-9", "step-10"]
     assert latest_checkpoint(tmp_path) == tmp_path / "step-11"
     assert latest_checkpoint(tmp_path / "nothing") is None
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from copg_core.config import variant_of
+from copg_core.evaluate import validate_policy
 from copg_core.layout import lay_out
 from copg_core.logprobs import CodePath, CompletionLogProbs
 from copg_core.objectives import Table, objective_of
@@ -81,6 +82,7 @@ LINES: dict[str, list[str]] = {
     ],
     "metrics are averages over all micro-batches (and processes)": [
         "core/test_correctness.py::test_metrics_are_averages_over_the_whole_batch",
+        "core/test_processes.py::test_two_processes_give_the_numbers_of_one",
     ],
     "reward model and policy may have different tokenizers": [
         "core/test_rewards_and_reference.py::test_a_reward_model_encodes_text_with_its_own_tokenizer_and_reads_the_last_token",
@@ -193,3 +195,10 @@ def test_ties_are_neither_right_nor_trained_on_where_order_is_all() -> None:
     output = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     accuracy = objective_of(config_of("copg")).metrics(output, table, [0, 1, 2, 3])["accuracy"]
     assert accuracy <= 0.5, "two ties and one equal pair of log-ratios cannot count as right"
+    assert accuracy == 0.5, "of the two pairs that the rewards order one is right"
+    objective = objective_of(config_of("copg"))
+    measured = validate_policy(objective, output, table)
+    assert (measured["accuracy"], measured["ties"]) == (0.5, 1.0)
+    assert measured["accuracy_stderr"] == pytest.approx(0.125**0.5), "of two rows"
+    tied = Table(ROWS[:1], np.zeros((1, 2)), rewards[:1])
+    assert "accuracy" not in validate_policy(objective, output[:1], tied) | objective.metrics(output[:1], tied, [0])

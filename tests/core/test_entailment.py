@@ -11,8 +11,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
 from copg_core.errors import ModelError, RewardError
+from copg_core.estimate import Machine, estimate_run
 from copg_core.reward_sources import EntailmentReward
 from copg_core.rewards.entailment import EntailmentScorer, label_of
+from tests.core.conftest import config_of
 
 CPU = torch.device("cpu")
 LABELS = {0: "contradiction", 1: "NEUTRAL", 2: "Entailment"}
@@ -109,3 +111,21 @@ def test_weights_that_give_no_number_name_the_prompt(judge: str) -> None:
     torch.nn.init.constant_(scorer._model.classifier.weight, float("nan"))
     with pytest.raises(RewardError, match=r"the entailment reward of 1 of 1 .* 'the cat'"):
         scorer.score(["the cat"], ["a cat"])
+
+
+def test_its_memory_is_part_of_the_estimate_and_never_its_end(tmp_path: Path) -> None:
+    def estimate(model: str) -> Any:
+        reward = {
+            "kind": "sum",
+            "rewards": [{"reward": {"kind": "entailment", "model": model}}, {"reward": {"kind": "gold"}}],
+        }
+        return estimate_run(config_of("copg", reward=reward), Machine("this processor", None, cpu=True))
+
+    judge = save(tmp_path / "judge")
+    known, absent = estimate(judge), estimate("nobody/nli")
+    [part] = [part for part in known.memory.parts if part.name == "reward_model"]
+    exact = 4 * sum(p.numel() for p in AutoModelForSequenceClassification.from_pretrained(judge).parameters())
+    assert part.bytes == pytest.approx(exact, rel=0.15), "without biases and the head, which are much of a tiny model"
+    assert known.memory.total - absent.memory.total == part.bytes
+    assert any("nobody/nli is not on this machine" in sentence for sentence in absent.unknown)
+    assert not any("entailment" in sentence for sentence in known.unknown)

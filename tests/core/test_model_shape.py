@@ -77,6 +77,8 @@ def test_devices_are_found_by_the_names_of_their_drivers() -> None:
     assert peak_flops("NVIDIA H100 PCIe", "bfloat16") == 756e12
     assert peak_flops("NVIDIA GeForce RTX 4090", "float32") == 82.6e12
     assert peak_flops("AMD something", "bfloat16") is None
+    assert known_device("NVIDIA GeForce RTX 4090 Laptop GPU") is None, "half of the card of that name"
+    assert known_device("NVIDIA H100 80GB HBM3 MIG 1g.10gb") is None, "a seventh of the card"
     l40s, l4 = known_device("NVIDIA L40S"), known_device("NVIDIA L4")
     assert l40s is not None
     assert l4 is not None

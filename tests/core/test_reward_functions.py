@@ -74,6 +74,12 @@ def test_format_matches_the_whole_or_a_part() -> None:
         format_match([""], ["x"], [{}], pattern="(")
 
 
+def test_a_completion_on_which_the_pattern_backtracks_for_ever_does_not_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("copg_core.rewards.functions.MATCH_SECONDS", 0.05)
+    texts = ["<b>", "a" * 60 + "!", "aaa"]
+    assert format_match([""] * 3, texts, [{}] * 3, pattern="(?:a|aa|a{3})+(?:aa|a)+b|<b>|aaa") == [1.0, 0.0, 1.0]
+
+
 def test_length_by_hand() -> None:
     """Target 4 words: 4 give 0, 2 give -1/2, 8 give -1, none give -1."""
     texts = ["a b c d", "a b", "a b c d e f g h", ""]
@@ -254,6 +260,13 @@ def test_most_rewards_equal_or_passed_and_failed() -> None:
     assert [one.reward for one in outliers_of(np.array([0.0] * 99 + [1.0, 50.0]))] == [50.0]
     assert outliers_of(np.array([0.0] * 99 + [1.0])) == [], "a test that is passed once is no outlier"
     assert outliers_of(np.zeros(0)) == outliers_of(np.ones(3)) == []
+
+
+def test_rounding_makes_no_outlier_and_a_wild_reward_hides_none() -> None:
+    assert outliers_of(np.array([0.3] * 50 + [0.3 + 1e-9, 0.3 - 1e-8])) == []
+    assert outliers_of(np.array([0.0] * 99 + [1.0, 1.0 + 1e-9])) == [], "passed, twice, but for rounding"
+    wild = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 100.0, 1e12])
+    assert [one.index for one in outliers_of(wild)] == [6, 5]
 
 
 def test_the_report_names_the_prompts_of_outliers() -> None:

@@ -199,7 +199,11 @@ def ready(config: PreferenceConfig) -> tuple[Prepared, Any, Updater]:
             parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
     processes = Processes(torch.device("cpu"))
     updater = Updater(config, prepared, objective_of(config), processes)
-    return prepared, batches_for(config, prepared, processes, updater.budget, 6, lambda done, total: None), updater
+    return (
+        prepared,
+        batches_for(config, prepared, processes, updater.budget, updater.writing_budget, 6, lambda done, total: None),
+        updater,
+    )
 
 
 @pytest.mark.parametrize("group", ["all_pairs", "leave_one_out"])
@@ -352,7 +356,13 @@ def test_processes_that_share_the_writing_get_what_one_process_writes(monkeypatc
 
     def write(rank: int) -> list[Fresh]:
         shared = batches_for(
-            config, prepared, InThreads(rank, shelf, barrier), updater.budget, 6, lambda done, total: None
+            config,
+            prepared,
+            InThreads(rank, shelf, barrier),
+            updater.budget,
+            updater.writing_budget,
+            6,
+            lambda *_: None,
         )
         table, indices = shared.batch(0)
         assert [table.rows[i] for i in indices] == [alone.rows[i] for i in batch]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from copg_core.datasets import check, load_comparisons, load_demonstrations, preview
 from copg_core.errors import DataError
+from copg_core.reward_sources import EntailmentReward, FunctionReward, UnitTestReward, with_context
 from copg_core.rows import NO_CONTEXT, Context
 from copg_core.sources import FileData
 
@@ -41,6 +43,25 @@ def test_a_column_that_is_not_there_is_named_before_anything_is_queued(pairs: st
     for use in (lambda: load_comparisons(source), lambda: check(source, "copg"), lambda: preview(source, "copg", 1)):
         with pytest.raises(DataError, match=r"row 1: has no column 'summary', which the reward reads; it has prompt,"):
             use()
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+def test_rows_without_what_their_reward_compares_with_are_left_out_and_counted(tmp_path: Path, nothing: Any) -> None:
+    file = tmp_path / "pairs.jsonl"
+    rows = [{**row, "reference": nothing if i < 2 else row["reference"], "note": None} for i, row in enumerate(PAIRS)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = FileData(path=str(file), context=["note"], validation_share=0)
+    split = load_comparisons(with_context(source, FunctionReward(name="rouge_l", reference="reference")))
+    assert [row.context["reference"] for row in split.train] == ["r2", "r3", "r4", "r5"], "a null note drops nothing"
+    assert split.report["dropped_no_reference"] == 2
+    setup = UnitTestReward(tests="tests", setup="note")
+    assert len(load_comparisons(with_context(source, setup)).train) == 6, "without set-up code a row can be scored"
+    assert "dropped_no_reference" not in load_comparisons(source).report
+    empty = with_context(source, EntailmentReward(model="a/b", premise="note"))
+    with pytest.raises(DataError, match="nothing in a column that the reward needs"):
+        check(empty, "copg")
+    with pytest.raises(DataError, match=r"no usable training row.*dropped_no_reference': 6"):
+        load_comparisons(empty)
 
 
 def test_a_context_is_read_only_hashable_and_equal_by_content() -> None:

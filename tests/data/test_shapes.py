@@ -164,6 +164,8 @@ def test_columns_are_mapped_and_templates_filled(write: Write) -> None:
         ({"prompt_template": "{prompt"}, "no format string"),
         ({"prompt_template": "the same"}, "names no column"),
         ({"prompt_template": "{prompt.__class__}"}, "the columns are"),
+        ({"prompt_template": "{prompt:{prompt.__class__}}"}, "leave out what stands after the colon"),
+        ({"prompt_template": "{prompt:>999999999}"}, "leave out what stands after the colon"),
         ({"columns": {"prompt": "q"}}, "no column 'q'"),
         ({"columns": {"question": "prompt"}}, "no role 'question'"),
         ({"where": {"split": ["train"]}}, "the filter names column 'split'"),

@@ -1,0 +1,77 @@
+"""Lengths of a data set's first rows in the tokens of a model. Needs the `tokenizers` library, not torch."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from copg_core.datasets.files import read_rows
+from copg_core.datasets.load import located
+from copg_core.datasets.shapes import recognise
+from copg_core.errors import DataError, ModelError
+from copg_core.rows import Comparison
+from copg_core.sources import FileData
+
+_BATCH = 64
+
+
+def token_lengths(source: FileData, tokenizer: Path | None, rows: int) -> dict[str, list[int]]:
+    """Lengths of prompts and of completions, markers of beginning and end included, over the first `rows` usable rows.
+
+    Without `tokenizer` (a tokenizer.json) a token is a byte, as for a new small Llama. A chat template, which a dialogue is put
+    into where the model has one, is not counted. Raises DataError and ModelError.
+    """
+    prompts: list[int] = []
+    completions: list[int] = []
+    count = _counter(tokenizer)
+    texts: list[str] = []
+    sizes: list[int] = []
+    numbered = read_rows(source.path)
+    first = next(numbered, None)
+    if first is None:
+        raise DataError("has no rows", source=source.path)
+    with located(source.path, first[0]):
+        shape = recognise(first[1], source.columns, source.prompt_template)
+    taken = 0
+
+    def flush() -> None:
+        lengths = iter(count(texts))
+        for size in sizes:
+            prompts.append(next(lengths) + 1)
+            completions.extend(length + 1 for length in islice(lengths, size - 1))
+        texts.clear()
+        sizes.clear()
+
+    for number, record in [first, *islice(numbered, 4 * rows)]:
+        with located(source.path, number):
+            row = shape.comparison(record) if shape.pairs else shape.demonstration(record)
+        if isinstance(row, str):
+            continue
+        parts = [str(row.prompt), *(row.completions if isinstance(row, Comparison) else (row.completion,))]
+        texts += parts
+        sizes.append(len(parts))
+        taken += 1
+        if len(sizes) >= _BATCH:
+            flush()
+        if taken >= rows:
+            break
+    flush()
+    return {"prompts": prompts, "completions": completions}
+
+
+def _counter(tokenizer: Path | None) -> Any:
+    if tokenizer is None:
+        return lambda texts: [len(text.encode("utf-8", "surrogatepass")) for text in texts]
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise ModelError("token lengths need the `tokenizers` library, which is not installed here") from error
+    try:
+        loaded = Tokenizer.from_file(str(tokenizer))
+    except Exception as error:
+        raise ModelError(f"{tokenizer} cannot be read: {error}") from error
+    loaded.no_truncation()
+    loaded.no_padding()
+    loaded.encode_special_tokens = True  # a marker inside a text is characters, as in training
+    return lambda texts: [len(one) for one in loaded.encode_batch(texts, add_special_tokens=False)]
