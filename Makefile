@@ -9,7 +9,7 @@ NPM := PATH="$(NODE)/bin:$$PATH" node $(NODE)/lib/node_modules/npm/bin/npm-cli.j
 PAGE_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
 PYTHON_ROOMS := copg_core backend worker tests experiments benchmarks
 
-.PHONY: up test lint format types page api bench lock clean
+.PHONY: up test torture lint format types page api fuzz bench lock clean
 
 up: $(VENV)/.installed page  ## Install, build the page, start everything and print the address to open.
 	$(BIN)/copg up $(ARGS)
@@ -20,7 +20,10 @@ test: $(VENV)/.installed page lint  ## Lint, types and every test, the browser's
 	$(NPM) run api:check
 	$(NPM) run typecheck
 	$(NPM) run test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
+
+torture: $(VENV)/.installed  ## 100 short runs on each database while everything is killed: [SEED=1] [DATABASE=sqlite].
+	$(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED)) $(if $(DATABASE),--database $(DATABASE))
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check $(PYTHON_ROOMS)
@@ -37,6 +40,9 @@ page: backend/page/index.html
 api: $(VENV)/.installed frontend/node_modules/.installed  ## Regenerate the page's client from the API.
 	$(BIN)/python -m backend.openapi frontend/openapi.json
 	$(NPM) run api
+
+fuzz: $(VENV)/.installed  ## Many more generated requests to every operation than in `make test`.
+	COPG_FUZZ_EXAMPLES=$${COPG_FUZZ_EXAMPLES:-200} $(BIN)/python -m pytest tests/backend/test_fuzz.py $(ARGS)
 
 bench: $(VENV)/.installed
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark --quick || exit 1; done

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import time
-import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from backend.rest import Studio
+from backend.commands.exporting import download, export
+from backend.commands.queue import queue
+from backend.commands.runs import launch, runs
+from backend.commands.sweeps import sweep, sweeps
+from backend.token_commands import tokens
 
-_ENDED = {"succeeded", "failed", "cancelled"}
-_server = click.option(
-    "--server", envvar="COPG_SERVER", default="http://127.0.0.1:8000", show_default=True,
-    help="Address of the studio; also COPG_SERVER.",
-)  # fmt: skip
+runs.add_command(download)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,96 +63,8 @@ def bandit(arguments: tuple[str, ...]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "copg_core", "bandit", *arguments])
 
 
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", help="Name of the run; made from the algorithm where it is not given.")
-@click.option("--follow", is_flag=True, help="Wait for the end and show the way there.")
-@_server
-def launch(file: Path, name: str | None, server: str, *, follow: bool) -> None:
-    """Queue the run that a TOML file describes."""
-    try:
-        config = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise click.ClickException(f"{file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{file} is not a TOML file: {error}") from error
-    studio = _studio(server)
-    run = studio.post("/runs", {"config": config, "name": name})
-    click.echo(f"{run['id']}  {run['name']}  {run['state']}  {studio.page(run['id'])}")
-    if follow:
-        _follow(studio, run["id"])
-
-
-@main.group()
-def runs() -> None:
-    """Runs of a studio: list, show, cancel."""
-
-
-@runs.command("list")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200), help="How many, newest first.")
-@click.option("--json", "as_json", is_flag=True, help="JSON as the API gives it.")
-@_server
-def list_runs(limit: int, server: str, *, as_json: bool) -> None:
-    """List the newest runs."""
-    answer = _studio(server).get("/runs", limit=limit)
-    if as_json:
-        click.echo(json.dumps(answer, indent=2))
-        return
-    rows = [("id", "state", "step", "reward", "algorithm", "name")] + [_row(run) for run in answer["items"]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _row(run: dict[str, Any]) -> tuple[str, ...]:
-    step = str(run["step"]) if run["total_steps"] is None else f"{run['step']}/{run['total_steps']}"
-    reward = "" if run["last_reward"] is None else f"{run['last_reward']:.3f}"
-    return run["id"], run["state"], step, reward, run["algorithm"], run["name"]
-
-
-@runs.command()
-@click.argument("run")
-@_server
-def show(run: str, server: str) -> None:
-    """Show all there is to know about a run, as JSON."""
-    click.echo(json.dumps(_studio(server).get(f"/runs/{run}"), indent=2))
-
-
-@runs.command()
-@click.argument("run")
-@_server
-def cancel(run: str, server: str) -> None:
-    """Stop a run; one that trains writes a checkpoint if it can do so quickly."""
-    answer = _studio(server).post(f"/runs/{run}/cancel")
-    click.echo(f"{answer['id']}  {answer['name']}  {answer['state']}")
-
-
-def _studio(server: str) -> Studio:
-    from backend.rest import Studio
-
-    return Studio(server)
-
-
-def _follow(studio: Studio, uid: str) -> None:
-    """Print what changes until the run has ended; exit code 1 where it did not succeed."""
-    said = None
-    try:
-        while True:
-            run = studio.get(f"/runs/{uid}")
-            line = f"{run['state']}  {run['stage'] or ''}  step {run['step']}/{run['total_steps'] or '?'}"
-            if run["last_reward"] is not None:
-                line += f"  reward {run['last_reward']:.3f}"
-            if line != said:
-                click.echo(line)
-                said = line
-            if run["state"] in _ENDED:
-                break
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        click.echo("No longer following; the run goes on.", err=True)
-        sys.exit(130)
-    if run["state"] != "succeeded":
-        raise click.ClickException(run["error"] or f"the run was {run['state']}")
+for command in (launch, runs, sweep, sweeps, export, queue, tokens):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Double, Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.sql.functions import FunctionElement
+
+from backend.telemetry import DATABASE_ERRORS
 
 
 class db_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function that it is
@@ -42,23 +44,36 @@ NOW = db_now()
 def create_database_engine(url: str) -> Engine:
     """An engine for `sqlite:///path` or `postgresql+psycopg://...`, with the settings that survive faults."""
     if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        # As many connections as the web process has threads: opening one costs as much as a small query.
+        engine = create_engine(url, pool_size=40, connect_args={"timeout": 30, "check_same_thread": False})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(
             "BEGIN" if connection.get_execution_options().get("read_only") else "BEGIN IMMEDIATE"))  # fmt: skip
-        return engine
-    return create_engine(
+        return _counted(engine)
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,
         isolation_level="READ COMMITTED",
         connect_args={
+            "connect_timeout": 10,  # a network that swallows packets must not hold a worker's heartbeat for minutes
             "keepalives_idle": 30,
             "tcp_user_timeout": 30_000,
             "options": "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=15000 -c statement_timeout=30000",
         },
     )
+    return _counted(engine)
+
+
+def _counted(engine: Engine) -> Engine:
+    """The engine, with its errors counted by SQLAlchemy's word for them, of which there are few."""
+    event.listen(engine, "handle_error", lambda context: DATABASE_ERRORS.labels(_kind(context)).inc())
+    return engine
+
+
+def _kind(context: ExceptionContext) -> str:
+    return type(context.sqlalchemy_exception or context.original_exception).__name__
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:

@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 import webbrowser
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -26,15 +27,17 @@ import uvicorn
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from backend import broker, claims, nodes
+from backend import broker, claims, logs, nodes
 from backend.broker import BrokerError
 from backend.database import Database
 from backend.migrations import SchemaError, upgrade
-from backend.processes import AlreadyRunning, FolderLock, Guarded
+from backend.origins import host_name, is_local_name
+from backend.processes import AlreadyRunning, FolderLock, Guarded, Restarts, conceal
 from backend.settings import Settings
 
 _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 0.25
+_BROKER_STARTS = 6  # failed ones in a row, each after a longer wait: half a minute in all
 
 
 class UpError(Exception):
@@ -43,6 +46,12 @@ class UpError(Exception):
 
 def up(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, browser: bool = False) -> None:
     """Run until Ctrl-C or SIGTERM; nothing is left running when this returns. Raises UpError."""
+    conceal()
+    logs.configure(settings.log_format, level=logging.WARNING)
+    if not is_local_name(host):
+        settings = replace(settings, access="token")  # whoever can reach this machine can ask
+        if host_name(host) not in ("0.0.0.0", "::"):
+            settings = replace(settings, allowed_hosts=",".join(filter(None, (settings.allowed_hosts, host))))
     try:
         settings.data_path.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(settings.data_path)
@@ -102,6 +111,9 @@ class _Tree:
         self._broker: Guarded | None = None
         self._worker: Guarded | None = None
         self._worker_name = ""
+        self._broker_restarts, self._worker_restarts = Restarts(), Restarts()
+        self._silence: float | None = None  # since when the worker has not been heard of
+        self._trouble = ""
         self._presses = 0
         self._stopping = threading.Event()
 
@@ -115,13 +127,17 @@ class _Tree:
             from backend.main import create_app  # the broker starts while this is imported
 
             app = create_app(self._settings)
+            try:
+                app.state.doorkeeper.check_start()
+            except ValueError as error:
+                raise UpError(str(error)) from error
             if self._socket is not None:
                 broker.wait(self._socket, self._logs / "broker.log")
             self._database = Database(self._settings.effective_database_url)
             self._give_back(self._prefix)
             config = uvicorn.Config(
                 app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on",
-                server_header=False,
+                server_header=False, proxy_headers=False,  # COPG_TRUSTED_PROXIES says whom the application believes
             )  # fmt: skip
             self._server = uvicorn.Server(config)
             if not self._stopping.is_set():
@@ -129,6 +145,8 @@ class _Tree:
                 self._server.run(sockets=[listener])  # handles SIGINT and SIGTERM itself, then calls _press
                 if not self._server.started and not self._stopping.is_set():
                     raise UpError("the API did not start; what went wrong stands above")
+                if self._trouble:
+                    raise UpError(self._trouble)
         finally:
             self._stopping.set()
             if watcher.is_alive():
@@ -146,7 +164,8 @@ class _Tree:
     def _start_broker(self) -> None:
         if self._socket is not None:
             command = broker.command(self._settings.data_path, self._socket)
-            self._broker = Guarded(command, self._logs / "broker.log", os.environ, grace_seconds=10)
+            plain = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "TMPDIR")}
+            self._broker = Guarded(command, self._logs / "broker.log", plain, grace_seconds=10)
 
     def _migrate(self) -> None:
         url = self._settings.effective_database_url
@@ -168,14 +187,14 @@ class _Tree:
         self._worker_name = f"{self._prefix}{os.getpid()}-{time.monotonic_ns():x}"
         settings = replace(self._settings, worker_name=self._worker_name)
         command = [
-            sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-P", "threads", "-c", str(settings.slots),
-            "-Q", settings.queue, "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO",
+            sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-P", "threads", "-Q", settings.queue,
+            "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO",
         ]  # fmt: skip
-        variables = {f"COPG_{item.name.upper()}": str(getattr(settings, item.name)) for item in fields(settings)}
-        variables["COPG_DATA_DIR"] = str(settings.data_path)
-        self._worker = Guarded(
-            command, self._logs / "worker.log", {**os.environ, **variables}, settings.grace_seconds + 10
-        )
+        if sys.stderr.isatty():  # who reads our own lines as text reads the worker's so, too
+            settings = replace(settings, log_format=settings.log_format or "text")
+        variables = settings.variables() | {"COPG_DATA_DIR": str(settings.data_path)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COPG_")}
+        self._worker = Guarded(command, self._logs / "worker.log", inherited | variables, settings.grace_seconds + 10)
 
     # -- watch
 
@@ -183,26 +202,51 @@ class _Tree:
         while not self._server.started:
             if self._stopping.wait(0.01):
                 return
-        self._start_worker()  # after the API answers: its imports would take the cores away from that
         self._announce()
-        failures, started, silent_since = 0, time.monotonic(), None
-        while not self._stopping.wait(_WATCH_SECONDS):
-            if self._broker is not None and self._broker.poll() is not None:
+        while not self._stopping.is_set():
+            try:
+                self._look()
+            except Exception:  # noqa: BLE001 - whoever keeps the others alive must not die
+                _log.exception("watching the processes")
+            self._stopping.wait(_WATCH_SECONDS)
+
+    def _look(self) -> None:
+        """Start what has ended, and kill a worker that froze."""
+        if self._broker is not None and self._broker.poll() is not None:
+            if self._broker_restarts.failures >= _BROKER_STARTS:
+                self._give_up()
+            elif self._broker_restarts.may_start():
                 _log.warning("the broker ended, starting it again")
-                self._start_broker()
-            assert self._worker is not None
-            silent_since = self._silent_since(silent_since)
-            if silent_since is not None and time.monotonic() - silent_since > self._settings.lease_seconds / 2:
-                _log.warning("the worker is frozen, killing it")
-                self._worker.kill()
-            if self._worker.poll() is not None:
-                failures = 0 if time.monotonic() - started > 60 else failures + 1
-                _log.warning("the worker ended, starting it again; its log is %s", self._logs / "worker.log")
-                self._give_back(self._worker_name)
-                if self._stopping.wait(min(30, 2**failures - 1)):
-                    return
-                self._start_worker()
-                started, silent_since = time.monotonic(), None
+                self._try_start("broker", self._start_broker)
+        if self._worker is not None and self._worker.poll() is None:
+            self._silence = self._silent_since(self._silence)
+            if self._silence is None or time.monotonic() - self._silence <= self._settings.lease_seconds / 2:
+                return
+            _log.warning("the worker is frozen, killing it")
+            self._worker.kill()
+        if self._worker_name:
+            _log.warning("the worker ended, starting it again; its log is %s", self._logs / "worker.log")
+            self._give_back(self._worker_name)
+            self._worker_name, self._silence = "", None
+        if self._worker_restarts.may_start():
+            self._try_start("worker", self._start_worker)  # after the API answers: its imports take the cores away
+
+    def _try_start(self, what: str, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except OSError as error:
+            _log.error("the %s cannot be started, will try again: %s: %s", what, error.strerror, error.filename)
+
+    def _give_up(self) -> None:
+        """End everything: without a broker runs would wait silently."""
+        log = self._logs / "broker.log"
+        tail = log.read_text(errors="replace").strip()[-600:] if log.exists() else "(it said nothing)"
+        self._trouble = (
+            f"the embedded broker ended {_BROKER_STARTS} times in a row. Its log {log} ends with:\n{tail}\n"
+            f"Where its files are damaged, remove {self._settings.data_path / 'broker'}: they hold wake-ups only, no run is lost"
+        )
+        self._stopping.set()
+        self._server.should_exit = True
 
     def _silent_since(self, before: float | None) -> float | None:
         """When the worker was first seen to be silent for a lease, by this process's clock; None while it is heard of.

@@ -1,12 +1,16 @@
 """Every error as RFC 9457 problem details: one shape, whatever went wrong and wherever.
 
-    {"type": "about:blank", "title": "...", "status": 422, "detail": "...", "instance": "/api/v1/runs",
+    {"type": "urn:copg:problem:invalid", "title": "...", "status": 422, "detail": "...", "instance": "/api/v1/runs",
      "errors": [{"field": "config.beta", "message": "..."}]}
 
 ProblemError
  ├── NotFound      404   no such run, pipeline, data set, file
  ├── Conflict      409   the state forbids it, a name is taken, a key was used for another request
- └── Invalid       422   with the field that a form can find
+ ├── PreconditionFailed 412  somebody else has edited it meanwhile
+ ├── TooLarge      413   a body beyond the limit
+ ├── NotAFile      415   a form where the bytes of a file are expected
+ ├── Invalid       422   with the field that a form can find
+ └── NoSpace       507   the disk is full, or the data folder cannot be written
 
 Exceptions of the other rooms are translated here too; what nobody foresaw is a 500 without internals, and its traceback
 goes to the log.
@@ -23,21 +27,60 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from backend.run_errors import IdempotencyConflict, ParentError, RunNotFound, StateConflict
-from backend.schemas import FieldError, Problem
+from backend import logs
+from backend.run_errors import (
+    AwaitedError,
+    IdempotencyConflict,
+    IdempotencyGone,
+    ParentError,
+    RunNotFound,
+    StateConflict,
+)
+from backend.schemas.problems import FieldError, Problem
+from backend.store import Unreachable
 
 log = logging.getLogger(__name__)
 
+KINDS = {
+    400: "bad-request", 401: "unauthenticated", 403: "forbidden", 404: "not-found", 405: "method-not-allowed",
+    409: "conflict", 410: "gone", 412: "edited-meanwhile", 413: "too-large", 415: "unsupported-media-type",
+    422: "invalid", 429: "too-many-requests", 500: "internal", 503: "unavailable", 507: "no-space",
+}  # fmt: skip
+"""What `type` says by default of each status; `state-conflict` and `idempotency-conflict` are further kinds of 409."""
+
 _TAGGED = {"policy", "data", "reward", "source", "config"}
 _TAGS = {
-    *("hub", "folder", "preset", "run", "task", "file", "sft", "reward_model", "copg", "dpo", "ipo", "policy_gradient"),
+    *(
+        "hub",
+        "folder",
+        "preset",
+        "run",
+        "task",
+        "file",
+        "upload",
+        "sft",
+        "reward_model",
+        "copg",
+        "dpo",
+        "ipo",
+        "policy_gradient",
+    ),
     *("gold", "data", "function", "unit_tests", "entailment", "sum"),
 }
 _CLASS_TAG = re.compile(r"[A-Z]\w*$|function-|nullable")
+
+
+def problem_type(kind: str) -> str:
+    """The stable name of a kind of problem, which programs may rely on.
+
+    >>> problem_type("not-found")
+    'urn:copg:problem:not-found'
+    """
+    return f"urn:copg:problem:{kind}"
 
 
 class ProblemError(Exception):
@@ -61,6 +104,30 @@ class Conflict(ProblemError):  # noqa: N818
     """The present state forbids it."""
 
     status = HTTPStatus.CONFLICT
+
+
+class TooLarge(ProblemError):  # noqa: N818
+    """The body is larger than the limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class NotAFile(ProblemError):  # noqa: N818
+    """The body is of another kind than is expected."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class NoSpace(ProblemError):  # noqa: N818
+    """What was sent cannot be stored."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE
+
+
+class PreconditionFailed(ProblemError):  # noqa: N818
+    """Somebody else has changed it meanwhile; `errors` say what."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
 
 
 class Invalid(ProblemError):  # noqa: N818
@@ -129,23 +196,42 @@ def invalid_fields(errors: Sequence[FieldError]) -> Invalid:
     return Invalid("; ".join(f"{item.field or 'body'}: {item.message}" for item in errors[:5]), errors)
 
 
+def refusal(
+    path: str,
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    errors: Sequence[FieldError] = (),
+    kind: str | None = None,
+) -> JSONResponse:
+    """A problem document, also for where no exception handler reaches."""
+    problem = Problem(
+        type=problem_type(kind or KINDS.get(status, f"status-{status}")),
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=_clean(detail),
+        instance=path,
+        errors=[FieldError(field=_clean(item.field), message=_clean(item.message)) for item in errors],
+    )
+    return JSONResponse(
+        problem.model_dump(), status, media_type="application/problem+json", headers=dict(headers or {})
+    )
+
+
 def _answer(
     request: Request,
     status: int,
     detail: str,
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    kind: str | None = None,
 ) -> JSONResponse:
-    problem = Problem(
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        instance=request.url.path,
-        errors=list(errors),
-    )
-    return JSONResponse(
-        problem.model_dump(), status, media_type="application/problem+json", headers=dict(headers or {})
-    )
+    return refusal(request.url.path, status, detail, headers, errors, kind)
+
+
+def _clean(text: str) -> str:
+    """The text as UTF-8 can carry it: a message may quote what somebody sent, and that may hold half a character."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def install(app: FastAPI) -> None:
@@ -172,19 +258,36 @@ def install(app: FastAPI) -> None:
         return _answer(request, 404, str(error))
 
     @app.exception_handler(StateConflict)
+    def on_conflict(request: Request, error: StateConflict) -> JSONResponse:
+        return _answer(request, 409, str(error), kind="state-conflict")
+
     @app.exception_handler(IdempotencyConflict)
-    def on_conflict(request: Request, error: Exception) -> JSONResponse:
-        return _answer(request, 409, str(error))
+    def on_reused_key(request: Request, error: IdempotencyConflict) -> JSONResponse:
+        return _answer(request, 409, str(error), kind="idempotency-conflict")
+
+    @app.exception_handler(IdempotencyGone)
+    def on_gone(request: Request, error: IdempotencyGone) -> JSONResponse:
+        return _answer(request, 410, str(error))
 
     @app.exception_handler(ParentError)
     def on_parent(request: Request, error: ParentError) -> JSONResponse:
         problem = Invalid.field(f"config.{error.field}", str(error))
         return _answer(request, problem.status, problem.detail, problem.errors)
 
+    @app.exception_handler(AwaitedError)
+    def on_awaited(request: Request, error: AwaitedError) -> JSONResponse:
+        problem = Invalid.field(error.field, str(error))
+        return _answer(request, problem.status, problem.detail, problem.errors)
+
     @app.exception_handler(DataError)
     def on_unstorable(request: Request, error: DataError) -> JSONResponse:
         log.info("refused by the database: %s", error.orig)
         return _answer(request, 422, "a value holds a character or a number that the database cannot store")
+
+    @app.exception_handler(IntegrityError)
+    def on_race(request: Request, error: IntegrityError) -> JSONResponse:
+        log.warning("two requests at once: %s", error.orig)
+        return _answer(request, 409, "something that this refers to was changed at the same moment; try again")
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeout)
@@ -195,7 +298,19 @@ def install(app: FastAPI) -> None:
             request, 503, "the database cannot be reached or is busy; try again", headers={"Retry-After": "2"}
         )
 
+    @app.exception_handler(UnicodeError)
+    def on_half_a_character(request: Request, error: UnicodeError) -> JSONResponse:
+        return _answer(request, 422, "a value holds half a character (a lone surrogate), which no text can")
+
+    @app.exception_handler(Unreachable)
+    def on_store(request: Request, error: Unreachable) -> JSONResponse:
+        log.error("store: %s", error)
+        return _answer(request, 503, f"{error}: try again", headers={"Retry-After": "10"})
+
     @app.exception_handler(Exception)
     def on_unforeseen(request: Request, error: Exception) -> JSONResponse:
         # Starlette's outermost middleware logs the traceback and passes the exception on to the server.
-        return _answer(request, 500, "something went wrong inside; the server's log says what")
+        name = logs.field("request") or ""  # this answer is made outside of the middleware that adds it to all others
+        return _answer(
+            request, 500, "something went wrong inside; the server's log says what", headers={"X-Request-ID": name}
+        )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend import store
 from backend.database import NOW
 from backend.models import Node, Run
 from copg_core.config import RunConfig, parse_config
@@ -90,7 +91,8 @@ def lookup(session: Session) -> Lookup:
 
     def output(uid: str) -> Path:
         run = None if "/" in uid else row(uid)
-        return Path(run.output_path if run is not None and run.output_path else uid)
+        here = store.as_path(run.output_path) if run is not None and run.output_path else None
+        return here or Path(uid)  # of one in an object store, what was planned is told
 
     def config(uid: str) -> RunConfig | None:
         run = row(uid)

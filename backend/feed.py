@@ -12,11 +12,13 @@ queue that grows. Beyond `_PENDING` runs it is told to fetch everything again (`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import PoolProxiedConnection, func, select
@@ -26,6 +28,7 @@ from sqlalchemy.orm import Session
 from backend import views
 from backend.database import NOW, Database
 from backend.models import Run
+from backend.telemetry import VIEWERS
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +42,15 @@ Message = tuple[str, str]
 RESYNC: Message = ("resync", "{}")
 
 
+@lru_cache(maxsize=4096)
+def frame(message: Message) -> bytes:
+    """The message as it travels. All viewers get the same few messages: each is encoded once."""
+    event, data = message
+    return f"event: {event}\ndata: {data}\n\n".encode()
+
+
 class Viewer:
-    """One open stream. `async for event, data in viewer` ends when the feed stops."""
+    """One open stream. `async for batch in viewer.batches(15)` ends when the feed stops."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -74,13 +84,15 @@ class Viewer:
         self._closed = True
         self._ready.set()
 
-    async def __aiter__(self) -> AsyncIterator[Message]:
+    async def batches(self, patience: float) -> AsyncIterator[list[Message]]:
+        """Everything new, each time that there is something; an empty list after `patience` seconds without."""
         while True:
-            await self._ready.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), patience)
             self._ready.clear()
             batch, self._pending = self._pending, {}
-            for message in batch.values():
-                yield message
+            if batch or not self._closed:
+                yield list(batch.values())
             if self._closed:
                 return
 
@@ -120,11 +132,13 @@ class Feed:
         viewer = Viewer(asyncio.get_running_loop())
         with self._lock:
             self._viewers.add(viewer)
+        VIEWERS.inc()
         if self._stopping.is_set():
             viewer.close()
         try:
             yield viewer
         finally:
+            VIEWERS.dec()
             with self._lock:
                 self._viewers.discard(viewer)
 

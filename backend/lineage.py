@@ -1,5 +1,8 @@
 """Parents and children. A run waits until all its parents have succeeded.
 
+Beside the parents that its configuration names, a run may wait for others: role `after` until they have succeeded, role
+`after_any` until they have ended in whatever way.
+
 * A parent that fails or is cancelled cancels the runs that wait for it, and says so in their `error` (kind `parent`).
 * Taking such a parent up again lets exactly those runs wait again: nobody has to launch the rest of a pipeline anew.
   A child that a person cancelled stays cancelled.
@@ -9,19 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from backend.database import NOW
 from backend.models import Run, RunParent
 from backend.moves import move
-from backend.run_errors import ParentError
-from backend.states import RunState
+from backend.run_errors import AwaitedError, ParentError
+from backend.states import TERMINAL, RunState
 from copg_core.config import RunConfig, parents
 
 PARENT_KIND = "parent"
 _POLICIES = frozenset({"sft", "copg", "dpo", "ipo", "policy_gradient"})
 _ACCEPTED = {"policy": _POLICIES, "reward": frozenset({"reward_model"})}
+AFTER, AFTER_ANY = "after", "after_any"
 _NEVER = (RunState.FAILED, RunState.CANCELLED)
 
 
@@ -32,25 +36,64 @@ def find_parents(session: Session, config: RunConfig) -> dict[str, Run]:
     """
     found: dict[str, Run] = {}
     for role, uid in parents(config).items():
-        if "/" in uid:
-            continue
-        parent = session.scalars(select(Run).where(Run.uid == uid)).one_or_none()
-        if parent is None:
-            raise ParentError(role, f"no run has the id {uid!r}: choose an existing run as {role.partition('.')[0]}")
-        kind = role.partition(".")[0]
-        if parent.algorithm not in _ACCEPTED[kind]:
-            wanted = "a reward model" if kind == "reward" else "a policy (sft, copg, dpo, ipo or policy_gradient)"
-            raise ParentError(role, f"run {parent.name!r} trains {parent.algorithm}, but {kind} must be {wanted}")
-        if RunState(parent.state) in (*_NEVER, RunState.CANCELLING):
-            raise ParentError(role, f"run {parent.name!r} is {parent.state}: resume it first, or choose another run")
-        found[role] = parent
+        if "/" not in uid:
+            found[role] = find_parent(session, role, uid)
     return found
 
 
-def parents_of(session: Session, run_id: int) -> Sequence[Run]:
-    """The runs that a run builds on, as the database has them now."""
-    query = select(Run).where(Run.id.in_(select(RunParent.parent_id).where(RunParent.run_id == run_id)))
-    return session.scalars(query.execution_options(populate_existing=True)).all()
+def find_parent(session: Session, role: str, uid: str) -> Run:
+    """The run that a configuration names in this role. Raises ParentError as find_parents does."""
+    parent = session.scalars(select(Run).where(Run.uid == uid)).one_or_none()
+    if parent is None:
+        raise ParentError(role, f"no run has the id {uid!r}: choose an existing run as {role.partition('.')[0]}")
+    kind = role.partition(".")[0]
+    if parent.algorithm not in _ACCEPTED[kind]:
+        wanted = "a reward model" if kind == "reward" else "a policy (sft, copg, dpo, ipo or policy_gradient)"
+        raise ParentError(role, f"run {parent.name!r} trains {parent.algorithm}, but {kind} must be {wanted}")
+    if RunState(parent.state) in (*_NEVER, RunState.CANCELLING):
+        raise ParentError(role, f"run {parent.name!r} is {parent.state}: resume it first, or choose another run")
+    return parent
+
+
+def find_awaited(session: Session, after: Sequence[str], after_any: Sequence[str]) -> dict[str, Run]:
+    """The runs that a run waits for beside its parents, by role. Raises AwaitedError for one that is unknown or, where it
+    has to succeed, will not."""
+    found: dict[str, Run] = {}
+    for kind, uids in ((AFTER, after), (AFTER_ANY, after_any)):
+        for count, uid in enumerate(dict.fromkeys(uids)):
+            awaited = session.scalars(select(Run).where(Run.uid == uid)).one_or_none()
+            if awaited is None:
+                raise AwaitedError(kind, f"no run has the id {uid!r}")
+            if kind == AFTER and RunState(awaited.state) in (*_NEVER, RunState.CANCELLING):
+                raise AwaitedError(kind, f"run {awaited.name!r} is {awaited.state}: resume it first, or leave it out")
+            found[f"{kind}.{count}"] = awaited
+    return found
+
+
+def satisfied(role: str, state: str) -> bool:
+    """Whether a run in this state no longer keeps the one waiting to which it is `role`."""
+    return state == RunState.SUCCEEDED or (_kind(role) == AFTER_ANY and RunState(state) in TERMINAL)
+
+
+def is_lost(role: str, state: str) -> bool:
+    """Whether a run in this state never lets the one start to which it is `role`."""
+    return _kind(role) != AFTER_ANY and RunState(state) in _NEVER
+
+
+def is_parent(role: str) -> bool:
+    """Whether the role is that of a run whose output is used, not only waited for."""
+    return _kind(role) in _ACCEPTED
+
+
+def _kind(role: str) -> str:
+    return role.partition(".")[0]
+
+
+def parents_of(session: Session, run_id: int) -> list[tuple[str, Run]]:
+    """The runs that a run builds on or waits for, with their roles, as the database has them now."""
+    query = select(RunParent.role, Run).join(Run, Run.id == RunParent.parent_id).where(RunParent.run_id == run_id)
+    rows = session.execute(query.order_by(RunParent.role).execution_options(populate_existing=True)).all()
+    return [(row.role, row.Run) for row in rows]
 
 
 def release_waiting(session: Session) -> int:
@@ -63,33 +106,45 @@ def settle_children(session: Session, parent_ids: Sequence[int]) -> int:
     return _settle(session, parent_ids)
 
 
+def _is_decided() -> ColumnElement[bool]:
+    """Whether a run waits for nothing any more, as SQL: a sweep of a thousand runs that wait for one parent must not be
+    looked at run by run in every turn of the loop, which holds SQLite's write lock."""
+    above = aliased(Run)
+    any_end = RunParent.role.like(f"{AFTER_ANY}.%")
+    rows = select(RunParent.run_id).join(above, above.id == RunParent.parent_id).where(RunParent.run_id == Run.id)
+    lost = rows.where(~any_end, above.state.in_([state.value for state in _NEVER]))
+    ended = or_(above.state == RunState.SUCCEEDED.value, any_end & above.state.in_([state.value for state in TERMINAL]))
+    return or_(exists(lost), ~exists(rows.where(~ended)))
+
+
 def _settle(session: Session, parent_ids: Sequence[int] | None) -> int:
     total = 0
     while parent_ids is None or parent_ids:
-        waiting = select(Run.id).where(Run.state == RunState.WAITING.value).order_by(Run.id)
+        waiting = select(Run.id).where(Run.state == RunState.WAITING.value, _is_decided()).order_by(Run.id)
         if parent_ids is not None:
             waiting = waiting.where(Run.id.in_(select(RunParent.run_id).where(RunParent.parent_id.in_(parent_ids))))
         ended: list[int] = []
         for run_id in session.scalars(waiting).all():
             ups = session.execute(
-                select(Run.name, Run.state)
+                select(RunParent.role, Run.name, Run.state)
                 .join(RunParent, RunParent.parent_id == Run.id)
                 .where(RunParent.run_id == run_id)
                 .order_by(RunParent.role)
             ).all()
-            lost = next((up for up in ups if RunState(up.state) in _NEVER), None)
-            mine = [Run.id == run_id]
+            lost = next((up for up in ups if is_lost(up.role, up.state)), None)
+            mine, roles = [Run.id == run_id], [up.role for up in ups]
             if lost is not None:
-                why = f"its parent run {lost.name!r} {'failed' if lost.state == RunState.FAILED else 'was cancelled'}"
+                what = "its parent run" if is_parent(lost.role) else "the run before it,"
+                why = f"{what} {lost.name!r} {'failed' if lost.state == RunState.FAILED else 'was cancelled'}"
                 gone = move(
                     session, mine, RunState.WAITING, RunState.CANCELLED, reason=why, actor="queue",
                     error=why[0].upper() + why[1:] + ".", error_kind=PARENT_KIND, finished_at=NOW,
                 )  # fmt: skip
                 ended += [one.id for one in gone]
-            elif all(up.state == RunState.SUCCEEDED for up in ups):
-                reason = "its parents have succeeded"
+            elif all(satisfied(up.role, up.state) for up in ups):
+                reason = "its parents have succeeded" if all(map(is_parent, roles)) else "what it waited for has ended"
                 moved = move(session, mine, RunState.WAITING, RunState.QUEUED, reason=reason, actor="queue",
-                             published_at=None)  # fmt: skip
+                             published_at=None, offered_to=None)  # fmt: skip
                 total += len(moved)
         total += len(ended)
         parent_ids = ended  # a cancelled child takes its own children with it
@@ -101,7 +156,12 @@ def revive_children(session: Session, run: Run) -> None:
     for child in session.execute(
         select(Run.id, Run.uid)
         .join(RunParent, RunParent.run_id == Run.id)
-        .where(RunParent.parent_id == run.id, Run.state == RunState.CANCELLED.value, Run.error_kind == PARENT_KIND)
+        .where(
+            RunParent.parent_id == run.id,
+            RunParent.role.not_like(f"{AFTER_ANY}.%"),
+            Run.state == RunState.CANCELLED.value,
+            Run.error_kind == PARENT_KIND,
+        )
         .distinct()
     ).all():
         moved = move(

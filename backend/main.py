@@ -2,37 +2,68 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
-from backend import errors, queue
+from backend import errors, logs, openapi_document, queue, uploads
+from backend.analyst import Analyst
 from backend.database import Database
+from backend.doorkeeper import Doorkeeper
 from backend.feed import Feed
+from backend.gate import Gate
+from backend.origins import Origins
 from backend.page_files import Page
 from backend.reconcile import Reconciler
-from backend.routes import bandit, catalogue, estimates, figures, live, pipelines, recorded, runs, system
+from backend.requests import Requests
+from backend.responses import SafeResponses, page_policy
+from backend.retention import Sweeper
+from backend.routes import (
+    access,
+    artifacts,
+    bandit,
+    bulk,
+    catalogue,
+    compare,
+    data_figures,
+    datasets,
+    estimates,
+    figures,
+    live,
+    pipelines,
+    recorded,
+    runs,
+    storage,
+    sweep_figures,
+    sweeps,
+    system,
+    webhooks,
+)
+from backend.routes import queue as queue_routes
 from backend.routes.context import Studio
-from backend.schemas import Problem
+from backend.routes.metrics import router as metrics_router
+from backend.schemas.problems import Problem
 from backend.settings import Settings
+from backend.webhook_sender import WebhookSender
 
 API = "/api/v1"
-PROBLEM = "application/problem+json"
 TITLE = "CoPG Studio"
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The web application over a migrated database. Nothing is opened before it starts."""
-    settings = settings or Settings.from_environment()
+    if settings is None:  # uvicorn's factory: the process is ours
+        settings = Settings.from_environment()
+        logs.configure(settings.log_format)
     database = Database(settings.effective_database_url)
     celery = queue.celery_app(settings)
 
@@ -41,15 +72,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             queue.send_hint(celery, uid, name)
 
     reconciler = Reconciler(database, settings, send)
-    studio = Studio(settings, database, Feed(database, settings.feed_seconds), reconciler.wake)
+    sweeper = Sweeper(database, settings)
+    analyst = Analyst(database, settings)
+    studio = Studio(settings, database, Feed(database, settings.feed_seconds), reconciler.wake, analyst.wake)
+
+    doorkeeper = Doorkeeper(settings, database)
+    sender = WebhookSender(database, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await run_in_threadpool(doorkeeper.check_start)
+        except ValueError:
+            database.close()
+            raise
         studio.feed.start()
         reconciler.start()
+        sweeper.start()
+        analyst.start()
+        sender.start()
+        threading.Thread(target=uploads.clean, args=(database, settings), name="tidy", daemon=True).start()
         try:
             yield
         finally:
+            sender.stop()
+            analyst.stop()
+            sweeper.stop()
             reconciler.stop()
             studio.feed.stop()
             database.close()
@@ -66,34 +114,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.studio = studio
+    app.state.doorkeeper = doorkeeper
+    app.add_middleware(Gate, application=app, doorkeeper=doorkeeper, origins=Origins(settings))
+    app.add_middleware(SafeResponses)  # outside of the gate, whose refusals carry its headers too
+    app.add_middleware(Requests)
     errors.install(app)
     api = APIRouter(prefix=API, responses={"default": {"model": Problem, "description": "Problem details (RFC 9457)"}})
-    for room in (estimates, runs, recorded, figures, pipelines, bandit, catalogue, system, live):
+    rooms = (
+        estimates, bulk, compare, runs, recorded, artifacts, sweep_figures, figures, pipelines, sweeps, bandit, catalogue, datasets,
+        data_figures, system, queue_routes, storage, webhooks, live, access,
+    )  # fmt: skip
+    for room in rooms:
         api.include_router(room.router)
     app.include_router(api)
+    app.include_router(metrics_router)
     _serve_docs(app)
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi_document.document(app, API)  # type: ignore[method-assign]
     app.router.default = Page(Path(__file__).parent / "page")
     return app
 
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with errors under the media type that they are sent with."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes,
-            separate_input_output_schemas=False,
-        )  # fmt: skip
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                content = operation["responses"]["default"]["content"]
-                operation["responses"]["default"]["content"] = {PROBLEM: content.popitem()[1]}
-        app.openapi_schema = document
-    return app.openapi_schema
 
 
 def _serve_docs(app: FastAPI) -> None:
@@ -105,10 +147,12 @@ def _serve_docs(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
+        shown = get_swagger_ui_html(
             openapi_url="/openapi.json",
             title=f"{TITLE}: API",
             swagger_js_url="/docs-assets/swagger-ui-bundle.js",
             swagger_css_url="/docs-assets/swagger-ui.css",
             swagger_favicon_url="/docs-assets/favicon.png",
         )
+        shown.headers["Content-Security-Policy"] = page_policy(bytes(shown.body).decode())
+        return shown

@@ -19,6 +19,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Text,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -39,8 +40,6 @@ class Pipeline(Base):
     name: Mapped[str] = mapped_column(String(200))
     preset: Mapped[str | None] = mapped_column(String(40))
     size: Mapped[str | None] = mapped_column(String(20))
-    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
-    request_hash: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[float] = mapped_column(Double)
 
 
@@ -56,8 +55,11 @@ class Run(Base):
     beta: Mapped[float | None] = mapped_column(Double)
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
     pipeline_id: Mapped[int | None] = mapped_column(ForeignKey("pipeline.id"), index=True)
-    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
-    request_hash: Mapped[str | None] = mapped_column(String(64))
+    tags: Mapped[list[str]] = mapped_column(JSON, server_default=text("'[]'"))
+    edited: Mapped[int] = mapped_column(Integer, server_default="0")  # how often people changed name, notes, tags, ...
+    edits: Mapped[dict[str, int]] = mapped_column(
+        JSON, server_default=text("'{}'")
+    )  # field: `edited` of its last change
 
     state: Mapped[str] = mapped_column(String(12))
     queue: Mapped[str] = mapped_column(String(40), server_default="default")
@@ -69,6 +71,14 @@ class Run(Base):
     lease_until: Mapped[float | None] = mapped_column(Double)
     published_at: Mapped[float | None] = mapped_column(Double)
     not_before: Mapped[float] = mapped_column(Double, server_default="0")
+    gpus: Mapped[int | None] = mapped_column(Integer)  # wanted; NULL: one where the worker has any
+    max_seconds: Mapped[float | None] = mapped_column(Double)
+    claimed_at: Mapped[float | None] = mapped_column(Double)  # of this attempt
+    used_seconds: Mapped[float] = mapped_column(Double, server_default="0")  # of max_seconds, by attempts that ended
+    head_since: Mapped[float | None] = mapped_column(Double)  # first in its line, and no worker has room
+    offered_to: Mapped[str | None] = mapped_column(String(120))  # worker to which the last wake-up went
+    reserved_node: Mapped[str | None] = mapped_column(String(120))  # worker that is kept free for it
+    config_schema: Mapped[int] = mapped_column(Integer, server_default="1")
 
     stage: Mapped[str | None] = mapped_column(String(20))
     stage_done: Mapped[int] = mapped_column(Integer, server_default="0")
@@ -119,7 +129,7 @@ class RunEvent(Base):
     target: Mapped[str] = mapped_column(String(12))
     reason: Mapped[str] = mapped_column(Text, server_default="")
     actor: Mapped[str] = mapped_column(String(120), server_default="")
-    at: Mapped[float] = mapped_column(Double)
+    at: Mapped[float] = mapped_column(Double, index=True)
 
 
 class Metric(Base):
@@ -187,6 +197,7 @@ class Checkpoint(Base):
     path: Mapped[str] = mapped_column(Text)
     bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[float] = mapped_column(Double)
+    pinned: Mapped[bool] = mapped_column(server_default=false())  # no retention takes it away
 
 
 class Node(Base):
@@ -199,21 +210,10 @@ class Node(Base):
     pid: Mapped[int] = mapped_column(Integer)
     queue: Mapped[str] = mapped_column(String(40))
     slots: Mapped[int] = mapped_column(Integer)
+    cpu_slots: Mapped[int] = mapped_column(Integer, server_default="0")
+    config_schema: Mapped[int] = mapped_column(Integer, server_default="1")
+    draining: Mapped[bool] = mapped_column(server_default=false())
     version: Mapped[str] = mapped_column(String(40))
     devices: Mapped[list[dict[str, Any]]] = mapped_column(JSON, server_default=text("'[]'"))
     started_at: Mapped[float] = mapped_column(Double)
     seen: Mapped[float] = mapped_column(Double)
-
-
-class Dataset(Base):
-    """A data source that somebody registered under a name."""
-
-    __tablename__ = "dataset"
-    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
-    uid: Mapped[str] = mapped_column(String(32), unique=True)
-    name: Mapped[str] = mapped_column(String(200), unique=True)
-    source: Mapped[dict[str, Any]] = mapped_column(JSON)
-    shape: Mapped[str] = mapped_column(String(40))
-    rows: Mapped[int | None] = mapped_column(BigInteger)
-    content_hash: Mapped[str | None] = mapped_column(String(64))
-    created_at: Mapped[float] = mapped_column(Double)

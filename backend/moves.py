@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, insert, update
+from sqlalchemy import ColumnElement, func, insert, update
 from sqlalchemy.orm import Session
 
 from backend.database import NOW
 from backend.models import Run, RunEvent
-from backend.states import RunState, may_move
+from backend.models_machines import Gpu
+from backend.states import OWNED, RunState, may_move
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,14 @@ def move(
     """Take every run that matches `where` and is in `origin` to `target`, with `values`; return those that moved.
 
     Two callers that race for one run both execute the UPDATE: the loser matches no row and gets an empty list.
+    A run that leaves its worker frees its GPUs and counts the seconds that it had them, in the same transaction.
     Raises ValueError for a move that states.ALLOWED does not know: that is a bug, not a race.
     """
     if not may_move(origin, target):
         raise ValueError(f"a run never goes from {origin} to {target}")
+    leaves = origin in OWNED and target not in OWNED
+    if leaves:
+        values = {"used_seconds": Run.used_seconds + (NOW - func.coalesce(Run.claimed_at, NOW)), **values}
     rows = session.execute(
         update(Run)
         .where(*where, Run.state == origin.value)
@@ -47,6 +52,13 @@ def move(
         .execution_options(synchronize_session=False)
     ).all()
     moved = [Moved(*row) for row in rows]
+    if moved and leaves:
+        session.execute(
+            update(Gpu)
+            .where(Gpu.run_id.in_([one.id for one in moved]))
+            .values(run_id=None)
+            .execution_options(synchronize_session=False)
+        )
     if moved:
         record = {"origin": origin.value, "target": target.value, "reason": reason, "actor": actor}
         session.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from functools import lru_cache
 from pathlib import Path
 
 from starlette.datastructures import Headers
@@ -10,6 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import NotModifiedResponse
 from starlette.types import Receive, Scope, Send
+
+from backend.responses import page_policy
 
 _ENCODINGS = {"br": ".br", "gzip": ".gz"}  # best first; the build writes them beside the files
 _MISSING = (
@@ -71,6 +74,7 @@ class Page:
                 "Cache-Control": "public, max-age=31536000, immutable" if immutable else "no-cache",
                 "Vary": "Accept-Encoding",
                 "X-Content-Type-Options": "nosniff",
+                "Content-Security-Policy": _policy(self._folder / "index.html", sent.stat().st_mtime_ns),
             },
         )
         if encoding:
@@ -78,3 +82,9 @@ class Page:
         if response.headers["etag"] in headers.get("if-none-match", ""):
             return NotModifiedResponse(response.headers)
         return response
+
+
+@lru_cache(maxsize=64)
+def _policy(index: Path, changed: int) -> str:
+    """What the page and its workers may do. `changed` only tells one build from the next."""
+    return page_policy(index.read_text(encoding="utf-8") if index.is_file() else "")

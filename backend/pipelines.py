@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import presets, runs
 from backend.database import NOW
 from backend.errors import Invalid, field_errors, invalid_fields
 from backend.models import Pipeline
-from backend.run_errors import IdempotencyConflict, ParentError, field_of
-from backend.schemas import FieldError, PipelineCreate
+from backend.run_errors import ParentError, field_of
+from backend.schemas.pipelines import PipelineCreate
+from backend.schemas.problems import FieldError
 from copg_core import datasets
 from copg_core.config import RUN_CONFIG, RunConfig, prompts_alone
 from copg_core.errors import DataError
@@ -49,7 +49,7 @@ def plan(request: PipelineCreate) -> list[PlannedStep]:
         place = f"steps.{index}"
         if step.alias in seen:
             wrong.append(FieldError(field=f"{place}.alias", message=f"two steps are called {step.alias!r}"))
-        for role, alias in _aliases(step.config).items():
+        for role, alias in aliases(step.config).items():
             if alias not in seen:
                 wrong.append(FieldError(field=f"{place}.config.{field_of(role)}", message=_unknown(alias, seen)))
         wrong += _check(step.config, place)
@@ -59,7 +59,7 @@ def plan(request: PipelineCreate) -> list[PlannedStep]:
     return [PlannedStep(step.alias, step.name, step.config) for step in steps]
 
 
-def _aliases(raw: dict[str, Any]) -> dict[str, str]:
+def aliases(raw: dict[str, Any]) -> dict[str, str]:
     """Role -> alias, for the roles whose run is an earlier step."""
     found = {}
     for role, source in _sources(raw).items():
@@ -104,27 +104,13 @@ def create(
     steps: list[PlannedStep],
     *,
     queue: str = "default",
-    idempotency_key: str | None = None,
-    request_hash: str | None = None,
-) -> tuple[Pipeline, bool]:
-    """The pipeline and its runs, and whether an earlier request with this key had made them already.
-
-    Raises Invalid where a step's parent is unknown or of the wrong kind, IdempotencyConflict where the key was used for
-    another request; IntegrityError where two requests with one key race, and then calling again finds the winner's.
-    """
-    if idempotency_key is not None:
-        earlier = session.scalar(select(Pipeline).where(Pipeline.idempotency_key == idempotency_key))
-        if earlier is not None:
-            if earlier.request_hash != request_hash:
-                raise IdempotencyConflict(idempotency_key)
-            return earlier, True
+) -> Pipeline:
+    """The pipeline and its runs. Raises Invalid where a step's parent is unknown or of the wrong kind."""
     pipeline = Pipeline(
         uid=uuid.uuid4().hex,
         name=request.name or (f"Paper in miniature, {request.size}" if request.preset else f"{len(steps)} runs"),
         preset=request.preset,
         size=request.size if request.preset else None,
-        idempotency_key=idempotency_key,
-        request_hash=request_hash,
         created_at=NOW,
     )
     session.add(pipeline)
@@ -133,15 +119,16 @@ def create(
     made: dict[str, str] = {}
     for index, step in enumerate(steps):
         try:
-            run = runs.create(session, _resolved(step.raw, made), name=step.name, pipeline=pipeline, queue=queue)
+            run = runs.create(session, resolved(step.raw, made), name=step.name, pipeline=pipeline, queue=queue)
         except ParentError as error:
             raise Invalid.field(f"steps.{index}.config.{error.field}", str(error)) from error
         made[step.alias] = run.uid
-    return pipeline, False
+    return pipeline
 
 
-def _resolved(raw: dict[str, Any], made: dict[str, str]) -> RunConfig:
+def resolved(raw: dict[str, Any], made: dict[str, str]) -> RunConfig:
+    """The configuration with the ids of `made` in the place of their aliases."""
     config = copy.deepcopy(raw)
-    for role, alias in _aliases(raw).items():
+    for role, alias in aliases(raw).items():
         _sources(config)[role]["run"] = made[alias]
     return RUN_CONFIG.validate_python(config)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from backend.schemas import PipelineStep
+from backend.schemas.pipelines import PipelineStep
 
 Size = Literal["ci", "laptop"]
 

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+
+_NEVER = float("inf")
+_STEADY_SECONDS = 60.0
+_PR_SET_DUMPABLE = 4
+
+
+def conceal() -> None:
+    """Keep this process's environment and memory from other processes of the same user, as far as the system can: Linux.
+
+    A training process runs as the same user and could else read the database's password in /proc/<pid>/environ. Nobody but
+    root can attach a debugger from now on. Programs that this process starts are not concealed.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class AlreadyRunning(Exception):  # noqa: N818 - reads as what it says
@@ -44,6 +60,30 @@ class FolderLock:
     def release(self) -> None:
         os.ftruncate(self._file, 0)  # the file stays: removing it would let two others lock two files of one name
         os.close(self._file)
+
+
+class Restarts:
+    """When a process that ended may be started again: at once, then after 1, 3, 7, ... seconds, at most `cap`.
+
+    One that ran for a minute has its failures forgotten.
+    """
+
+    def __init__(self, cap: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cap, self._clock = cap, clock
+        self._started, self._due = clock(), _NEVER
+        self.failures = 0
+        """Ends in a row, each within a minute of its start."""
+
+    def may_start(self) -> bool:
+        """Asked again and again while the process is down: True when it is time, once for each start."""
+        now = self._clock()
+        if self._due == _NEVER:
+            self.failures = 1 if now - self._started > _STEADY_SECONDS else self.failures + 1
+            self._due = now + min(self._cap, 2.0 ** (self.failures - 1) - 1)
+        if now < self._due:
+            return False
+        self._started, self._due = now, _NEVER
+        return True
 
 
 class Guarded:

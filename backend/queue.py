@@ -7,9 +7,11 @@ done its work once a worker has looked at the row; no result backend, because th
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from celery import Celery
+from kombu import Exchange, Queue
 
 from backend.settings import Settings
 
@@ -45,17 +47,27 @@ def celery_app(settings: Settings) -> Celery:
 
 def broker_url(settings: Settings) -> str:
     """The broker in Celery's spelling: Valkey speaks Redis' protocol, and a socket is `redis+socket://`."""
-    url = settings.broker_url or "redis://127.0.0.1:6379/0"
+    url = settings.effective_broker_url or "redis://127.0.0.1:6379/0"
     for ours, celerys in (("valkey://", "redis://"), ("valkeys://", "rediss://"), ("unix://", "redis+socket://")):
         if url.startswith(ours):
             return celerys + url.removeprefix(ours)
     return url
 
 
+def node_queue(worker: str) -> str:
+    """The queue that one worker alone reads: placement has decided who gets a run before its wake-up is sent."""
+    return "node." + re.sub(r"[^A-Za-z0-9_-]", "-", worker)
+
+
+def declared(name: str) -> Queue:
+    """A queue as sender and worker must declare it alike; what a dead worker left in its own is forgotten in an hour."""
+    return Queue(name, Exchange(name), routing_key=name, expires=3600 if name.startswith("node.") else None)
+
+
 def send_hint(app: Celery, uid: str, queue: str) -> bool:
-    """Wake a worker of `queue` up for a run. A broker that is away costs time, not the run: the loop sends again."""
+    """Wake the worker of `queue` up for a run. A broker that is away costs time, not the run: the loop sends again."""
     try:
-        app.send_task(TASK, args=(uid,), queue=queue, retry=False)
+        app.send_task(TASK, args=(uid,), queue=declared(queue), retry=False)
     except Exception as error:  # noqa: BLE001 - kombu lets errors of every transport through
         _log.warning("wake-up for run %s not sent: %s", uid, error)
         return False

@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from backend import claims, lineage, nodes
+from backend import claims, dispatch, lineage, sweep_watch
 from backend.database import Database
 from backend.settings import Settings
+from backend.telemetry import RECONCILED
 
 _log = logging.getLogger(__name__)
 
@@ -69,11 +70,13 @@ class Reconciler:
             session.connection()
         if begin - self._healthy_since > self._settings.lease_seconds:
             with self._database.transaction() as session:
-                claims.reap(session)
+                claims.reap(session, self._settings.backoff)
         with self._database.transaction() as session:
             lineage.release_waiting(session)
-            hints = nodes.due_hints(session, self._settings)
+            hints = dispatch.due_hints(session, self._settings)
         for uid, queue in hints:
             self._send(uid, queue)
+        sweep_watch.look(self._database)
+        RECONCILED.set_to_current_time()
         if time.monotonic() - begin > self._settings.lease_seconds / 2:
             self._healthy_since = None

@@ -4,7 +4,10 @@ RunError
  ├── RunNotFound           no run has this id
  ├── StateConflict         the run's state does not allow what was asked
  ├── ParentError           a run that it builds on is unknown, of the wrong kind, or did not succeed
+ │    └── DataMissing      an uploaded data set that it reads is unknown, deleted or unreadable
+ ├── AwaitedError          a run that it is to wait for is unknown or will not succeed
  ├── IdempotencyConflict   the same Idempotency-Key came with another request
+ ├── IdempotencyGone       what an Idempotency-Key made was deleted since
  └── LeaseLost             the worker that writes no longer owns the run (never reaches a person)
 """
 
@@ -35,6 +38,14 @@ class ParentError(RunError):
         super().__init__(message)
 
 
+class AwaitedError(RunError):
+    """A run that this one is to wait for cannot be waited for. `field`: `after` or `after_any` of the request."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
 def field_of(role: str) -> str:
     """The place in a configuration that names the run of a role; a role of a weighted sum has a number.
 
@@ -45,11 +56,28 @@ def field_of(role: str) -> str:
     return f"{source}.rewards.{index}.reward.run" if index else f"{source}.run"
 
 
+class DataMissing(ParentError):  # noqa: N818 - reads as what happened
+    """An uploaded data set that a run reads cannot be used; found in the form the way a parent is."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__("data", message)
+        self.field = f"data.{field}"
+
+
 class IdempotencyConflict(RunError):  # noqa: N818 - reads as what happened
     """An Idempotency-Key was used again with another request."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"the idempotency key {key!r} was already used for another request; choose a new one")
+
+
+class IdempotencyGone(RunError):  # noqa: N818 - reads as what happened
+    """What a request with this Idempotency-Key made was deleted since."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"what the idempotency key {key!r} made has been deleted since; choose a new key to make another"
+        )
 
 
 class LeaseLost(RunError):  # noqa: N818 - reads as what happened

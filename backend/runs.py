@@ -7,28 +7,33 @@ after the commit (`Reconciler.wake`), never from in here. What happens to a run'
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import exists, func, insert, select
+from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from backend import lineage
+from backend import artifacts, data_sets, lineage, run_fields, who
 from backend.database import NOW
 from backend.models import Checkpoint, Evaluation, MetricPoint, Pipeline, Run, RunEvent, RunParent, Sample
 from backend.moves import move
-from backend.run_errors import IdempotencyConflict, RunNotFound, StateConflict
+from backend.run_errors import RunNotFound, StateConflict
 from backend.settings import Settings
 from backend.states import OWNED, TERMINAL, RunState
-from copg_core.config import RunConfig, variant_of
+from copg_core.config import CONFIG_SCHEMA, RunConfig, variant_of
 from copg_core.errors import DivergenceError
 
 FROM_SCRATCH = "tried again from the beginning"
 _ENDED = (RunState.FAILED, RunState.CANCELLED)
 _FRESH: dict[str, Any] = {
-    "attempt": 0,  # a person's decision gives a run all its attempts back
+    "attempt": 0,  # a person's decision gives a run all its attempts back, and its time
+    "used_seconds": 0.0,
+    "claimed_at": None,
+    "offered_to": None,
     "owner": None,
     "lease_until": None,
     "published_at": None,
@@ -42,6 +47,17 @@ _FRESH: dict[str, Any] = {
     "error_kind": None,
     "finished_at": None,
 }
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a run asks of the queue. `gpus` None: one where the worker has any; `max_seconds` None: no limit."""
+
+    gpus: int | None = None
+    max_attempts: int = 3
+    max_seconds: float | None = None
+    after: tuple[str, ...] = ()
+    after_any: tuple[str, ...] = ()
 
 
 def folder(settings: Settings, uid: str) -> Path:
@@ -67,18 +83,18 @@ def create(
     priority: int = 0,
     pipeline: Pipeline | None = None,
     queue: str = "default",
-    idempotency_key: str | None = None,
-    request_hash: str | None = None,
+    schedule: Schedule = Schedule(),
+    tags: Sequence[str] = (),
 ) -> Run:
     """A new run: WAITING while a parent has not succeeded, QUEUED otherwise.
 
-    The same `idempotency_key` with the same `request_hash` gives the run that the first request made.
-    Raises ParentError (a parent is unknown, of the wrong kind, failed or cancelled) and IdempotencyConflict.
+    Raises ParentError (a parent is unknown, of the wrong kind, failed or cancelled), AwaitedError (the same of a run that it
+    only waits for) and DataMissing (an uploaded data set is unknown, deleted or unreadable).
     """
-    if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
-        return earlier
     parents = lineage.find_parents(session, config)
-    ready = all(parent.state == RunState.SUCCEEDED for parent in parents.values())
+    parents |= lineage.find_awaited(session, schedule.after, schedule.after_any)
+    config, links = data_sets.pinned(session, config)
+    ready = all(lineage.satisfied(role, parent.state) for role, parent in parents.items())
     beta = getattr(config, "beta", None)
     stored = config.model_dump(mode="json")
     named = " ".join(filter(None, (config.algorithm, variant_of(stored))))
@@ -92,41 +108,36 @@ def create(
         pipeline_id=pipeline.id if pipeline is not None else None,
         queue=queue,
         priority=priority,
+        gpus=schedule.gpus,
+        max_attempts=schedule.max_attempts,
+        max_seconds=schedule.max_seconds,
+        config_schema=CONFIG_SCHEMA,
         state=(RunState.QUEUED if ready else RunState.WAITING).value,
-        idempotency_key=idempotency_key,
-        request_hash=request_hash,
+        tags=list(tags),
         created_at=NOW,
         changed_at=NOW,
     )
-    try:
-        with session.begin_nested():
-            session.add(run)
-            session.flush()
-            session.add_all(
-                RunParent(run_id=run.id, role=role, parent_id=parent.id) for role, parent in parents.items()
-            )
-            session.execute(insert(RunEvent).values(run_id=run.id, fence=0, target=run.state, actor="user", at=NOW))
-    except IntegrityError:
-        # Two requests with one key raced: the other one won.
-        if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
-            return earlier
-        raise
+    session.add(run)
+    session.flush()
+    session.add_all(RunParent(run_id=run.id, role=role, parent_id=parent.id) for role, parent in parents.items())
+    data_sets.link(session, run.id, links)
+    session.execute(insert(RunEvent).values(run_id=run.id, fence=0, target=run.state, actor=who.actor(), at=NOW))
+    run_fields.write(session, run)
     return get(session, run.uid)
 
 
-def _earlier(session: Session, key: str, request_hash: str | None) -> Run | None:
-    earlier = session.scalars(select(Run).where(Run.idempotency_key == key)).one_or_none()
-    if earlier is not None and earlier.request_hash != request_hash:
-        raise IdempotencyConflict(key)
-    return earlier
+def find(session: Session, uid: str) -> Run | None:
+    """The run with this public id, or None."""
+    return session.scalars(select(Run).where(Run.uid == uid)).one_or_none()
 
 
-def cancel(session: Session, run: Run, reason: str = "cancelled by the user", actor: str = "user") -> Run:
+def cancel(session: Session, run: Run, reason: str = "cancelled by the user", actor: str | None = None) -> Run:
     """Stop a run. One that no worker has ends at once; one that trains goes to CANCELLING and its worker stops it.
 
     Asking again while it stops changes nothing. Runs that wait for it are cancelled with it.
     Raises StateConflict where the run has ended already.
     """
+    actor = actor or who.actor()
     mine = [Run.id == run.id]
     for origin in (RunState.WAITING, RunState.QUEUED):
         if move(session, mine, origin, RunState.CANCELLED, reason=reason, actor=actor, finished_at=NOW):
@@ -173,6 +184,7 @@ def retry(session: Session, run: Run) -> Run:
         "started_at": None,
     }
     run = _again(session, run, FROM_SCRATCH, cleared)
+    artifacts.forget_all(session, run.id)
     for table in (MetricPoint, Evaluation, Sample, Checkpoint):
         session.execute(sql_delete(table).where(table.run_id == run.id).execution_options(synchronize_session=False))
     return run
@@ -183,13 +195,14 @@ def _again(session: Session, run: Run, reason: str, values: dict[str, Any]) -> R
     if RunState(run.state) not in _ENDED:
         raise StateConflict(f"run {run.name!r} is {run.state}: only a failed or cancelled run can be taken up again")
     parents = lineage.parents_of(session, run.id)
-    for parent in parents:
-        if RunState(parent.state) in (*_ENDED, RunState.CANCELLING):
+    for role, parent in parents:
+        if lineage.is_lost(role, parent.state) or (parent.state == RunState.CANCELLING and lineage.is_parent(role)):
             raise StateConflict(f"run {run.name!r} needs {parent.name!r}, which is {parent.state}: take that up first")
-    ready = all(parent.state == RunState.SUCCEEDED for parent in parents)
+    data_sets.require_files(session, run)
+    ready = all(lineage.satisfied(role, parent.state) for role, parent in parents)
     target = RunState.QUEUED if ready else RunState.WAITING
     changes = {**_FRESH, **values}
-    if not move(session, [Run.id == run.id], RunState(run.state), target, reason=reason, actor="user", **changes):
+    if not move(session, [Run.id == run.id], RunState(run.state), target, reason=reason, actor=who.actor(), **changes):
         raise StateConflict(f"run {run.name!r} changed at the same moment: look at it again")
     lineage.revive_children(session, run)
     return get(session, run.uid)
@@ -200,14 +213,19 @@ def delete(session: Session, run: Run) -> None:
 
     Raises StateConflict while a worker has it, or where other runs build on it.
     """
-    children = session.scalars(
-        select(Run.name).join(RunParent, RunParent.run_id == Run.id).where(RunParent.parent_id == run.id)
+    children = session.execute(
+        select(Run.name, Run.state, RunParent.role)
+        .join(RunParent, RunParent.run_id == Run.id)
+        .where(RunParent.parent_id == run.id)
     ).all()
-    if children:
-        listed = ", ".join(repr(name) for name in sorted(set(children)))
+    needing = {one.name for one in children if lineage.is_parent(one.role) or one.state == RunState.WAITING}
+    if needing:
+        listed = ", ".join(repr(name) for name in sorted(needing))
         raise StateConflict(f"run {run.name!r} cannot be deleted, because {listed} builds on it: delete that first")
+    artifacts.forget_run(session, run)
     try:
         with session.begin_nested():
+            session.execute(sql_delete(RunParent).where(RunParent.parent_id == run.id))  # they have stopped waiting
             gone = session.execute(
                 sql_delete(Run)
                 .where(Run.id == run.id, Run.state.not_in([state.value for state in OWNED]))
@@ -222,6 +240,25 @@ def delete(session: Session, run: Run) -> None:
     if run.pipeline_id is not None:
         empty = ~exists(select(Run.id).where(Run.pipeline_id == run.pipeline_id))
         session.execute(sql_delete(Pipeline).where(Pipeline.id == run.pipeline_id, empty))
+
+
+def reschedule(session: Session, run: Run, **changes: Any) -> Run:
+    """Change what a run asks of the queue: `priority`, `gpus`, `max_attempts`, `max_seconds`.
+
+    Raises StateConflict for a run that no longer waits for its turn, except where nothing would change.
+    """
+    where = [Run.id == run.id, Run.state.in_([RunState.WAITING.value, RunState.QUEUED.value])]
+    values = {**changes, "rev": Run.rev + 1, "changed_at": NOW}
+    changed = update(Run).where(*where).values(**values).returning(Run.id)
+    if not session.execute(changed.execution_options(synchronize_session=False)).all():
+        run = get(session, run.uid)
+        if any(getattr(run, name) != value for name, value in changes.items()):
+            raise StateConflict(f"run {run.name!r} is {run.state}: {_listed(changes)} can be set while it waits")
+    return get(session, run.uid)
+
+
+def _listed(changes: dict[str, Any]) -> str:
+    return " and ".join(name.replace("_", " ") for name in changes)
 
 
 def counts(session: Session) -> dict[RunState, int]:

@@ -1,10 +1,18 @@
-"""Every environment variable of the project, once. All begin with COPG_."""
+"""Every environment variable of the project, once. All begin with COPG_.
+
+What is secret may come from a file instead, named by the variable with `_FILE` behind it: COPG_DATABASE_URL_FILE.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from backend.backoff import Backoff
 
 
 def _default_data_dir() -> str:
@@ -18,12 +26,25 @@ class Settings:
     data_dir: str = field(
         default_factory=_default_data_dir, metadata={"doc": "Folder of runs, caches and the default database."}
     )
-    database_url: str = field(default="", metadata={"doc": "SQLAlchemy URL. Empty: SQLite in the data folder."})
+    database_url: str = field(
+        default="", metadata={"doc": "SQLAlchemy URL. Empty: SQLite in the data folder.", "secret": True}
+    )
+    database_password: str = field(
+        default="", metadata={"doc": "Password for `database_url`, which then need not hold it.", "secret": True}
+    )
     broker_url: str = field(
-        default="", metadata={"doc": "Redis or Valkey URL. Empty: `copg up` starts its own broker."}
+        default="", metadata={"doc": "Redis or Valkey URL. Empty: `copg up` starts its own broker.", "secret": True}
+    )
+    broker_password: str = field(
+        default="", metadata={"doc": "Password for `broker_url`, which then need not hold it.", "secret": True}
     )
     queue: str = field(default="default", metadata={"doc": "Celery queue that this worker serves."})
-    slots: int = field(default=1, metadata={"doc": "Runs that this worker trains at the same time."})
+    slots: int = field(
+        default=1, metadata={"doc": "Runs that a worker without GPUs trains at the same time. With GPUs: one for each."}
+    )
+    cpu_slots: int = field(
+        default=0, metadata={"doc": "Runs on the processor that a worker with GPUs trains beside those on its GPUs."}
+    )
     worker_name: str = field(
         default="", metadata={"doc": "Name of this worker. Empty: host, process id and a random part."}
     )
@@ -36,16 +57,79 @@ class Settings:
     grace_seconds: float = field(
         default=120.0, metadata={"doc": "How long a stopping run may take to write its checkpoint."}
     )
+    artifacts_url: str = field(
+        default="",
+        metadata={"doc": "fsspec URL under which checkpoints and outputs are kept. Empty: the data folder itself."},
+    )
+    artifacts_patience_seconds: float = field(
+        default=900.0, metadata={"doc": "How long the end of a run waits for a store that cannot be reached."}
+    )
+    artifacts_cache_gigabytes: float = field(
+        default=100.0, metadata={"doc": "Size of a worker's cache of artifacts that it fetched from the store."}
+    )
+    orphan_hours: float = field(
+        default=24.0, metadata={"doc": "Age from which a folder that no run refers to may be removed."}
+    )
+    retry_seconds: float = field(
+        default=2.0, metadata={"doc": "Wait before the second attempt of a run; doubles with each attempt."}
+    )
+    retry_cap_seconds: float = field(default=600.0, metadata={"doc": "Longest wait between two attempts."})
+    reserve_seconds: float = field(
+        default=600.0,
+        metadata={"doc": "How long a run with several GPUs stands first in vain before a worker is kept free for it."},
+    )
+    partition_seconds: float = field(
+        default=900.0,
+        metadata={"doc": "How long a worker trains on without reaching the database before it gives up its GPUs."},
+    )
     tick_seconds: float = field(default=0.5, metadata={"doc": "Period of the reconcile loop."})
+    upload_max_bytes: int = field(
+        default=2 * 2**30, metadata={"doc": "Largest file that may be uploaded as a data set, in bytes."}
+    )
     feed_seconds: float = field(default=0.2, metadata={"doc": "Period in which the API looks for changed runs."})
+    webhook_private: str = field(
+        default="",
+        metadata={
+            "doc": "`1`: webhooks may lead to private addresses; `0`: not. Empty: while only this machine is let in."
+        },
+    )
+    log_format: str = field(
+        default="",
+        metadata={
+            "doc": "`json`: one object a line; `text`. Empty: text at a terminal, JSON elsewhere; run logs are text."
+        },
+    )
+    metrics_port: int = field(
+        default=0, metadata={"doc": "Port on which a worker serves its Prometheus metrics, on every address. 0: none."}
+    )
+    access: str = field(
+        default="local",
+        metadata={"doc": "`local`: people of this machine, by token once there is one; `token`: anybody with a token."},
+    )
+    admin_token: str = field(
+        default="", metadata={"doc": "A token of scope admin that is not in the database.", "secret": True}
+    )
+    allowed_hosts: str = field(
+        default="",
+        metadata={"doc": "Names, comma-separated, under which the page is opened, beside this machine's own."},
+    )
+    trusted_proxies: str = field(
+        default="", metadata={"doc": "Addresses or networks, comma-separated, whose X-Forwarded headers are believed."}
+    )
+    model_roots: str = field(
+        default="", metadata={"doc": "Folders, colon-separated, below which requests with a token may name models."}
+    )
+    data_roots: str = field(
+        default="", metadata={"doc": "Folders, colon-separated, below which requests with a token may name data."}
+    )
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read `COPG_DATA_DIR` and the others. Raises ValueError naming a variable that is not a number."""
+        """Read `COPG_DATA_DIR` and the others. Raises ValueError naming a variable and what is wrong with it."""
         given: dict[str, object] = {}
         for item in fields(cls):
-            variable = f"COPG_{item.name.upper()}"
-            raw = os.environ.get(variable)
+            variable = variable_of(item)
+            raw = _from_file(item) or os.environ.get(variable)
             if raw is None or raw == "":
                 continue
             kind = {"int": int, "float": float}.get(str(item.type), str)
@@ -53,7 +137,37 @@ class Settings:
                 given[item.name] = kind(raw)
             except ValueError as error:
                 raise ValueError(f"{variable} must be a number, not {raw!r}") from error
-        return cls(**given)  # type: ignore[arg-type]
+        settings = cls(**given)  # type: ignore[arg-type]
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise ValueError naming a variable that holds what nobody can mean."""
+        if self.log_format not in ("", "json", "text"):
+            raise ValueError(f"COPG_LOG_FORMAT must be json or text, not {self.log_format!r}")
+        if self.webhook_private not in ("", "0", "1"):
+            raise ValueError(f"COPG_WEBHOOK_PRIVATE must be 0 or 1, not {self.webhook_private!r}")
+        if self.access not in ("local", "token"):
+            raise ValueError(f"COPG_ACCESS must be local or token, not {self.access!r}")
+        if self.admin_token and (len(self.admin_token) < _LEAST or not self.admin_token.isprintable()):
+            raise ValueError(
+                f"COPG_ADMIN_TOKEN must have at least {_LEAST} characters: `openssl rand -hex 32` makes a good one"
+            )
+        for network in listed(self.trusted_proxies):
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"COPG_TRUSTED_PROXIES: {error}") from error
+
+    def variables(self) -> dict[str, str]:
+        """These settings as the environment of a worker: all but what only the web process may know."""
+        kept = {variable_of(item): str(getattr(self, item.name)) for item in fields(self)}
+        del kept["COPG_ADMIN_TOKEN"]
+        return kept
+
+    @property
+    def backoff(self) -> Backoff:
+        return Backoff(self.retry_seconds, self.retry_cap_seconds)
 
     @property
     def data_path(self) -> Path:
@@ -61,7 +175,13 @@ class Settings:
 
     @property
     def effective_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.data_path / 'copg.sqlite3'}"
+        if not self.database_url:
+            return f"sqlite:///{self.data_path / 'copg.sqlite3'}"
+        return _with_password(self.database_url, self.database_password)
+
+    @property
+    def effective_broker_url(self) -> str:
+        return _with_password(self.broker_url, self.broker_password)
 
     @property
     def runs_path(self) -> Path:
@@ -70,3 +190,46 @@ class Settings:
     @property
     def cache_path(self) -> Path:
         return self.data_path / "cache"
+
+    @property
+    def datasets_path(self) -> Path:
+        return self.data_path / "datasets"
+
+
+_LEAST = 32  # characters of an admin token: 128 bits in hexadecimal digits
+
+
+def listed(text: str, separator: str = ",") -> list[str]:
+    """The parts of a list in a setting."""
+    return [part.strip() for part in text.split(separator) if part.strip()]
+
+
+def variable_of(item: Field[Any]) -> str:
+    """The environment variable of a setting."""
+    return f"COPG_{item.name.upper()}"
+
+
+def _from_file(item: Field[Any]) -> str | None:
+    """What stands in the file that COPG_..._FILE names. Raises ValueError where it cannot be read."""
+    variable = f"{variable_of(item)}_FILE"
+    path = os.environ.get(variable)
+    if not path or not item.metadata.get("secret"):
+        return None
+    if os.environ.get(variable_of(item)):
+        raise ValueError(f"give either {variable_of(item)} or {variable}, not both")
+    try:
+        content = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{variable}: {path} cannot be read ({error})") from error
+    if not content:
+        raise ValueError(f"{variable}: {path} is empty")
+    return content
+
+
+def _with_password(url: str, password: str) -> str:
+    """The URL with the password in it, whatever characters that has; a URL that has one keeps its own."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if not password or not host or ":" in user:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))

@@ -10,16 +10,14 @@ from typing import Any, cast, overload
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend import data_sets, lineage
+from backend.early_stop import Evidence, StoppedEarly
 from backend.models import Evaluation, Pipeline, Run, RunEvent, RunParent, Sample
-from backend.schemas import (
-    EvaluationOut,
-    ParentRef,
-    PipelineOut,
-    RunDetail,
-    RunEventOut,
-    RunSummary,
-    SampleOut,
-)
+from backend.models_machines import Gpu
+from backend.models_sweeps import Sweep, SweepMember
+from backend.schemas.pipelines import PipelineOut
+from backend.schemas.recorded import EvaluationOut, SampleOut
+from backend.schemas.runs import ParentRef, RunDataRef, RunDetail, RunEventOut, RunSummary
 from backend.states import RunState
 from copg_core.config import variant_of
 
@@ -49,25 +47,31 @@ def remaining_seconds(run: Run) -> float | None:
 
 
 def summaries(session: Session, runs: Sequence[Run]) -> list[RunSummary]:
-    """The rows of the runs table, in the order given; two queries, however many they are."""
+    """The rows of the runs table, in the order given; three queries, however many they are."""
     if not runs:
         return []
     parents: dict[int, list[str]] = defaultdict(list)
-    for child, uid in session.execute(
-        select(RunParent.run_id, Run.uid)
+    for child, role, uid in session.execute(
+        select(RunParent.run_id, RunParent.role, Run.uid)
         .join(Run, Run.id == RunParent.parent_id)
         .where(RunParent.run_id.in_([run.id for run in runs]))
         .order_by(RunParent.run_id, RunParent.role)
     ):
-        if uid not in parents[child]:
+        if lineage.is_parent(role) and uid not in parents[child]:
             parents[child].append(uid)
     wanted = {run.pipeline_id for run in runs} - {None}
     pipelines: dict[int, str] = {}
     if wanted:
         rows = session.execute(select(Pipeline.id, Pipeline.uid).where(Pipeline.id.in_(wanted)))
         pipelines = {row.id: row.uid for row in rows}
+    made = select(SweepMember.run_id, Sweep.uid).join(Sweep, Sweep.id == SweepMember.sweep_id)
+    of_sweeps = session.execute(made.where(SweepMember.run_id.in_([run.id for run in runs])))
+    sweeps: dict[int, str] = {row.run_id: row.uid for row in of_sweeps}
     return [
-        RunSummary(**_summary(run, parents[run.id], pipelines.get(run.pipeline_id) if run.pipeline_id else None))
+        RunSummary(
+            **_summary(run, parents[run.id], pipelines.get(run.pipeline_id) if run.pipeline_id else None),
+            sweep=sweeps.get(run.id),
+        )
         for run in runs
     ]
 
@@ -88,6 +92,7 @@ def _summary(run: Run, parents: list[str], pipeline: str | None) -> dict[str, An
         "remaining_seconds": remaining_seconds(run),
         "last_reward": run.last_reward,
         "priority": run.priority,
+        "tags": run.tags,
         "attempt": run.attempt,
         "pipeline": pipeline,
         "parents": parents,
@@ -104,27 +109,45 @@ def _summary(run: Run, parents: list[str], pipeline: str | None) -> dict[str, An
 def detail(session: Session, run: Run) -> RunDetail:
     """Everything about one run but its curves."""
     [summary] = summaries(session, [run])
-    parents = session.execute(
-        select(RunParent.role, Run.uid, Run.name, Run.state)
-        .join(Run, Run.id == RunParent.parent_id)
-        .where(RunParent.run_id == run.id)
-        .order_by(RunParent.role)
-    )
+    above = [ParentRef(role=role, id=parent.uid, name=parent.name, state=parent.state)
+             for role, parent in lineage.parents_of(session, run.id)]  # fmt: skip
     children = session.execute(
         select(RunParent.role, Run.uid, Run.name, Run.state)
         .join(Run, Run.id == RunParent.run_id)
         .where(RunParent.parent_id == run.id)
         .order_by(Run.id, RunParent.role)
     )
+    held = select(Gpu.index).where(Gpu.run_id == run.id).order_by(Gpu.index)
     events = session.scalars(select(RunEvent).where(RunEvent.run_id == run.id).order_by(RunEvent.id))
     return RunDetail(
         **summary.model_dump(),
         config=run.config,
         notes=run.notes,
+        edited=run.edited,
         report=run.report,
-        parent_runs=[ParentRef(role=role, id=uid, name=name, state=state) for role, uid, name, state in parents],
-        children=[ParentRef(role=role, id=uid, name=name, state=state) for role, uid, name, state in children],
+        data_sets=[
+            RunDataRef(
+                id=row.uid, role=role, name=row.name, sha256=row.content_hash, deleted=row.deleted_at is not None
+            )
+            for role, row in data_sets.read_by(session, run.id)
+        ],
+        parent_runs=[one for one in above if lineage.is_parent(one.role)],
+        awaited_runs=[one for one in above if not lineage.is_parent(one.role)],
+        children=[
+            ParentRef(role=role, id=uid, name=name, state=state)
+            for role, uid, name, state in children
+            if lineage.is_parent(role)
+        ],
+        queue=run.queue,
+        worker=run.owner,
+        gpus=run.gpus,
+        gpu_indices=list(session.scalars(held)),
+        max_attempts=run.max_attempts,
+        max_seconds=run.max_seconds,
         checkpoint_step=run.checkpoint_step,
+        stopped_early=stopped_early(
+            run, session.scalar(select(SweepMember.stopped).where(SweepMember.run_id == run.id))
+        ),
         events=[
             RunEventOut(
                 origin=RunState(event.origin) if event.origin else None,
@@ -136,6 +159,17 @@ def detail(session: Session, run: Run) -> RunDetail:
             for event in events
         ],
     )
+
+
+def stopped_early(run: Run, stopped: dict[str, Any] | None) -> StoppedEarly | None:
+    """Why a run's sweep stopped it, from what its membership says; None where it did not."""
+    if stopped is None:
+        return None
+    given_up = run.state in (RunState.CANCELLING, RunState.CANCELLED) and run.fence <= stopped["fence"]
+    evidence = Evidence.model_validate(stopped["evidence"])
+    return StoppedEarly(
+        reason=evidence.sentence(), evidence=evidence, at=moment(stopped["at"]), resumed=not given_up
+    )  # fmt: skip
 
 
 def evaluation(row: Evaluation) -> EvaluationOut:

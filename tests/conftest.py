@@ -16,12 +16,35 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from backend.database import Database
 from backend.migrations import upgrade
 
 POSTGRES = os.environ.get("COPG_TEST_POSTGRES", "postgresql+psycopg://root@127.0.0.1/test")
 REDIS = os.environ.get("COPG_TEST_REDIS", "redis://127.0.0.1:6379/3")
+# Tests that start whole studios, kill processes and look for survivors on the machine: one at a time, side by side with others.
+_ONE_AT_A_TIME = {"worker", "torture", "e2e"}
+
+
+class ByRoom(LoadScopeScheduling):
+    """Which process runs which tests: a file's stay together and share what the file sets up; whole processes come first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "processes" if _ONE_AT_A_TIME & set(Path(file).parts) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByRoom:
+    config.option.loadscopereorder = False  # in the order of collection, which is ours
+    return ByRoom(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest of all, first."""
+    items.sort(key=lambda item: not _ONE_AT_A_TIME & set(item.path.relative_to(Path(__file__).parent).parts))
 
 
 def missing(service: str, why: str) -> NoReturn:
@@ -95,11 +118,14 @@ def redis_url() -> str:
     """A Redis or Valkey server of which this test session may empty one database."""
     import redis
 
-    client = redis.Redis.from_url(REDIS)
+    address = make_url(REDIS)  # the database after the slash; each process of pytest-xdist has one of its own
+    own = int(address.database or 0) + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    url = address.set(database=str(own)).render_as_string(hide_password=False)
+    client = redis.Redis.from_url(url)
     try:
         client.ping()
     except redis.ConnectionError as error:
         missing("Redis", str(error))
     finally:
         client.close()
-    return REDIS
+    return url

@@ -24,8 +24,9 @@ def test_every_setting_is_documented() -> None:
 
 def test_no_setting_is_read_elsewhere() -> None:
     """Variables of the project that code reads, besides those a parent process sets for its own child."""
-    internal = {"COPG_RUN", "COPG_SUPERVISOR", "COPG_SERVER", "COPG_BROKER_PASSWORD"}
+    internal = {"COPG_RUN", "COPG_SUPERVISOR", "COPG_SERVER", "COPG_TOKEN"}
     known = {f"COPG_{item.name.upper()}" for item in fields(Settings)} | internal
+    known |= {f"COPG_{item.name.upper()}_FILE" for item in fields(Settings) if item.metadata.get("secret")}
     used = {
         name
         for room in ("backend", "worker", "copg_core")
@@ -56,6 +57,18 @@ def test_every_field_of_the_form_is_explained() -> None:
         assert not walk(schema, algorithm)
         for name, definition in schema["$defs"].items():
             assert not walk(definition, name)
+
+
+def test_every_threat_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "security.md").read_text().partition("### Defended")[2].partition("###")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`([\w/.]+)::([^`]+)`", row)
+        assert named, f"no test: {row}"
+        for file, test in named:
+            content = (ROOT / file).read_text()
+            assert f"def {test}(" in content or (file.endswith(".ts") and test in content), f"{file}::{test}"
 
 
 @pytest.mark.parametrize("document", DOCS, ids=lambda path: str(path.relative_to(ROOT)))

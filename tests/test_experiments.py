@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.presets import miniature
-from backend.schemas import PipelineCreate
+from backend.schemas.pipelines import PipelineCreate
 from copg_core.config import load_config, parents, parse_config
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"

@@ -5,28 +5,46 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from backend.claims import Claim
 from backend.settings import Settings
-from copg_core.events import CheckpointRemoved
+from copg_core.places import HUB_ID
+from copg_core.reward_sources import EntailmentReward
+from copg_core.sources import FolderModel, HubData, HubModel, PresetModel, expanded
 from worker import guard, orphans
 
+ADAPTERS = "adapter_config.json"
+"""What a folder of adapters has, as peft writes it."""
 QUICK_SECONDS = 3.0
 """How long a cancelled run may take to stop by itself. With the time to notice, it stays under five seconds."""
 
-_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
+_KEPT = (
+    "COPG_LOG_FORMAT",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TMPDIR",
+    "TZ",
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "LD_LIBRARY_PATH",
+)
 _KEPT_PREFIXES = (
     "LC_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "OPENBLAS_", "TORCH", "PYTORCH_", "TRANSFORMERS_", "HF_",
     "HUGGINGFACE_", "TOKENIZERS_", "ACCELERATE_", "XDG_", "SSL_CERT_", "REQUESTS_CA_",
     "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
 )  # fmt: skip
-_HUB_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "HUGGINGFACE_TOKEN")
+_SECRET = ("_TOKEN", "_TOKEN_PATH", "_SECRET", "_PASSWORD", "_KEY")
 
 
 class AttemptFiles:
@@ -40,21 +58,6 @@ class AttemptFiles:
         self.job = self.folder / "job.json"
         self.log = self.run / "log.txt"
 
-    def older(self) -> list[Path]:
-        """Folders of the run's other attempts."""
-        return [path for path in sorted(self.run.glob("attempt-*")) if path != self.folder]
-
-    def drop_older_checkpoints(self) -> list[CheckpointRemoved]:
-        """Delete the checkpoints of earlier attempts, once this one has its own; the events say which are gone."""
-        gone = []
-        for attempt in self.older():
-            for path in sorted((attempt / "checkpoints").glob("step-*")):
-                shutil.rmtree(path, ignore_errors=True)
-                number = path.name.removeprefix("step-")
-                if number.isdigit():
-                    gone.append(CheckpointRemoved(step=int(number), path=str(path)))
-        return gone
-
 
 def training_environment(claim: Claim, gpu: str | None, environment: Mapping[str, str]) -> dict[str, str]:
     """What the training process may see: no address or password of the database or the broker.
@@ -62,28 +65,51 @@ def training_environment(claim: Claim, gpu: str | None, environment: Mapping[str
     The hub's token travels only where the run reads from the hub.
     """
     kept = {name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
-    uses_hub = "hub" in (claim.config.policy.kind, claim.config.data.kind)
-    if not uses_hub:
-        for name in _HUB_SECRETS:
-            kept.pop(name, None)
+    if not reads_hub(claim.config):
+        kept = {name: value for name, value in kept.items() if not name.endswith(_SECRET)}
     if gpu is not None:
         kept["CUDA_VISIBLE_DEVICES"] = gpu
     return kept | orphans.marks(claim.uid, claim.fence) | {"PYTHONUNBUFFERED": "1"}
 
 
-def write_job(files: AttemptFiles, settings: Settings, claim: Claim, resume_from: str | None, train: str) -> None:
-    """The job file that worker/child.py reads. Raises OSError where the folder cannot be written."""
+def reads_hub(config: BaseModel) -> bool:
+    """Whether a configuration names anything that is, or may be, on the hub."""
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, BaseModel) and reads_hub(value):
+            return True
+        if isinstance(value, list | tuple) and any(isinstance(one, BaseModel) and reads_hub(one) for one in value):
+            return True
+    match config:
+        case HubModel() | HubData():
+            return True
+        case PresetModel(tokenizer=str(place)) | EntailmentReward(model=str(place)):
+            return re.fullmatch(HUB_ID, place) is not None and not expanded(place).exists()
+        case FolderModel(path=place):
+            return (expanded(place) / ADAPTERS).is_file()  # whose base may be on the hub
+    return False
+
+
+def write_job(files: AttemptFiles, settings: Settings, claim: Claim, resume_from: Path | None, parents: Mapping[str, str],
+              train: str) -> None:  # fmt: skip
+    """The job file that worker/child.py reads; every path in it is on this machine. Raises OSError where the folder cannot be written."""
     files.folder.mkdir(parents=True, exist_ok=True)
     job = {
         "config": claim.config.model_dump(mode="json"),
         "folder": str(files.folder),
-        "resume_from": resume_from,
-        "parents": claim.parents,
+        "resume_from": str(resume_from) if resume_from else None,
+        "parents": dict(parents),
         "cache_folder": str(settings.cache_path),
+        "data_folder": str(settings.datasets_path),
         "spool": str(files.spool),
         "train": train,
     }
     files.job.write_text(json.dumps(job, indent=1), encoding="utf-8")
+
+
+def _program(claim: Claim, settings: Settings) -> list[str]:
+    several = len(claim.gpus)
+    return ["worker.ranks", str(several), str(settings.grace_seconds)] if several > 1 else ["worker.child"]
 
 
 class ProcessTree:
@@ -94,7 +120,7 @@ class ProcessTree:
         freeze = settings.lease_seconds * 0.75  # dead before anybody else can be given the run
         command = [
             sys.executable, "-I", "-S", guard.__file__, str(freeze), str(settings.grace_seconds), str(QUICK_SECONDS),
-            "--", sys.executable, "-m", "worker.child", str(files.job),
+            "--", sys.executable, "-m", *_program(claim, settings), str(files.job),
         ]  # fmt: skip
         with files.log.open("ab") as log:
             self._guard = subprocess.Popen(

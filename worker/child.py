@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -18,8 +17,8 @@ from typing import Any
 
 from copg_core.config import RUN_CONFIG
 from copg_core.errors import CheckpointError, CopgError, StorageError
-from copg_core.events import Event, Failed
-from copg_core.narration import LogWriter
+from copg_core.events import Event, Failed, Recorder
+from worker.run_log import RunLog
 from worker.spool import SpoolRecorder
 
 TRAIN = "copg_core.train:train"
@@ -42,12 +41,24 @@ class _StopFlag:
         return self.asked
 
 
-class _SpoolAndLog:
-    """Everything goes to the spool; what a person would read goes to standard output too, which is the run's log."""
+class _FailureAlone:
+    """The spool of a process that is not the first of its run: the first one speaks for all, but of what fails only here
+    it never hears."""
 
     def __init__(self, spool: SpoolRecorder) -> None:
         self._spool = spool
-        self._log = LogWriter(sys.stdout)
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Failed):
+            self._spool.record(event)
+
+
+class _SpoolAndLog:
+    """Everything goes to the spool; what a person would read goes to standard output too, which is the run's log."""
+
+    def __init__(self, spool: SpoolRecorder, log: RunLog) -> None:
+        self._spool = spool
+        self._log = log
 
     def record(self, event: Event) -> None:
         self._spool.record(event)
@@ -56,30 +67,35 @@ class _SpoolAndLog:
 
 def run(job: dict[str, Any]) -> int:
     """Train as the job says; the exit code tells the supervisor how it ended."""
+    log = RunLog(os.environ)
     should_stop = _StopFlag()  # before the slow imports, so that a run can be stopped from its first moment
     try:
         spool = SpoolRecorder(Path(job["spool"]))
     except OSError as error:
-        return _say(DISK, f"{job['spool']} cannot be written: {error.strerror}")
+        log.error(f"{job['spool']} cannot be written: {error.strerror}")
+        return DISK
     try:
         try:
-            outcome = _train(job, spool, should_stop)
+            recorder = _SpoolAndLog(spool, log) if os.environ.get("RANK", "0") == "0" else _FailureAlone(spool)
+            outcome = _train(job, recorder, should_stop)
         except CopgError as error:
             spool.record(Failed(kind=error.kind, message=str(error)))
-            return _say(FAILED, f"{error.kind} error: {error}")
+            log.error(f"{error.kind} error: {error}")
+            return FAILED
         except Exception as error:  # noqa: BLE001 - whatever it is, the user is told and the log has the rest
-            traceback.print_exc()
+            log.unforeseen(error)
             problem, kind = _explain(error)
             spool.record(Failed(kind=kind, message=problem))
             return BROKEN if kind == "internal" else FAILED
     except StorageError as error:
-        return _say(DISK, str(error))
+        log.error(str(error))
+        return DISK
     finally:
         spool.close()
     return FINISHED if outcome.finished else STOPPED
 
 
-def _train(job: dict[str, Any], spool: SpoolRecorder, should_stop: Callable[[], bool]) -> Any:
+def _train(job: dict[str, Any], recorder: Recorder, should_stop: Callable[[], bool]) -> Any:
     outputs: dict[str, str] = job["parents"]
 
     def resolve(run: str) -> Path:
@@ -93,12 +109,14 @@ def _train(job: dict[str, Any], spool: SpoolRecorder, should_stop: Callable[[], 
     train = getattr(importlib.import_module(module), function)
     return train(
         RUN_CONFIG.validate_python(job["config"]),
-        _SpoolAndLog(spool),
+        recorder,
         should_stop,
         folder=Path(job["folder"]),
         resume_from=Path(job["resume_from"]) if job["resume_from"] else None,
         resolve_run=resolve,
         cache_folder=Path(job["cache_folder"]),
+        data_folder=Path(job["data_folder"]) if job.get("data_folder") else None,
+        prune=False,  # the supervisor does, after it has registered the newer one
     )
 
 
@@ -113,12 +131,8 @@ def _explain(error: Exception) -> tuple[str, str]:
     return f"Unexpected {type(error).__name__}: {error}. The log has the details.", "internal"
 
 
-def _say(code: int, sentence: str) -> int:
-    sys.stderr.write(sentence + "\n")
-    return code
-
-
 def main() -> int:
+    RunLog(os.environ).configure()
     return run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
 
 

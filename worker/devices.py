@@ -1,18 +1,29 @@
-"""What this machine has: cores, memory, GPUs. Neither torch nor CUDA is touched: a worker must not hold a GPU context."""
+"""What this machine has: cores, memory, GPUs. CUDA is not touched: a worker must not hold a GPU context.
+
+GPUs are read through NVML, which the driver brings along. Without the driver or the package the machine is a CPU node.
+"""
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
-import shutil
-import subprocess
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-_QUERY = ["--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
+from backend.nodes import GpuReading
+
+_log = logging.getLogger(__name__)
 
 
-def devices() -> list[dict[str, Any]]:
-    """One entry for the processor, one for each visible GPU: `kind`, `name`, `memory_mb`, and `uuid` of a GPU."""
-    return [_processor(), *gpus()]
+def devices(gpus: Sequence[GpuReading]) -> list[dict[str, Any]]:
+    """One entry for the processor, one for each GPU: `kind`, `name`, `memory_mb`, and `uuid` of a GPU."""
+    mebibytes = [None if gpu.memory_total is None else gpu.memory_total // 2**20 for gpu in gpus]
+    listed = [
+        {"kind": "gpu", "uuid": gpu.uuid, "name": gpu.name, "memory_mb": memory}
+        for gpu, memory in zip(gpus, mebibytes, strict=True)
+    ]
+    return [_processor(), *listed]
 
 
 def _processor() -> dict[str, Any]:
@@ -24,31 +35,83 @@ def _processor() -> dict[str, Any]:
     return {"kind": "cpu", "name": f"{cores} cores", "cores": cores, "memory_mb": memory}
 
 
-def gpus() -> list[dict[str, Any]]:
-    """NVIDIA GPUs that `nvidia-smi` lists and CUDA_VISIBLE_DEVICES leaves; empty where there are none."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
+def read_gpus() -> list[GpuReading]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves, MIG slices in place of a GPU that is cut into some; may be empty."""
+    try:
+        nvml = importlib.import_module("pynvml")
+        nvml.nvmlInit()
+    except Exception as error:  # noqa: BLE001 - no package, no library, no driver: whatever it is, there is no GPU to use
+        _log.debug("no GPU: %s", error)
         return []
     try:
-        listing = subprocess.run([program, *_QUERY], capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []  # the driver is not loaded, or hangs: the machine still has its cores
-    return _visible(parse_gpus(listing), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        found = [list(_readings(nvml, number)) for number in range(nvml.nvmlDeviceGetCount())]
+    except nvml.NVMLError as error:
+        _log.warning("the driver does not tell which GPUs there are: %s", error)
+        return []
+    finally:
+        nvml.nvmlShutdown()
+    chosen = _visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return [GpuReading(**{**vars(gpu), "index": index}) for index, gpu in enumerate(chosen)]
 
 
-def parse_gpus(listing: str) -> list[dict[str, Any]]:
-    """Read the lines `uuid, name, memory in MiB`; a line of another form is passed over."""
-    rows = [[part.strip() for part in line.split(",")] for line in listing.splitlines()]
-    return [
-        {"kind": "gpu", "uuid": row[0], "name": row[1], "memory_mb": int(row[2]) if row[2].isdigit() else None}
-        for row in rows
-        if len(row) == 3
-    ]
+def _readings(nvml: Any, number: int) -> Iterator[GpuReading]:
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(number)
+        slices = list(_slices(nvml, handle))
+        for one in slices or [handle]:
+            yield _reading(nvml, one, number, None if slices else handle)
+    except nvml.NVMLError as error:  # one that fell off the bus; the others go on
+        _log.warning("GPU %d does not answer: %s", number, error)
 
 
-def _visible(found: list[dict[str, Any]], variable: str | None) -> list[dict[str, Any]]:
+def _slices(nvml: Any, handle: Any) -> Iterator[Any]:
+    try:
+        current, _ = nvml.nvmlDeviceGetMigMode(handle)
+        count = nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if current else 0
+    except nvml.NVMLError:  # a GPU that cannot be cut
+        return
+    for number in range(count):
+        try:
+            yield nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+        except nvml.NVMLError:  # an unused place
+            continue
+
+
+def _reading(nvml: Any, handle: Any, number: int, whole: Any) -> GpuReading:
+    def ask(question: Any) -> Any:
+        try:
+            return question()
+        except nvml.NVMLError:
+            return None
+
+    memory = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+    usage = ask(lambda: nvml.nvmlDeviceGetUtilizationRates(whole)) if whole is not None else None  # not told of a slice
+    return GpuReading(
+        index=number,
+        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+        name=_text(ask(lambda: nvml.nvmlDeviceGetName(handle)) or "GPU"),
+        memory_total=None if memory is None else int(memory.total),
+        memory_used=None if memory is None else int(memory.used),
+        utilisation=None if usage is None else int(usage.gpu),
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _visible(found: Sequence[Sequence[GpuReading]], variable: str | None) -> list[GpuReading]:
+    """What the variable names, by number, UUID or the beginning of one; as CUDA does, up to the first that is none."""
+    everything = [gpu for group in found for gpu in group]
     if variable is None:
-        return found
-    wanted = [part.strip() for part in variable.split(",") if part.strip()]
-    by_name = {str(index): gpu for index, gpu in enumerate(found)} | {gpu["uuid"]: gpu for gpu in found}
-    return [by_name[name] for name in wanted if name in by_name]
+        return everything
+    chosen: list[GpuReading] = []
+    for name in (part.strip() for part in variable.split(",")):
+        if name.isdigit():
+            named = list(found[int(name)]) if int(name) < len(found) else []
+        else:
+            named = [gpu for gpu in everything if name and gpu.uuid.startswith(name)]
+        if not named:
+            break
+        chosen += [gpu for gpu in named if gpu not in chosen]
+    return chosen

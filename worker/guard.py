@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import select
 import signal
@@ -28,7 +29,7 @@ import time
 from pathlib import Path
 
 OVERRAN, ABANDONED, FROZEN = 96, 97, 98
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 _LINUX = sys.platform == "linux"
 _libc = ctypes.CDLL(None, use_errno=True) if _LINUX else None
 
@@ -88,6 +89,19 @@ def _die_with_guard() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def _say(sentence: str) -> None:
+    """To the log of what is guarded, in the form of its other lines (backend/logs.py, which cannot be imported here)."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    line = f"{moment[11:]}Z {sentence}"
+    if os.environ.get("COPG_LOG_FORMAT") == "json":
+        uid, _, fence = os.environ.get("COPG_RUN", "").rpartition(":")
+        about = {"run": uid, "attempt": int(fence)} if uid else {}
+        said = {"time": f"{moment}.000Z", "level": "warning", "logger": "guard", "message": sentence}
+        line = json.dumps(said | about)
+    with contextlib.suppress(OSError):
+        os.write(2, f"{line}\n".encode())
+
+
 def main(argv: list[str]) -> int:
     """Run the command until it ends or must end; nothing of it is left when this returns."""
     global _session
@@ -95,6 +109,10 @@ def main(argv: list[str]) -> int:
     command = argv[argv.index("--") + 1 :]
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        if "COPG_RUN" not in os.environ:
+            # A worker's guard was given the database's address, which a training process of the same user could read in
+            # /proc. A training's own guard has nothing to hide, and has to be found by its mark.
+            _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     asked: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the starter's to handle
@@ -110,11 +128,13 @@ def main(argv: list[str]) -> int:
         now = time.monotonic()
         received = os.read(0, 4096) if ready else b"."
         if not received:
+            _say("the worker is gone: the training is ended")
             kill_tree()
             return ABANDONED
         if ready:
             heard = now
         if freeze and now - heard > freeze:
+            _say(f"the worker was not heard of for {freeze:g} s: the training is ended before its lease runs out")
             kill_tree()
             return FROZEN
         stops = [limit for byte, limit in ((b"Q", quick), (b"T", grace)) if byte in received]
@@ -126,6 +146,7 @@ def main(argv: list[str]) -> int:
                 process.send_signal(signal.SIGTERM)
             deadline = min([now + min(stops)] + ([deadline] if deadline is not None else []))
         if deadline is not None and now > deadline:
+            _say("the training did not stop in the time that it was given: it is ended")
             kill_tree()
             return OVERRAN
     kill_tree()  # ranks and data loaders that outlived their launcher

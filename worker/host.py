@@ -1,27 +1,35 @@
-"""What one worker process is: its name, its slots and GPUs, its heartbeat, and its way out."""
+"""What one worker process is: its name, its slots and GPUs, its heartbeat, and its way out.
+
+A machine with GPUs trains one run on each, or one on several, and beside them as many on its processor as
+COPG_CPU_SLOTS says. A machine without has COPG_SLOTS slots.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import queue
+import signal
 import socket
 import threading
+import time
 import uuid
 from importlib.metadata import PackageNotFoundError, version
 
 from celery import Celery
+from sqlalchemy.exc import SQLAlchemyError
 
-from backend import claims, nodes
+from backend import claims, dispatch, nodes
 from backend.database import Database
 from backend.queue import send_hint
 from backend.settings import Settings
+from copg_core.config import CONFIG_SCHEMA
 from worker import child, orphans
-from worker.devices import devices
+from worker.devices import devices, read_gpus
 from worker.persist import attempt
 from worker.supervisor import Supervisor
 
 _log = logging.getLogger(__name__)
+_LISTEN_SECONDS = 1.0  # for somebody who asks this worker to leave
 
 
 class Host:
@@ -32,11 +40,9 @@ class Host:
         self._database = Database(settings.effective_database_url)
         self.name = settings.worker_name or f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.draining = threading.Event()
-        self._gpus: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._devices = devices()
-        for device in self._devices:
-            if device["kind"] == "gpu":
-                self._gpus.put(device["uuid"])
+        self._gpus = read_gpus()
+        self.cpu_slots = settings.cpu_slots if self._gpus else settings.slots
+        self.slots = len(self._gpus) + self.cpu_slots
         self._left = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -44,6 +50,7 @@ class Host:
         """Clear away what a dead predecessor left on this machine, then be known to the queue."""
         if killed := orphans.sweep_abandoned():
             _log.warning("killed %d processes of attempts whose supervisor is dead", killed)
+        self.beat()  # known before the first wake-up can come
         self._heart.start()
 
     def drain(self) -> None:
@@ -66,35 +73,45 @@ class Host:
         )
         if claim is None:  # taken, gone, or the database is away: the reconcile loop sends another message
             return
-        gpu = self._take_gpu()
-        try:
-            Supervisor(self._database, self._settings, claim, self.draining, gpu=gpu, train=self._train).run()
-        finally:
-            if gpu is not None:
-                self._gpus.put(gpu)
+        # A run on the processor of a machine with GPUs must not see them: they are not its own.
+        visible = ",".join(claim.gpus) if self._gpus or claim.gpus else None
+        Supervisor(self._database, self._settings, claim, self.draining, gpu=visible, train=self._train).run()
         if not self.draining.is_set():
-            _, hints = attempt(self._database, lambda session: nodes.due_hints(session, self._settings))
+            _, hints = attempt(self._database, lambda session: dispatch.due_hints(session, self._settings))
             for due, name in hints or ():
                 send_hint(self._app, due, name)
 
-    def _take_gpu(self) -> str | None:
-        try:
-            return self._gpus.get_nowait()
-        except queue.Empty:
-            return None
+    def beat(self) -> bool:
+        """Say what this worker has and that it lives. False where the database did not take it."""
+        if self._gpus:
+            self._gpus = read_gpus() or self._gpus  # a driver that hiccups has not taken the GPUs away
+        done, _ = attempt(
+            self._database,
+            lambda session: nodes.register(
+                session, self.name, host=socket.gethostname(), pid=os.getpid(), queue=self._settings.queue,
+                slots=self.slots, cpu_slots=self.cpu_slots, version=_version(), devices=devices(self._gpus),
+                gpus=self._gpus, config_schema=CONFIG_SCHEMA, draining=self.draining.is_set(),
+            ),
+        )  # fmt: skip
+        return done
 
     def _beat(self) -> None:
         period = self._settings.lease_seconds / 4
-        while not self._left.is_set():
-            slots = 0 if self.draining.is_set() else self._settings.slots  # still here, but send nothing more
-            done, _ = attempt(
-                self._database,
-                lambda session, slots=slots: nodes.register(  # type: ignore[misc]
-                    session, self.name, host=socket.gethostname(), pid=os.getpid(), queue=self._settings.queue,
-                    slots=slots, version=_version(), devices=self._devices,
-                ),
-            )  # fmt: skip
-            self._left.wait(period if done else min(1.0, period))
+        due, told = time.monotonic() + period, False
+        while not self._left.wait(min(_LISTEN_SECONDS, period)):
+            if not told and not self.draining.is_set() and self._asked_to_leave():
+                _log.info("asked to leave over the API")
+                os.kill(os.getpid(), signal.SIGTERM)  # the one way out, whoever asks
+                told = True
+            if time.monotonic() >= due:
+                due = time.monotonic() + (period if self.beat() else min(1.0, period))
+
+    def _asked_to_leave(self) -> bool:
+        try:
+            with self._database.snapshot() as session:
+                return nodes.is_draining(session, self.name)
+        except SQLAlchemyError:
+            return False
 
 
 def _version() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -10,8 +11,9 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sqlalchemy.orm import Session
 
 from backend import claims
+from backend.claims import Record
 from backend.database import Database
-from copg_core.events import Event
+from backend.telemetry import EVENTS_SHIPPED
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -33,22 +35,30 @@ class Shipper:
     def __init__(self, database: Database, run_id: int, fence: int, lease_seconds: float) -> None:
         self._database = database
         self._run_id, self._fence, self._lease = run_id, fence, lease_seconds
-        self.pending: list[Event] = []
+        self.pending: list[Record] = []
+        self._tried: float | None = None  # the first attempt that failed, by this process's clock
 
     def ship(self) -> bool | None:
         """Renew the lease and send what is pending. Whether the run is to be cancelled; None where the database is away.
 
         Raises LeaseLost.
         """
+        began = time.monotonic()
         try:
             cancelling = self._send(self.pending)
         except (DataError, IntegrityError):
             return self._ship_singly()
         except SQLAlchemyError as error:
+            self._tried = self._tried or began
             _log.warning("%d events wait for the database: %s", len(self.pending), _first_line(error))
             return None
-        self.pending = []
+        self.pending, self._tried = [], None
         return cancelling
+
+    @property
+    def away_seconds(self) -> float:
+        """How long the database has not taken anything; 0 while it does."""
+        return 0.0 if self._tried is None else time.monotonic() - self._tried
 
     def _ship_singly(self) -> bool | None:
         """One event of the batch is refused for what it holds: the others must not wait for it forever."""
@@ -57,15 +67,17 @@ class Shipper:
             try:
                 cancelling = self._send(self.pending[:1])
             except (DataError, IntegrityError) as error:
-                _log.error("the database refuses a %s event: %s", self.pending[0].event, _first_line(error))
+                _log.error("the database refuses a %s: %s", type(self.pending[0]).__name__, _first_line(error))
             except SQLAlchemyError:
                 return None
             del self.pending[0]
         return cancelling
 
-    def _send(self, batch: Sequence[Event]) -> bool:
+    def _send(self, batch: Sequence[Record]) -> bool:
         with self._database.transaction() as session:
-            return claims.renew(session, self._run_id, self._fence, self._lease, batch)
+            cancelling = claims.renew(session, self._run_id, self._fence, self._lease, batch)
+        EVENTS_SHIPPED.inc(len(batch))
+        return cancelling
 
     def cancelling(self) -> bool | None:
         """Only look whether the run is to be cancelled; takes no lock. None where the database is away."""

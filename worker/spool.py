@@ -67,8 +67,10 @@ def _parse(line: bytes) -> Iterator[Event]:
         _log.warning("passed over a line of the spool that is no event: %s", str(error).splitlines()[0])
 
 
-def recover(path: Path) -> list[Event]:
+def recover(path: Path, *, failure_ends: bool = True) -> list[Event]:
     """What still counts of an attempt that lost its supervisor: everything up to its last whole checkpoint or its end.
+
+    `failure_ends=False`: its supervisor saw the failure and let the run go on all the same, so it counts for nothing.
 
     What came after the checkpoint will be computed, and recorded, again by the attempt that goes on from it.
     """
@@ -77,12 +79,13 @@ def recover(path: Path) -> list[Event]:
     while batch := reader.read():
         everything += batch
     keep = 0
+    passing = (Stage, Started) if failure_ends else (Stage, Started, Failed)
     for count, event in enumerate(everything, start=1):
         match event:
             case CheckpointSaved() if Path(event.path).is_dir():
                 keep = count
             case Finished() if Path(event.output).is_dir():
                 keep = count
-            case Failed():
+            case Failed() if failure_ends:
                 keep = count
-    return [event for event in everything[:keep] if not isinstance(event, Stage | Started)]
+    return [event for event in everything[:keep] if not isinstance(event, passing)]

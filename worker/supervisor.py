@@ -8,25 +8,37 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
-from backend import claims
-from backend.claims import Claim
+from backend import claims, logs
+from backend.artifacts import Kind, Retain
+from backend.claims import Claim, Record
 from backend.database import Database
 from backend.run_errors import LeaseLost
 from backend.settings import Settings
 from backend.states import RunState
+from backend.store import Damaged, Interrupted
+from backend.telemetry import LEASES_LOST
 from copg_core.events import CheckpointSaved, Event, Failed, Finished
 from worker import child, guard, spool
+from worker.artifacts import Keeper
 from worker.attempt import AttemptFiles, ProcessTree, write_job
+from worker.fetch import Fetcher
 from worker.persist import Shipper, attempt
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.1  # spool to database
 _POLL_SECONDS = 0.5  # for a cancel, where there is nothing to ship
+_LOG_SECONDS = 20.0  # that the end of a run waits for its log to reach the store
 
 
 @dataclass(frozen=True)
@@ -59,34 +71,55 @@ class Supervisor:
         self._files = AttemptFiles(settings, claim.uid, claim.fence)
         self._reader = spool.SpoolReader(self._files.spool)
         self._shipper = Shipper(database, claim.run_id, claim.fence, settings.lease_seconds)
+        self._keeper = Keeper(database, settings, claim)
+        self._fetcher = Fetcher(settings)
         self._cancelling = False
+        self._shipped = self._looked = 0.0
+        self._asked: str | None = None  # cancel, drain, time_limit or partition
         self._last: Finished | Failed | None = None
 
     def run(self) -> None:
         """Never raises for what happens to the training; returns early where another attempt took the run over."""
-        try:
-            verdict = self._attempt()
-            self._finish(verdict)
-        except LeaseLost as error:
-            _log.warning("%s; its process is stopped and nothing more is written", error)
+        with logs.about(run=self._claim.uid, attempt=self._claim.fence):
+            try:
+                verdict = self._attempt()
+                self._leave_behind()
+                if self._finish(verdict) not in (RunState.QUEUED, None):
+                    self._keeper.drop_working_copies()
+            except LeaseLost as error:
+                LEASES_LOST.inc()
+                _log.warning("%s; its process is stopped and nothing more is written", error)
+            finally:
+                self._keeper.close()
+                self._fetcher.close()
 
     def _attempt(self) -> Verdict:
         claim = self._claim
         resume_from = self._recover()
         if isinstance(self._last, Finished | Failed):
             return self._verdict(child.FINISHED if isinstance(self._last, Finished) else child.FAILED)
+        if claim.seconds_left is not None and claim.seconds_left <= 0:
+            return self._over_time()
         try:
-            write_job(self._files, self._settings, claim, resume_from, self._train)
+            checkpoint, parents = self._meanwhile(lambda stop: self._fetch(resume_from, stop))
+        except Interrupted:
+            return self._verdict(child.STOPPED)
+        except Exception as error:  # noqa: BLE001 - every store's driver has its own
+            _log.exception("run %s: something that it needs could not be fetched", claim.uid)
+            where = "" if isinstance(error, Damaged) else f"The store {self._keeper.store.root} cannot be used: "
+            return Verdict(RunState.FAILED, "its parts could not be fetched", f"{where}{_line(error)}", "storage")
+        try:
+            write_job(self._files, self._settings, claim, checkpoint, parents, self._train)
             tree = ProcessTree(self._files, self._settings, claim, self._gpu)
         except OSError as error:
             problem = f"The worker cannot write the run's folder {self._files.run}: {error.strerror}."
             return Verdict(RunState.FAILED, "the run's folder cannot be written", problem, "storage")
-        _log.info("run %s, attempt %d: training from %s", claim.uid, claim.fence, resume_from or "the beginning")
+        _log.info("run %s, attempt %d: training from %s", claim.uid, claim.fence, checkpoint or "the beginning")
         with tree:
             code = self._watch(tree)
         if code < 0:
             code = 128 - code
-        self._drain_spool()
+        self._settle()
         return self._verdict(code)
 
     # -- before
@@ -96,52 +129,112 @@ class Supervisor:
 
         The lost attempt may have written a checkpoint, or even finished, after its supervisor's last word.
         """
+        left = self._left()
+        if not left:
+            return self._claim.checkpoint_path
+        self._note(left)
+        self._shipper.pending += self._keeper.take(left)
+        self._settle()
+        saved = [event for event in left if isinstance(event, CheckpointSaved)]
+        return saved[-1].path if saved else self._claim.checkpoint_path
+
+    def _left(self) -> list[Event]:
         claim = self._claim
-        resume_from = claim.checkpoint_path
-        if claim.previous_fence is not None:
-            left = spool.recover(AttemptFiles(self._settings, claim.uid, claim.previous_fence).spool)
-            if left:
-                self._shipper.pending = left
-                while self._shipper.ship() is None:
-                    time.sleep(0.5)
-                saved = [event for event in left if isinstance(event, CheckpointSaved)]
-                resume_from = saved[-1].path if saved else resume_from
-                self._note(left)
-        if resume_from is not None and not Path(resume_from).is_dir():
-            _log.warning("checkpoint %s is not on this machine: run %s starts again", resume_from, claim.uid)
-            return None
-        return resume_from
+        if claim.output is not None and claim.output in claim.kept:  # registered: only its end was never written
+            return [Finished(step=claim.total_steps or 0, output=claim.output)]
+        fence = claim.previous_fence
+        if claim.output is not None:  # trained to its end, but the store did not take it
+            number = Path(claim.output).parent.name.removeprefix("attempt-")
+            fence = int(number) if number.isdigit() else fence
+        if fence is None:
+            return []
+        path = AttemptFiles(self._settings, claim.uid, fence).spool
+        return spool.recover(path, failure_ends=not claim.previous_settled)
+
+    def _fetch(self, resume_from: str | None, stop: Callable[[], bool]) -> tuple[Path | None, dict[str, str]]:
+        """Local paths of the checkpoint and of the parents' outputs. A parent that is nowhere keeps its location, which
+        the trainer will not find and explain."""
+        claim = self._claim
+        self._keeper.follow_log(self._files.log)
+        checkpoint = None
+        if resume_from is not None:
+            checkpoint = self._fetcher.fetch(resume_from, claim.kept.get(resume_from), stop)
+            if checkpoint is None:
+                _log.warning("checkpoint %s is gone: run %s starts again", resume_from, claim.uid)
+        parents = {
+            uid: str(self._fetcher.fetch(location, claim.kept.get(location), stop) or location)
+            for uid, location in claim.parents.items()
+        }
+        return checkpoint, parents
+
+    def _meanwhile(self, work: Callable[[Callable[[], bool]], T], seconds: float = float("inf")) -> T:
+        """Let `work(stop)` take its time while the lease is renewed and a cancel is heard. Raises what it raises."""
+        over = threading.Event()
+        outcome: Future[T] = Future()
+
+        def attempt_it() -> None:
+            try:
+                outcome.set_result(work(over.is_set))
+            except BaseException as error:  # noqa: BLE001 - raised again below
+                outcome.set_exception(error)
+
+        # A thread of its own that nobody joins: a driver may hang longer than we wait.
+        threading.Thread(target=attempt_it, name="meanwhile", daemon=True).start()
+        end = time.monotonic() + seconds
+        try:
+            while not outcome.done():
+                self._beat()
+                if time.monotonic() > end:
+                    raise Interrupted
+                if self._cancelling or self._draining.is_set():
+                    over.set()
+                time.sleep(min(_LOOK_SECONDS, 0.02))
+            return outcome.result()
+        finally:
+            over.set()
 
     # -- during
 
     def _watch(self, tree: ProcessTree) -> int:
         """Ship, renew and listen until the process has ended; its exit code."""
-        asked: str | None = None
-        shipped = looked = 0.0
-        beat = self._settings.lease_seconds / 4
+        started = time.monotonic()
         while (code := tree.poll()) is None:
             self._collect()
-            now = time.monotonic()
-            if self._shipper.pending or now - shipped > beat:
-                self._cancelling |= bool(self._ship())
-                shipped = looked = now
-            elif now - looked > _POLL_SECONDS:
-                self._cancelling |= bool(self._shipper.cancelling())
-                looked = now
-            if self._cancelling and asked != "cancel":
+            self._beat()
+            if self._cancelling and self._asked != "cancel":
                 tree.stop(quick=True)
-                asked = "cancel"
-            elif self._draining.is_set() and asked is None:
+                self._asked = "cancel"
+            elif self._asked is None and (why := self._must_stop(time.monotonic() - started)):
+                _log.info("run %s is asked to stop: %s", self._claim.uid, why)
                 tree.stop(quick=False)
-                asked = "drain"
+                self._asked = why
             time.sleep(_LOOK_SECONDS)
         return code
+
+    def _beat(self) -> None:
+        """Ship what is pending, renew the lease in time, and look whether the run is to be cancelled."""
+        now = time.monotonic()
+        if self._shipper.pending or now - self._shipped > self._settings.lease_seconds / 4:
+            self._cancelling |= bool(self._ship())
+            self._shipped = self._looked = now
+        elif now - self._looked > _POLL_SECONDS:
+            self._cancelling |= bool(self._shipper.cancelling())
+            self._looked = now
+
+    def _must_stop(self, trained: float) -> str | None:
+        """Why the process is to write a checkpoint and end, after so many seconds of training."""
+        if self._draining.is_set():
+            return "drain"
+        if self._claim.seconds_left is not None and trained >= self._claim.seconds_left:
+            return "time_limit"
+        return "partition" if self._shipper.away_seconds >= self._settings.partition_seconds else None
 
     def _collect(self) -> None:
         if len(self._shipper.pending) < 2000:  # the rest stays in the file
             fresh = self._reader.read()
             self._note(fresh)
-            self._shipper.pending += fresh
+            self._shipper.pending += self._keeper.take(fresh)
+        self._shipper.pending += self._keeper.ready()
 
     def _note(self, fresh: list[Event]) -> None:
         for event in fresh:
@@ -149,57 +242,98 @@ class Supervisor:
                 self._last = event
 
     def _ship(self) -> bool | None:
-        own = any(
-            isinstance(event, CheckpointSaved) and Path(event.path).is_relative_to(self._files.folder)
-            for event in self._shipper.pending
-        )
+        retained = any(isinstance(record, Retain) for record in self._shipper.pending)
         cancelling = self._shipper.ship()
-        if own and cancelling is not None:  # registered: the older attempts' checkpoints have done their work
-            self._shipper.pending += self._files.drop_older_checkpoints()
+        if retained and cancelling is not None:
+            self._keeper.tidy()
         return cancelling
 
     # -- after
 
-    def _drain_spool(self) -> None:
-        """Ship to the last line, however long the database takes."""
+    def _settle(self) -> None:
+        """Ship to the last line, however long the database takes; the store is given the settings' patience."""
+        began = time.monotonic()
         while True:
             self._collect()
-            if not self._shipper.pending:
+            if not self._shipper.pending and not self._keeper.busy:
                 return
-            cancelling = self._ship()
-            if cancelling is None:
-                time.sleep(0.5)
-            self._cancelling |= bool(cancelling)
+            self._beat()
+            hurry = self._cancelling or self._draining.is_set() or not self._keeper.holds_output
+            patience = self._settings.grace_seconds if hurry else self._settings.artifacts_patience_seconds
+            if self._keeper.busy and time.monotonic() - began > patience:
+                self._keeper.give_up()
+            time.sleep(min(_LOOK_SECONDS, 0.02))
+
+    def _leave_behind(self) -> None:
+        """Register the log and the spool, where the store takes them soon: nothing depends on them."""
+        files: list[tuple[Kind, Path]] = [("log", self._files.log), ("spool", self._files.spool)]
+
+        def keep(stop: Callable[[], bool]) -> list[Record]:
+            kept = [self._keeper.leave(kind, path) for kind, path in files if path.is_file()]
+            return [one for one in kept if one is not None]
+
+        try:
+            self._shipper.pending += self._meanwhile(keep, _LOG_SECONDS)
+        except Interrupted:
+            _log.warning("run %s: its log was not brought to the store", self._claim.uid)
+        self._settle()
 
     def _verdict(self, code: int) -> Verdict:
         """What an exit code means for the run."""
         if code == child.FINISHED and isinstance(self._last, Finished):
+            if self._keeper.lost_output is not None:
+                return self._not_kept(self._keeper.lost_output)
             return Verdict(RunState.SUCCEEDED, "finished")
         if self._cancelling:
             return Verdict(RunState.CANCELLED, "stopped")
-        if isinstance(self._last, Failed):
+        # Where one process of several was killed, the others fail because they miss it: that is no fault of the run.
+        if isinstance(self._last, Failed) and not (code >= 128 and self._last.kind == "internal"):
             return Verdict(RunState.FAILED, "training failed", self._last.message, self._last.kind)
         if code == child.DISK:
             problem = "The worker's disk is full or may not be written, so the run could not record anything."
             return Verdict(RunState.FAILED, "the spool cannot be written", self._tail() or problem, "storage")
-        if self._draining.is_set() and (code in (child.STOPPED, guard.OVERRAN) or code >= 128):
-            return Verdict(RunState.QUEUED, "its worker was asked to leave", count_attempt=False)
+        asked = self._asked or ("drain" if self._draining.is_set() else None)
+        if asked and (code in (child.STOPPED, guard.OVERRAN) or code >= 128):
+            if asked == "time_limit":
+                return self._over_time()
+            away = {"drain": "was asked to leave", "partition": "could not reach the database"}[asked]
+            return Verdict(RunState.QUEUED, f"its worker {away}", count_attempt=False)
         if code == child.STOPPED or code >= 128 or code in (guard.OVERRAN, guard.ABANDONED, guard.FROZEN):
             return self._died(code)
         problem = self._tail() or f"Training ended with exit code {code} and without a word."
         return Verdict(RunState.FAILED, f"exit code {code}", problem, "internal")
+
+    def _not_kept(self, output: str) -> Verdict:
+        if self._draining.is_set():
+            return Verdict(RunState.QUEUED, "its worker was asked to leave", count_attempt=False)
+        problem = (
+            f"Training is complete, but the store {self._keeper.store.root} did not take the trained model: "
+            f"{self._keeper.trouble or 'it was too slow'}. The model is kept on {socket.gethostname()} in {output}: "
+            "once the store works, resume brings it there."
+        )
+        return Verdict(RunState.FAILED, "its output was not kept", problem, "storage")
 
     def _died(self, code: int) -> Verdict:
         name = (
             _signal_name(code - 128) if code >= 128 else {guard.FROZEN: "a freeze of its worker"}.get(code, "a signal")
         )
         reason = f"the training process was ended by {name}"
-        if self._claim.attempt < self._claim.max_attempts:
-            return Verdict(RunState.QUEUED, reason, delay_seconds=float(self._claim.attempt))
+        number, most = self._claim.attempt, self._claim.max_attempts
+        if number < most:
+            backoff = self._settings.backoff
+            next_one = f"{reason}; {backoff.sentence(number, most)}"
+            return Verdict(RunState.QUEUED, next_one, delay_seconds=backoff.delay(number))
         hint = " Most often that means that memory ran out." if code == 128 + signal.SIGKILL else ""
         count = self._claim.attempt
         problem = f"The training process was ended by {name}, in the last of {count} attempts.{hint} See the log."
         return Verdict(RunState.FAILED, reason, problem, "worker")
+
+    def _over_time(self) -> Verdict:
+        limit = timedelta(seconds=round(self._claim.max_seconds or 0))
+        problem = (
+            f"It trained for its longest time of {limit}. Resume it to give it as much again, from its checkpoint."
+        )
+        return Verdict(RunState.FAILED, "its time is over", problem, "time_limit")
 
     def _tail(self) -> str:
         """The last line of the log: where nothing else was said, it says most."""
@@ -209,9 +343,9 @@ class Supervisor:
                 lines = log.read().decode(errors="replace").strip().splitlines()
         except OSError:
             return ""
-        return lines[-1][:500] if lines else ""
+        return logs.sentence(lines[-1])[:500] if lines else ""
 
-    def _finish(self, verdict: Verdict) -> None:
+    def _finish(self, verdict: Verdict) -> RunState | None:
         claim = self._claim
         while True:
             done, reached = attempt(
@@ -223,8 +357,12 @@ class Supervisor:
             )  # fmt: skip
             if done:
                 _log.info("run %s, attempt %d: %s (%s)", claim.uid, claim.fence, reached, verdict.reason)
-                return
+                return reached
             time.sleep(0.5)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
 
 
 def _signal_name(number: int) -> str:

@@ -15,7 +15,7 @@ from backend.figures import curves
 from backend.figures import reward as rewards
 from backend.figures.data import Cursor, RunData
 from backend.figures.style import meta
-from backend.schemas import FigureName
+from backend.schemas.figures import FigureName
 
 
 @dataclass(frozen=True)

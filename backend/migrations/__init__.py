@@ -2,6 +2,9 @@
 
 All steps of one upgrade are one transaction on both databases: a failure leaves the schema as it was. Who comes second
 waits: on SQLite for the write lock that the transaction begins with, on PostgreSQL for an advisory lock.
+
+SQLite changes a table by copying it. With foreign keys on, dropping the old table would delete every row that refers to
+it, so that they are off during an upgrade and all of them are checked before it is committed.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import make_url
 
 from backend.database import create_database_engine
@@ -47,6 +50,8 @@ def _run(url: str, work: Callable[[Config], None]) -> None:
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_database_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", lambda connection, record: connection.execute("PRAGMA foreign_keys=OFF"))
     try:
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
@@ -54,6 +59,10 @@ def _run(url: str, work: Callable[[Config], None]) -> None:
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             work(configuration(connection))
+            if engine.dialect.name == "sqlite" and (
+                broken := connection.execute(text("PRAGMA foreign_key_check")).all()
+            ):
+                raise SchemaError(f"the new schema leaves references that lead nowhere: {broken[:5]}")
     except CommandError as error:
         raise SchemaError(
             f"the database {parsed.render_as_string()} has a schema that this version does not know ({error}): "

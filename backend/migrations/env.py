@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from alembic import context
 
+from backend import (  # noqa: F401 - puts their tables into the metadata
+    models_artifacts,
+    models_data,
+    models_machines,
+    models_search,
+    models_security,
+    models_sweeps,
+    models_webhooks,
+)
 from backend.models import Base
 
 context.configure(

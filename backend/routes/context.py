@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
@@ -11,6 +11,7 @@ from fastapi import Depends, Header, Request
 from backend.database import Database
 from backend.feed import Feed
 from backend.settings import Settings
+from backend.shared_answers import SharedAnswers
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Studio:
     feed: Feed
     wake: Callable[[], None]
     """Says, after a commit, that runs may be due. Never waits: the reconcile loop sends the hints."""
+    wake_analyst: Callable[[], None] = lambda: None
+    """Says, after a commit, that a data set is to be analysed. Never waits."""
+    answers: SharedAnswers = field(default_factory=SharedAnswers)
 
 
 def _studio(request: Request) -> Any:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from typing import Annotated, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import runs
 from backend.errors import NotFound
 from backend.figures import catalogue
 from backend.figures.data import Cursor, RunData, load
+from backend.models import Run
 from backend.routes.context import Context
-from backend.schemas import FigureInfo, FigureName, FigureOut, FigurePoints, RunFigures, TracePoints
+from backend.schemas.figures import FigureInfo, FigureName, FigureOut, FigurePoints, RunFigures, TracePoints
 
 router = APIRouter(tags=["figures"])
 
@@ -28,54 +33,88 @@ def list_run_figures(run_id: str, context: Context) -> RunFigures:
     return RunFigures(items=[FigureInfo(name=name, title=catalogue.FIGURES[name].title) for name in names])
 
 
+# Hundreds of viewers ask for points at the same moment. They share few threads, so that everybody else finds one free.
+_DRAWING = CapacityLimiter(4)
+
+
 @router.get(
     "/figures/{name}",
     response_model=FigureOut,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-def get_figure(
+async def get_figure(
     name: FigureName,
     run: RunId,
     context: Context,
     format: Annotated[Literal["json", "csv"], Query(description="Plotly JSON, or the numbers drawn as CSV.")] = "json",  # noqa: A002
-) -> FigureOut | Response:
+) -> Response:
     """One figure of one run, at most 600 points a curve."""
-    with context.database.snapshot() as session:
-        data = _data(session, name, run)
-    figure = catalogue.FIGURES[name].draw(data)
-    if format == "csv":
-        return Response(
-            catalogue.as_csv(figure),
-            media_type="text/csv",
-            headers={"Content-Disposition": f'attachment; filename="{run}-{name}.csv"'},
+
+    def make() -> bytes:
+        with context.database.snapshot() as session:
+            data = _data(session, name, run)
+        figure = catalogue.FIGURES[name].draw(data)
+        if format == "csv":
+            return catalogue.as_csv(figure).encode()
+        return _json(
+            FigureOut(
+                figure=catalogue.as_json(figure),
+                cursor=str(data.cursor),
+                fence=data.fence,
+                empty=catalogue.is_empty(figure),
+            )
         )
-    return FigureOut(
-        figure=catalogue.as_json(figure), cursor=str(data.cursor), fence=data.fence, empty=catalogue.is_empty(figure)
-    )
+
+    content = await _shared(context, run, (name, format), make)
+    if format == "json":
+        return Response(content, media_type="application/json")
+    attachment = {"Content-Disposition": f'attachment; filename="{run}-{name}.csv"'}
+    return Response(content, media_type="text/csv", headers=attachment)
 
 
 @router.get("/figures/{name}/points", response_model=FigurePoints)
-def get_figure_points(
+async def get_figure_points(
     name: FigureName,
     run: RunId,
     context: Context,
     after: Annotated[str, Query(pattern=r"^-?\d{1,12}\.-?\d{1,12}$", description="`cursor` of the answer before.")],
     fence: Annotated[int, Query(description="`fence` of the answer before.")],
-) -> FigurePoints:
+) -> Response:
     """What to append to each trace of a figure that was fetched before."""
     cursor = Cursor.parse(after)
-    with context.database.snapshot() as session:
-        data = _data(session, name, run, after=cursor)
-    if data.fence != fence or (cursor.is_start and not data.cursor.is_start):
-        # Another attempt may have dropped points; and the first evaluation decides how a figure's axes are laid out.
-        return FigurePoints(cursor=str(data.cursor), fence=data.fence, reset=True, traces=[])
-    traces = catalogue.points_after(catalogue.FIGURES[name].draw(data), cursor)
-    return FigurePoints(
-        cursor=str(data.cursor),
-        fence=data.fence,
-        reset=False,
-        traces=[TracePoints(x=xs, y=ys) for xs, ys in traces],
-    )
+
+    def make() -> bytes:
+        with context.database.snapshot() as session:
+            data = _data(session, name, run, after=cursor)
+        if data.fence != fence or (cursor.is_start and not data.cursor.is_start):
+            # Another attempt may have dropped points; and the first evaluation decides how a figure's axes are laid out.
+            return _json(FigurePoints(cursor=str(data.cursor), fence=data.fence, reset=True, traces=[]))
+        traces = catalogue.points_after(catalogue.FIGURES[name].draw(data), cursor)
+        return _json(
+            FigurePoints(
+                cursor=str(data.cursor),
+                fence=data.fence,
+                reset=False,
+                traces=[TracePoints(x=xs, y=ys) for xs, ys in traces],
+            )
+        )
+
+    return Response(await _shared(context, run, (name, after, fence), make), media_type="application/json")
+
+
+async def _shared(context: Context, run: str, question: tuple[Hashable, ...], make: Callable[[], bytes]) -> bytes:
+    """Whoever looks at the same state of a run asks for the same figure: it is drawn once."""
+
+    def find() -> bytes:
+        with context.database.engine.connect().execution_options(read_only=True) as connection:
+            rev = connection.scalar(select(Run.rev).where(Run.uid == run))
+        return context.answers.get((run, rev, *question), make)
+
+    return await to_thread.run_sync(find, limiter=_DRAWING)
+
+
+def _json(answer: BaseModel) -> bytes:
+    return answer.model_dump_json().encode()
 
 
 def _data(session: Session, name: FigureName, run_id: str, *, after: Cursor | None = None) -> RunData:

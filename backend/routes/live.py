@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.responses import StreamingResponse
 
+from backend.feed import frame
 from backend.routes.context import Context
 from backend.routes.system import VERSION
 
 router = APIRouter(tags=["live"])
 
+_PING_SECONDS = 15.0
 
-@router.get("/events", response_class=EventSourceResponse)
-async def stream_events(context: Context) -> AsyncIterator[ServerSentEvent]:
+
+class EventStream(StreamingResponse):
+    """Bytes of server-sent events. FastAPI's own passes each event through two queues, for each of its viewers anew."""
+
+    media_type = "text/event-stream"
+
+
+@router.get("/events", response_class=EventStream)
+async def stream_events(context: Context) -> EventStream:
     """Server-sent events. `hello` {version} on connect; `run`: a RunSummary that is new or changed; `deleted` {id};
     `resync` {}: changes were skipped, fetch what you show again. Comments keep the connection open."""
-    with context.feed.subscribe() as viewer:
-        yield ServerSentEvent(event="hello", data={"version": VERSION}, retry=1000)
-        async for event, data in viewer:
-            yield ServerSentEvent(event=event, raw_data=data)
+
+    async def events() -> AsyncIterator[bytes]:
+        with context.feed.subscribe() as viewer:
+            yield frame(("hello", json.dumps({"version": VERSION}))) + b"retry: 1000\n\n"
+            async for batch in viewer.batches(_PING_SECONDS):
+                yield b"".join(map(frame, batch)) or b": nothing new\n\n"
+
+    return EventStream(events(), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})

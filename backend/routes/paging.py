@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from sqlalchemy import ColumnElement, and_, false, or_
+from fastapi import Query
+from sqlalchemy import ColumnElement, and_, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from backend.errors import Invalid
+
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
 
 
 def pack(*key: Any) -> str:
@@ -31,13 +34,27 @@ def unpack(cursor: str, length: int) -> list[Any]:
     return key
 
 
+def unpack_numbers(cursor: str, length: int) -> list[Any]:
+    """The same for keys that are numbers: a word in their place would not be compared but refused by PostgreSQL."""
+    key = unpack(cursor, length)
+    if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in key):
+        raise Invalid.field("cursor", "this is not a cursor that a list has given out")
+    return key
+
+
 def rows_after(
-    column: InstrumentedAttribute[Any], identity: InstrumentedAttribute[int], value: Any, last: int, *, descending: bool
+    column: ColumnElement[Any] | InstrumentedAttribute[Any],
+    identity: InstrumentedAttribute[int],
+    value: Any,
+    last: int,
+    *,
+    descending: bool,
 ) -> ColumnElement[bool]:
     """Condition for the rows after (`value`, `last`) in the order `column, identity`, with NULLs at the end."""
     further = identity < last if descending else identity > last
     if value is None:
         return and_(column.is_(None), further)
     beyond = column < value if descending else column > value
-    tail = false() if column is identity else column.is_(None)
-    return or_(beyond, and_(column == value, further), tail)
+    if column is identity or not getattr(column, "nullable", True):
+        return or_(beyond, and_(column == value, further))
+    return or_(beyond, and_(column == value, further), column.is_(None))

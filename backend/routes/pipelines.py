@@ -6,15 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 
-from backend import pipelines, views
+from backend import idempotency, pipelines, views
 from backend.errors import NotFound
 from backend.models import Pipeline
-from backend.routes.context import Context, IdempotencyKey, Studio
-from backend.routes.paging import pack, unpack
-from backend.routes.runs import body_hash
-from backend.schemas import PipelineCreate, PipelineList, PipelineOut
+from backend.routes.context import Context, IdempotencyKey
+from backend.routes.paging import pack, unpack_numbers
+from backend.schemas.pipelines import PipelineCreate, PipelineList, PipelineOut
 
 router = APIRouter(prefix="/pipelines", tags=["pipelines"])
 
@@ -25,31 +23,18 @@ def create_pipeline(
 ) -> PipelineOut:
     """Queue a preset or a list of steps, all or none. A step refers to an earlier one as `$alias`."""
     steps = pipelines.plan(body)
-    try:
-        created, replayed = _create(context, body, steps, key)
-    except IntegrityError:  # the same key arrived twice at once: the other request won, and is found now
-        created, replayed = _create(context, body, steps, key)
+    with context.database.transaction() as session:
+        row, replayed = idempotency.once(
+            session, "pipelines", key, body,
+            make=lambda: pipelines.create(session, body, steps, queue=context.settings.queue),
+            find=lambda uid: session.scalar(select(Pipeline).where(Pipeline.uid == uid)),
+        )  # fmt: skip
+        [created] = views.pipelines(session, [row])
     if replayed:
         response.status_code = 200
     response.headers["Location"] = f"/api/v1/pipelines/{created.id}"
     context.wake()
     return created
-
-
-def _create(
-    context: Studio, body: PipelineCreate, steps: list[pipelines.PlannedStep], key: str | None
-) -> tuple[PipelineOut, bool]:
-    with context.database.transaction() as session:
-        row, replayed = pipelines.create(
-            session,
-            body,
-            steps,
-            queue=context.settings.queue,
-            idempotency_key=key,
-            request_hash=body_hash(body),
-        )
-        [out] = views.pipelines(session, [row])
-        return out, replayed
 
 
 @router.get("", response_model=PipelineList)
@@ -59,7 +44,7 @@ def list_pipelines(
     """Pipelines with their runs, newest first."""
     page = select(Pipeline).order_by(Pipeline.id.desc()).limit(limit + 1)
     if cursor is not None:
-        [last] = unpack(cursor, 1)
+        [last] = unpack_numbers(cursor, 1)
         page = page.where(Pipeline.id < last)
     with context.database.snapshot() as session:
         found = list(session.scalars(page))

@@ -1,4 +1,4 @@
-"""What a run has recorded: curves, evaluations, samples, log, checkpoints, artifacts."""
+"""What a run has recorded: curves, evaluations, samples, log."""
 
 from __future__ import annotations
 
@@ -6,25 +6,20 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse
 from sqlalchemy import func, select
 
-from backend import metrics, runs, views
-from backend.errors import Invalid, NotFound
-from backend.models import Checkpoint, Evaluation, Sample
+from backend import logs, metrics, runs, store, views
+from backend.models import Evaluation, Sample
 from backend.routes.context import Context
-from backend.routes.paging import pack, unpack
-from backend.schemas import (
-    ArtifactList,
-    ArtifactOut,
-    CheckpointList,
-    CheckpointOut,
+from backend.routes.paging import pack, unpack_numbers
+from backend.schemas.recorded import (
     Curves,
     EvaluationList,
     LogChunk,
     SampleList,
     Series,
 )
+from backend.store import Store
 
 router = APIRouter(prefix="/runs/{run_id}", tags=["recorded"])
 
@@ -35,13 +30,14 @@ def get_curves(
     context: Context,
     names: Annotated[list[str] | None, Query(description="Metrics; may be given several times. None: all.")] = None,
     after: Annotated[int, Query(ge=-1, lt=2**31, description="Only points of later steps.")] = -1,
+    until: Annotated[int | None, Query(ge=0, lt=2**31, description="Only points up to this step.")] = None,
     max_points: Annotated[int, Query(ge=2, le=10_000, description="Thinned to at most this many a metric.")] = 600,
 ) -> Curves:
     """Scalars of the optimizer steps."""
     with context.database.snapshot() as session:
         run = runs.get(session, run_id)
         known = metrics.names(session, run.id)
-        series = metrics.curve(session, run.id, names or known, after, max_points)
+        series = metrics.curve(session, run.id, names or known, after, max_points, until)
         fence = run.fence
     last = max((steps[-1] for steps, _ in series.values() if steps), default=None)
     return Curves(
@@ -88,7 +84,7 @@ def get_samples(
         total = session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
         page = chosen.order_by(Sample.prompt_index).limit(limit + 1)
         if cursor is not None:
-            [last] = unpack(cursor, 1)
+            [last] = unpack_numbers(cursor, 1)
             page = page.where(Sample.prompt_index > last)
         found = list(session.scalars(page))
     more, found = len(found) > limit, found[:limit]
@@ -113,20 +109,28 @@ def get_log(
     """The trainer's output, all attempts. Go on from `next_offset`; a character is never cut in two."""
     with context.database.snapshot() as session:
         uid = runs.get(session, run_id).uid
-    path = runs.folder(context.settings, uid) / "log.txt"
+    location = str(runs.folder(context.settings, uid) / "log.txt")
+    keep = Store(context.settings)
+    if not keep.is_local and not Path(location).exists():  # its worker has another data folder
+        location = keep.location(f"runs/{uid}/log.txt")
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            start = max(0, size - limit) if offset is None else min(offset, size)
-            file.seek(start)
-            chunk = file.read(limit)
+        size = store.size(location)
+        start = max(0, size - limit) if offset is None else min(offset, size)
+        chunk = b"".join(store.read(location, start, limit))
     except FileNotFoundError:
         return LogChunk(text="", offset=0, next_offset=0, size=0)
     if offset is None and start:  # begin at a line's beginning
         cut = chunk.find(b"\n") + 1
         start, chunk = start + cut, chunk[cut:]
-    chunk = _whole_characters(chunk)
-    return LogChunk(text=chunk.decode("utf-8", "replace"), offset=start, next_offset=start + len(chunk), size=size)
+    chunk = _whole_lines(_whole_characters(chunk))
+    lines = [logs.readable(line) for line in chunk.decode("utf-8", "replace").split("\n")]
+    return LogChunk(text="\n".join(lines), offset=start, next_offset=start + len(chunk), size=size)
+
+
+def _whole_lines(chunk: bytes) -> bytes:
+    """A log of JSON lines is shown as text, for which a line has to be whole."""
+    cut = chunk.rfind(b"\n") + 1
+    return chunk[:cut] if cut and b'{"time": "' in chunk[cut:] else chunk
 
 
 def _whole_characters(chunk: bytes) -> bytes:
@@ -139,51 +143,3 @@ def _whole_characters(chunk: bytes) -> bytes:
         if byte < 0x80:
             break
     return chunk
-
-
-@router.get("/checkpoints", response_model=CheckpointList)
-def get_checkpoints(run_id: str, context: Context) -> CheckpointList:
-    """Checkpoints that stand on disk, oldest first."""
-    with context.database.snapshot() as session:
-        run = runs.get(session, run_id)
-        rows = session.scalars(
-            select(Checkpoint).where(Checkpoint.run_id == run.id).order_by(Checkpoint.step, Checkpoint.fence)
-        )
-        items = [
-            CheckpointOut(step=row.step, path=row.path, bytes=row.bytes, created_at=views.moment(row.created_at))
-            for row in rows
-        ]
-    return CheckpointList(items=items)
-
-
-@router.get("/artifacts", response_model=ArtifactList)
-def get_artifacts(run_id: str, context: Context) -> ArtifactList:
-    """Files of the trained model, once the run has succeeded."""
-    folder = _output(context, run_id)
-    if folder is None or not folder.is_dir():
-        return ArtifactList(path=str(folder) if folder else None, items=[])
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return ArtifactList(
-        path=str(folder),
-        items=[ArtifactOut(name=path.relative_to(folder).as_posix(), bytes=path.stat().st_size) for path in files],
-    )
-
-
-@router.get("/artifacts/{name:path}", response_class=FileResponse)
-def download_artifact(run_id: str, name: str, context: Context) -> FileResponse:
-    """One file of the trained model."""
-    folder = _output(context, run_id)
-    if folder is None:
-        raise NotFound("this run has no output yet")
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise Invalid.field("name", "leads out of the run's output folder")
-    if not path.is_file():
-        raise NotFound(f"the run's output has no file {name!r}")
-    return FileResponse(path, filename=path.name, media_type="application/octet-stream")
-
-
-def _output(context: Context, run_id: str) -> Path | None:
-    with context.database.snapshot() as session:
-        output = runs.get(session, run_id).output_path
-    return Path(output) if output else None

@@ -15,8 +15,9 @@ from sqlalchemy import func, select
 from backend import queue, runs
 from backend.database import NOW, Database
 from backend.models import Node, Run
+from backend.models_machines import Gpu
 from backend.routes.context import Context
-from backend.schemas import Health, WorkerList, WorkerOut
+from backend.schemas.system import GpuOut, Health, WorkerList, WorkerOut
 from backend.settings import Settings
 from backend.states import OWNED, RunState
 from backend.views import moment
@@ -33,6 +34,9 @@ def list_workers(context: Context) -> WorkerList:
     with context.database.snapshot() as session:
         nodes = session.execute(select(Node, NOW - Node.seen).order_by(Node.name)).all()
         owners = session.scalars(select(Run.owner).where(Run.state.in_(OWNED))).all()
+        gpus = session.execute(
+            select(Gpu, Run.uid, Run.name).outerjoin(Run, Run.id == Gpu.run_id).order_by(Gpu.node_id, Gpu.index)
+        ).all()
         states = runs.counts(session)
     items = [
         WorkerOut(
@@ -41,6 +45,9 @@ def list_workers(context: Context) -> WorkerList:
             pid=node.pid,
             queue=node.queue,
             slots=node.slots,
+            cpu_slots=node.cpu_slots,
+            gpus=[_gpu(*row) for row in gpus if row[0].node_id == node.id],
+            draining=node.draining,
             busy=sum(owner == node.name for owner in owners),
             version=node.version,
             devices=node.devices,
@@ -56,6 +63,13 @@ def list_workers(context: Context) -> WorkerList:
         running=states[RunState.RUNNING] + states[RunState.CANCELLING],
         waiting=states[RunState.WAITING],
     )
+
+
+def _gpu(gpu: Gpu, run: str | None, run_name: str | None) -> GpuOut:
+    return GpuOut(
+        index=gpu.index, uuid=gpu.uuid, name=gpu.name, memory_total=gpu.memory_total, memory_used=gpu.memory_used,
+        utilisation=gpu.utilisation, run=run, run_name=run_name,
+    )  # fmt: skip
 
 
 @router.get("/health", response_model=Health)

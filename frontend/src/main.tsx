@@ -9,9 +9,11 @@ import { lazy, StrictMode, Suspense } from 'react';
 import { createRoot } from 'react-dom/client';
 import { createBrowserRouter, Navigate, RouterProvider } from 'react-router';
 import { ApiError } from './api/client';
+import { May } from './api/session';
 import { ActionsProvider } from './components/actions';
 import { Shell } from './components/Shell';
 import { LiveProvider } from './live/live';
+import { LoginPage } from './pages/login/LoginPage';
 import { RunsPage } from './pages/runs/RunsPage';
 import { cssVariables, theme } from './theme';
 
@@ -28,17 +30,28 @@ const client = new QueryClient({
 const RunPage = lazy(async () => ({ default: (await import('./pages/run/RunPage')).RunPage }));
 const LaunchPage = lazy(async () => ({ default: (await import('./pages/launch/LaunchPage')).LaunchPage }));
 const SystemPage = lazy(async () => ({ default: (await import('./pages/system/SystemPage')).SystemPage }));
+const SweepsPage = lazy(async () => ({ default: (await import('./pages/sweeps/SweepsPage')).SweepsPage }));
+const SweepPage = lazy(async () => ({ default: (await import('./pages/sweeps/SweepPage')).SweepPage }));
+const ComparePage = lazy(async () => ({ default: (await import('./pages/compare/ComparePage')).ComparePage }));
 const BanditPage = lazy(async () => ({ default: (await import('./pages/bandit/BanditPage')).BanditPage }));
+const DataPage = lazy(async () => ({ default: (await import('./pages/data/DataPage')).DataPage }));
+const DataSetPage = lazy(async () => ({ default: (await import('./pages/data/DataSetPage')).DataSetPage }));
 const late = (page: React.ReactNode): React.ReactNode => <Suspense fallback={null}>{page}</Suspense>;
 
 const router = createBrowserRouter([
+  { path: 'login', element: <LoginPage /> },
   {
-    element: <Shell />,
+    element: <LiveProvider><ActionsProvider><Shell /></ActionsProvider></LiveProvider>,
     children: [
       { index: true, element: <Navigate to="/runs" replace /> },
       { path: 'runs', element: <RunsPage /> },
       { path: 'runs/:id/:tab?', element: late(<RunPage />) },
-      { path: 'launch', element: late(<LaunchPage />) },
+      { path: 'launch', element: <May scope="launch" otherwise={<p>Your token may only look: ask for one of scope launch. <a href="/runs">All runs</a></p>}>{late(<LaunchPage />)}</May> },
+      { path: 'sweeps', element: late(<SweepsPage />) },
+      { path: 'sweeps/:id', element: late(<SweepPage />) },
+      { path: 'compare', element: late(<ComparePage />) },
+      { path: 'data', element: late(<DataPage />) },
+      { path: 'data/:id', element: late(<DataSetPage />) },
       { path: 'bandit', element: late(<BanditPage />) },
       { path: 'system', element: late(<SystemPage />) },
       { path: '*', element: <p>There is no such page. <a href="/runs">All runs</a></p> },
@@ -50,12 +63,8 @@ createRoot(document.getElementById('root')!).render(
   <StrictMode>
     <MantineProvider theme={theme} cssVariablesResolver={cssVariables} defaultColorScheme="auto">
       <QueryClientProvider client={client}>
-        <LiveProvider>
-          <ActionsProvider>
-            <Notifications position="bottom-right" />
-            <RouterProvider router={router} />
-          </ActionsProvider>
-        </LiveProvider>
+        <Notifications position="bottom-right" />
+        <RouterProvider router={router} />
       </QueryClientProvider>
     </MantineProvider>
   </StrictMode>,

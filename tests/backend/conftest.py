@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from backend.database import Database
 from backend.main import create_app
 from backend.settings import Settings
-from tests.backend.studio_bench import Bench
+from tests.backend.studio_bench import LOCAL, Bench
 
 
 @pytest.fixture
@@ -21,5 +21,5 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def bench(settings: Settings, database: Database) -> Iterator[Bench]:
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings), LOCAL, raise_server_exceptions=False) as client:
         yield Bench(client, database, settings)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import uvicorn
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from backend import claims
 from backend.database import Database
+from backend.main import create_app
 from backend.models import Run
 from backend.settings import Settings
 from backend.states import RunState
@@ -17,6 +24,8 @@ from copg_core import events
 
 LEASE = 60.0
 API = "/api/v1"
+LOCAL = "http://127.0.0.1:8000"
+"""Where a person at the machine finds the studio; under a name that it does not know it would not answer."""
 COPG = {"algorithm": "copg", "steps": 100, "reward": {"kind": "gold"}}
 
 
@@ -46,7 +55,7 @@ class Bench:
         assert claim is not None
         return claim
 
-    def record(self, claim: claims.Claim, *batch: events.Event) -> None:
+    def record(self, claim: claims.Claim, *batch: claims.Record) -> None:
         with self.database.transaction() as session:
             claims.renew(session, claim.run_id, claim.fence, LEASE, batch)
 
@@ -113,3 +122,21 @@ def problem(answer: Any, status: int, field: str | None = None) -> dict[str, Any
     if field is not None:
         assert field in [error["field"] for error in document["errors"]], document["errors"]
     return document
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[str]:
+    """The application behind a real server on a free port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(create_app(settings), log_level="error", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while thread.is_alive() and not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)

@@ -42,7 +42,7 @@ def test_seeds_give_a_band_and_points_thin_the_curves(bench: Bench) -> None:
     [
         ({"mu1": [1.0]}, "at least 2"),
         ({"mu1": [0.2, 0.2, 0.2]}, "sums to 0.6"),
-        ({"beta": -1}, "greater than 0"),
+        ({"beta": -1}, "greater than or equal to 0.000001"),
         ({"algorithms": ["reinforce"]}, "copg"),
         ({"colour": "red"}, "Extra inputs"),
         ({"seeds": 100, "epochs": 10000}, "fewer epochs or seeds"),

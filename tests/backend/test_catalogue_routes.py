@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backend.routes.paging import pack
 from copg_core.config import CONFIGS, RUN_CONFIG
 from tests.backend.studio_bench import API, Bench, problem
 
@@ -39,6 +40,29 @@ def test_models_are_presets_and_what_was_trained(bench: Bench) -> None:
     assert trained[0]["title"] == "judge"
     assert trained[1]["source"] == {"kind": "run", "run": done}
     assert queued not in [item["run"] for item in trained]
+
+
+def pages(bench: Bench, path: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"limit": 2}
+    while True:
+        page = bench.get(path, **query)
+        found += page["items"]
+        if page["next_cursor"] is None:
+            return found
+        query["cursor"] = page["next_cursor"]
+
+
+def test_models_and_data_sets_page_by_cursor(bench: Bench, posts: Path) -> None:
+    for number in range(5):
+        bench.succeed(bench.launch())
+        named = {"name": f"set {number}", "source": source(posts)}
+        assert bench.client.post(f"{API}/datasets", json=named).status_code == 201
+    for path in ("/models", "/datasets"):
+        assert pages(bench, path) == bench.get(path)["items"]
+        assert bench.get(path)["next_cursor"] is None
+        for cursor in ("zzz", pack("a word", "two")[:-1], pack(*["word"] * (2 if path == "/models" else 1))):
+            problem(bench.client.get(f"{API}{path}?cursor={cursor}"), 422, "cursor")
 
 
 @pytest.fixture
@@ -90,6 +114,23 @@ def test_preview(bench: Bench, posts: Path) -> None:
     task = bench.client.post(f"{API}/datasets/preview", json={"source": {"kind": "task"}, "algorithm": "sft"})
     assert task.status_code == 200, task.text
     assert task.json()["rows"][0]["completion"]
+
+
+@pytest.mark.parametrize("kind", ["file", "task"])
+def test_preview_of_prompts_alone(bench: Bench, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "p0"}\n{"prompt": "p1"}\n')
+    body = {"source": source(path) if kind == "file" else {"kind": "task"}, "algorithm": "copg"}
+    url, policy = f"{API}/datasets/preview", {"first": "policy", "second": "policy"}
+    seen = bench.client.post(url, json=body | {"sampling": policy})
+    assert seen.status_code == 200, seen.text
+    rows = seen.json()["rows"]
+    assert all({name for name, value in row.items() if value is not None} == {"prompt"} for row in rows)
+    if kind == "file":
+        assert [row["prompt"] for row in rows] == ["p0", "p1"]
+        problem(bench.client.post(url, json=body | {"sampling": policy | {"share": 0.5}}), 422, "source")
+        problem(bench.client.post(url, json=body), 422, "source")
+    problem(bench.client.post(url, json=body | {"sampling": {"first": "moon"}}), 422, "sampling.first")
 
 
 def test_wrong_columns_are_refused_before_anything_is_queued(bench: Bench, tmp_path: Path) -> None:

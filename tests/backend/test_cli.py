@@ -79,7 +79,7 @@ def test_list_show_and_cancel(studio: Table) -> None:
     }
     listed = studio.run("runs", "list").output
     assert listed.splitlines()[1].split() == ["a1", "running", "3/20", "0.250", "copg", "copg", "β=0.06"]
-    assert json.loads(studio.run("runs", "list", "--json").output)["total"] == 1
+    assert json.loads(studio.run("runs", "list", "--json").output)["items"] == [RUN]
     assert json.loads(studio.run("runs", "show", "a1").output) == RUN
     assert studio.run("runs", "cancel", "a1").output.split()[-1] == "cancelling"
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from backend.processes import Restarts
+
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks for survivors in /proc")]
 COPG = Path(sys.executable).with_name("copg")
 
@@ -29,7 +31,7 @@ checkpoints = {every = 5}
 """
 
 
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -40,7 +42,7 @@ class Up:
     """One `copg up` on a free port; its whole tree carries a mark in its environment."""
 
     def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
-        self.data, self.mark = folder / "data", f"COPG_TEST_TREE={folder}"
+        self.data, self.mark = folder / "data", f"UP_TEST_TREE={folder}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("COPG_")}
         name, _, value = self.mark.partition("=")
         self.output = folder / f"up-{time.monotonic_ns()}.txt"
@@ -202,3 +204,47 @@ def test_a_folder_or_a_database_that_cannot_be_used_is_said_plainly(tmp_path: Pa
     assert "127.0.0.1:1/none cannot be used" in refused.stderr
     assert "secret" not in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_starts_are_tried_again_after_waits_that_double_and_a_steady_minute_is_a_new_beginning() -> None:
+    clock = [0.0]
+    restarts = Restarts(cap=5, clock=lambda: clock[0])
+    waits = []
+    for _ in range(5):
+        begin = clock[0]
+        while not restarts.may_start():
+            clock[0] += 0.5
+        waits.append(clock[0] - begin)
+    assert waits == [0, 1, 3, 5, 5]
+    clock[0] += 61
+    assert restarts.may_start()
+    assert restarts.failures == 1
+
+
+def test_a_log_that_cannot_be_written_is_said_and_the_worker_comes_back_once_it_can(start: Callable[..., Up]) -> None:
+    up = start()
+    until(lambda: up.get("/health")["workers"] == 1)
+    log = up.data / "logs" / "worker.log"
+    log.unlink()
+    log.mkdir()
+    os.kill(up.main_of("-A worker.app worker"), signal.SIGKILL)
+    until(lambda: "the worker cannot be started, will try again: Is a directory" in up.text())
+    log.rmdir()
+    until(lambda: any("-A worker.app worker" in line for line in up.processes().values()))
+    assert up.process.poll() is None
+
+
+def test_a_broker_that_keeps_ending_ends_the_studio_with_a_sentence(start: Callable[..., Up]) -> None:
+    up = start()
+    until(lambda: up.get("/health")["broker"] == "ok")
+    files = up.data / "broker" / "appendonlydir"
+    for file in files.iterdir():
+        file.unlink()
+    files.rmdir()
+    files.write_text("not a folder")
+    os.kill(up.main_of("valkey-server"), signal.SIGKILL)
+    assert up.process.wait(120) == 1
+    assert "the embedded broker ended 6 times in a row" in up.text()
+    assert "no run is lost" in up.text()
+    assert "Traceback" not in up.text()
+    assert up.processes() == {}

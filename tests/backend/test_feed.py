@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from backend import feed as feeds
 from backend.database import NOW, Database
 from backend.feed import Feed, Viewer
-from backend.main import create_app
 from backend.models import Run
 from backend.settings import Settings
-from tests.backend.studio_bench import API, COPG, Bench, evaluation
+from tests.backend.studio_bench import API, COPG, Bench, evaluation, served
 
 PATIENCE = 20.0  # seconds until a test gives up; nothing is asserted about how long things take
 
@@ -37,12 +33,18 @@ async def expect(messages: AsyncIterator[feeds.Message], event: str, uid: str) -
     raise AssertionError("the stream ended")
 
 
+async def each(viewer: Viewer) -> AsyncIterator[feeds.Message]:
+    async for batch in viewer.batches(PATIENCE):
+        for message in batch:
+            yield message
+
+
 @asynccontextmanager
 async def watching(database: Database) -> AsyncIterator[tuple[Feed, AsyncIterator[feeds.Message]]]:
     feed = Feed(database, 0.01)
     with feed.subscribe() as viewer:
         feed.start()
-        messages = aiter(viewer)
+        messages = each(viewer)
         await expect(messages, "resync", "")  # the feed knows now what was there before
         try:
             yield feed, messages
@@ -128,7 +130,7 @@ def test_slow_viewer_sees_the_newest_of_each_run_then_a_resync(monkeypatch: pyte
 
     async def scenario() -> None:
         viewer = Viewer(asyncio.get_running_loop())
-        messages = aiter(viewer)
+        messages = each(viewer)
         for rev in range(50):
             viewer.offer([("a", ("run", f"a{rev}")), ("b", ("run", f"b{rev}"))])
         await asyncio.sleep(0)
@@ -175,20 +177,17 @@ def test_streams_end_when_the_feed_stops(bench: Bench) -> None:
     asyncio.run(scenario())
 
 
-@contextmanager
-def served(settings: Settings) -> Iterator[str]:
-    """The application behind a real server on a free port."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(settings), log_level="error", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE)
+def test_silence_is_told_too() -> None:
+    async def scenario() -> None:
+        viewer = Viewer(asyncio.get_running_loop())
+        batches = viewer.batches(0.01)
+        assert await anext(batches) == []
+        viewer.offer([("a", ("run", "{}"))])
+        while not (batch := await anext(batches)):
+            pass
+        assert batch == [("run", "{}")]
+
+    asyncio.run(scenario())
 
 
 def test_events_over_http(settings: Settings) -> None:

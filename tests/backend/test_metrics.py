@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from backend import metrics, runs
 from backend.database import Database
-from backend.metrics import thin
 from copg_core.config import SFTConfig
 
 
@@ -81,21 +79,41 @@ def test_writers_that_meet_at_new_names_agree_on_them(database: Database) -> Non
         assert len(metrics.curve(session, run, ["m5"])["m5"][0]) == 20
 
 
-@given(
-    st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), max_size=300),
-    st.integers(min_value=2, max_value=50),
-)
-def test_thinning_keeps_the_ends_within_the_limit_and_in_order(values: list[float | None], limit: int) -> None:
-    kept = thin(values, limit)
-    assert len(kept) <= max(limit, 2)
-    assert kept == sorted(set(kept))
-    if values:
-        assert kept[0] == 0
-        assert kept[-1] == len(values) - 1
+@pytest.mark.parametrize(("count", "limit"), [(1, 2), (50, 50), (51, 50), (999, 2), (999, 3), (999, 4), (1000, 100)])
+def test_a_thinned_curve_keeps_its_ends_within_the_limit_and_in_order(
+    database: Database, count: int, limit: int
+) -> None:
+    run = new(database)
+    numbers = random.Random(count)
+    measured = {step: {"loss": numbers.choice([None, numbers.random()])} for step in range(3, 3 + 7 * count, 7)}
+    append(database, run, measured)
+    with database.snapshot() as session:
+        steps, values = metrics.curve(session, run, ["loss"], max_points=limit)["loss"]
+    assert len(steps) <= limit
+    assert len(steps) == count or count > limit
+    assert steps == sorted(set(steps))
+    assert steps[0] == 3
+    assert steps[-1] == 3 + 7 * (count - 1)
+    assert values == [measured[step]["loss"] for step in steps]
 
 
-@pytest.mark.parametrize("place", [1, 500, 4321, 9998])
-def test_thinning_keeps_every_spike(place: int) -> None:
-    values: list[float | None] = [0.0] * 10_000
-    values[place] = -7.0
-    assert place in thin(values, 100)
+@pytest.mark.parametrize("places", [(2, 4001), (500, 9998), (1, 9999)])
+def test_thinning_keeps_every_spike_once(database: Database, places: tuple[int, int]) -> None:
+    run = new(database)
+    down, up = places
+    append(database, run, {step: {"loss": {down: -7.0, up: 7.0}.get(step, 0.0)} for step in range(10_001)})
+    with database.snapshot() as session:
+        steps, values = metrics.curve(session, run, ["loss"], max_points=100)["loss"]
+    assert (down, -7.0) in zip(steps, values, strict=True)
+    assert (up, 7.0) in zip(steps, values, strict=True)
+    assert len(steps) <= 100
+
+
+def test_thinning_starts_after_the_cursor(database: Database) -> None:
+    run = new(database)
+    append(database, run, {step: {"loss": float(step)} for step in range(1000)})
+    with database.snapshot() as session:
+        steps, _ = metrics.curve(session, run, ["loss"], after=499, max_points=10)["loss"]
+    assert steps[0] == 500
+    assert steps[-1] == 999
+    assert len(steps) <= 10

@@ -83,6 +83,8 @@ def test_many_at_once_upgrade_once(database_url: str) -> None:
 
 def test_newer_schema_is_refused_in_words(database_url: str) -> None:
     engine = create_engine(database_url)
+    with engine.connect() as connection:
+        before = connection.scalar(text("SELECT version_num FROM alembic_version"))
     try:
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -90,7 +92,7 @@ def test_newer_schema_is_refused_in_words(database_url: str) -> None:
             migrations.upgrade(database_url)
     finally:
         with engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+            connection.execute(text("UPDATE alembic_version SET version_num = :before"), {"before": before})
         engine.dispose()
 
 
@@ -98,3 +100,40 @@ def test_folder_of_the_database_is_made(tmp_path: object) -> None:
     url = f"sqlite:///{tmp_path}/deep/er/copg.sqlite3"
     migrations.upgrade(url)
     assert differences(url) == []
+
+
+def test_rows_that_refer_to_a_copied_table_survive(database_url: str) -> None:
+    migrations.downgrade(database_url, "0004")
+    engine = create_engine(database_url)
+    run = {
+        "id": 7,
+        "uid": "u7",
+        "name": "Old",
+        "config": '{"beta": 0.5, "data": {"context": ["a", "B"]}, "steps": null}',
+    }
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO run (id, uid, name, algorithm, config, state, created_at, changed_at, idempotency_key, request_hash)"
+                " VALUES (:id, :uid, :name, 'copg', :config, 'queued', 1, 1, 'key', 'hash')"
+            ),
+            run,
+        )
+        connection.execute(text("INSERT INTO metric (id, name) VALUES (1, 'loss')"))
+        connection.execute(text("INSERT INTO metric_point (run_id, metric_id, step, value) VALUES (7, 1, 1, 0.5)"))
+    migrations.upgrade(database_url)
+    migrations.downgrade(database_url, "0004")
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM metric_point")) == 1
+        assert connection.execute(text("SELECT idempotency_key, request_hash FROM run")).one() == ("key", "hash")
+    migrations.upgrade(database_url)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT scope, key, made FROM idempotency_key")).one() == ("runs", "key", "u7")
+        found = connection.execute(
+            text("SELECT path, item, number, text FROM run_field JOIN field ON field.id = field_id ORDER BY path, item")
+        ).all()
+        assert found == [("config.beta", 0, 0.5, None), ("config.data.context", 0, None, "a"),
+                         ("config.data.context", 1, None, "B")]  # fmt: skip
+        assert connection.scalar(text("SELECT text FROM run_text")) == "u7\nold\n\na\nb"
+    engine.dispose()
+    assert differences(database_url) == []

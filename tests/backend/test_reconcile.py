@@ -82,7 +82,7 @@ def test_a_wake_up_is_sent_for_each_free_slot_as_soon_as_it_is_asked(
         until(lambda: bool(sent))
     finally:
         reconciler.stop()
-    assert sent == [(first.uid, "default")]
+    assert sent == [(first.uid, "node.w")]
 
 
 def test_the_loop_outlives_a_database_that_is_away(

@@ -122,7 +122,7 @@ def test_checkpoints(bench: Bench) -> None:
 
 def test_artifacts(bench: Bench, tmp_path: Path) -> None:
     uid = bench.launch()
-    assert bench.get(f"/runs/{uid}/artifacts") == {"path": None, "items": []}
+    assert bench.get(f"/runs/{uid}/artifacts") == {"path": None, "items": [], "artifacts": []}
     problem(bench.client.get(f"{API}/runs/{uid}/artifacts/model.safetensors"), 404)
     output = tmp_path / "output"
     (output / "tokenizer").mkdir(parents=True)
@@ -133,8 +133,8 @@ def test_artifacts(bench: Bench, tmp_path: Path) -> None:
     listed = bench.get(f"/runs/{uid}/artifacts")
     assert listed["path"] == str(output)
     assert listed["items"] == [
-        {"name": "model.safetensors", "bytes": 7},
-        {"name": "tokenizer/tokenizer.json", "bytes": 2},
+        {"name": "model.safetensors", "bytes": 7, "sha256": None},  # its output was never registered
+        {"name": "tokenizer/tokenizer.json", "bytes": 2, "sha256": None},
     ]
     answer = bench.client.get(f"{API}/runs/{uid}/artifacts/tokenizer/tokenizer.json")
     assert (answer.status_code, answer.text) == (200, "{}")

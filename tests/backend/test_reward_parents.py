@@ -11,7 +11,7 @@ from backend.errors import Invalid
 from backend.models import Run
 from backend.pipelines import create, plan
 from backend.run_errors import ParentError
-from backend.schemas import PipelineCreate
+from backend.schemas.pipelines import PipelineCreate
 from copg_core.config import CopgConfig, RewardModelConfig, RunConfig, SFTConfig
 from copg_core.reward_sources import GoldReward, RunReward, SumReward, WeightedReward
 
@@ -23,7 +23,7 @@ def new(database: Database, config: RunConfig) -> str:
 
 def parents(database: Database, uid: str) -> set[str]:
     with database.transaction() as session:
-        return {parent.uid for parent in lineage.parents_of(session, runs.get(session, uid).id)}
+        return {parent.uid for _, parent in lineage.parents_of(session, runs.get(session, uid).id)}
 
 
 def test_each_term_waits_for_its_reward_model(database: Database) -> None:
@@ -53,7 +53,7 @@ def test_a_term_may_name_an_earlier_step_of_its_pipeline(database: Database) -> 
         plan(request("$judge"))
     assert [error.field for error in caught.value.errors] == ["steps.1.config.reward.rewards.1.reward.run"]
     with database.transaction() as session:
-        pipeline, _ = create(session, request("$rm"), plan(request("$rm")))
+        pipeline = create(session, request("$rm"), plan(request("$rm")))
         steps = session.scalars(select(Run).where(Run.pipeline_id == pipeline.id))
         made = {run.algorithm: run.uid for run in steps}
     assert parents(database, made["copg"]) == {made["reward_model"]}

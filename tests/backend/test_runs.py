@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from backend import claims, lineage, nodes, runs
+from backend import claims, dispatch, lineage, nodes, runs
 from backend.database import NOW, Database
 from backend.models import Checkpoint, Evaluation, MetricPoint, Run, RunEvent, Sample
 from backend.moves import move
-from backend.run_errors import IdempotencyConflict, LeaseLost, ParentError, RunNotFound, StateConflict
+from backend.run_errors import LeaseLost, ParentError, RunNotFound, StateConflict
 from backend.settings import Settings
 from backend.states import ALLOWED, RunState
 from copg_core import events
@@ -330,26 +330,6 @@ def test_only_an_ended_run_can_be_taken_up_again(database: Database, again: Call
         do(database, lambda s: again(s, run))
 
 
-def test_one_idempotency_key_makes_one_run_even_in_a_race(database: Database) -> None:
-    first = new(database, idempotency_key="k", request_hash="h")
-    assert new(database, idempotency_key="k", request_hash="h").uid == first.uid
-    with pytest.raises(IdempotencyConflict, match="'k'"):
-        new(database, idempotency_key="k", request_hash="other")
-    barrier, uids = threading.Barrier(6), []
-
-    def race() -> None:
-        barrier.wait()
-        uids.append(new(database, idempotency_key="race", request_hash="h").uid)
-
-    threads = [threading.Thread(target=race) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(uids) == 6
-    assert len(set(uids)) == 1
-
-
 def pipeline(database: Database) -> tuple[Run, Run, Run]:
     sft = new(database, name="base")
     rm = new(database, RewardModelConfig(policy=RunModel(run=sft.uid)), name="judge")
@@ -433,19 +413,19 @@ def test_one_wake_up_for_each_free_slot_the_most_urgent_first(database: Database
     settings = Settings(lease_seconds=LEASE, republish_seconds=30)
 
     def hints() -> list[str]:
-        return [uid for uid, _ in do(database, lambda s: nodes.due_hints(s, settings))]
+        return [uid for uid, _ in do(database, lambda s: dispatch.due_hints(s, settings))]
 
     low, high, busy = new(database), new(database, priority=5), new(database, priority=9)
     assert hints() == []  # no worker, no message
     facts: dict[str, Any] = {"host": "h", "pid": 1, "queue": "default", "version": "0", "devices": []}
     do(database, lambda s: nodes.register(s, "w", slots=2, **facts))
     do(database, lambda s: nodes.register(s, "w", slots=2, **facts))
-    take(database, busy)
+    take(database, busy, "w")
     assert hints() == [high.uid]
     assert hints() == []  # under way
     do(database, lambda s: s.execute(update(Run).where(Run.id == high.id).values(published_at=NOW - 31)))
     assert hints() == [high.uid]  # lost: sent again
-    take(database, high)
+    take(database, high, "w")
     do(database, lambda s: nodes.register(s, "w", slots=3, **facts))
     assert hints() == [low.uid]
     do(database, lambda s: nodes.forget(s, "w"))

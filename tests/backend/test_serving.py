@@ -20,7 +20,7 @@ from backend.models import Node
 from backend.page_files import Page
 from backend.routes.system import _within_patience
 from backend.settings import Settings
-from tests.backend.studio_bench import API, Bench, problem
+from tests.backend.studio_bench import API, LOCAL, Bench, problem
 
 HTML = {"accept": "text/html"}
 
@@ -83,7 +83,7 @@ def test_page_that_is_not_built_says_what_to_do(tmp_path: Path) -> None:
     app = FastAPI()
     install(app)
     app.router.default = Page(tmp_path / "nothing")
-    answer = TestClient(app).get("/", headers=HTML)
+    answer = TestClient(app, LOCAL).get("/", headers=HTML)
     assert answer.status_code == 503
     assert "make" in answer.text
 
@@ -107,7 +107,7 @@ def test_healthy(settings: Settings, database: Database, redis_url: str) -> None
     register(database, "w")
     whole = Settings(data_dir=settings.data_dir, database_url=settings.database_url, broker_url=redis_url)
     app = create_app(whole)
-    health = TestClient(app).get(f"{API}/health").json()  # not started: it sends nothing to this broker
+    health = TestClient(app, LOCAL).get(f"{API}/health").json()  # not started: it sends nothing to this broker
     app.state.studio.database.close()
     assert (health["status"], health["broker"], health["workers"], health["detail"]) == ("ok", "ok", 1, "")
 
@@ -118,7 +118,7 @@ def test_health_is_200_with_everything_down(tmp_path: Path) -> None:
         database_url="postgresql+psycopg://nobody@127.0.0.1:9/none",
         broker_url="redis://127.0.0.1:9/0",
     )
-    answer = TestClient(create_app(away)).get(f"{API}/health")
+    answer = TestClient(create_app(away), LOCAL).get(f"{API}/health")
     assert answer.status_code == 200
     assert (answer.json()["database"], answer.json()["broker"]) == ("down", "down")
     assert "@" not in answer.json()["detail"]

@@ -19,6 +19,7 @@ from backend.models import Evaluation, MetricPoint, Run
 from backend.queue import celery_app
 from backend.settings import Settings
 from copg_core.config import SFTConfig
+from copg_core.recipe import Checkpoints
 from copg_core.sources import PresetModel
 from worker.host import Host
 
@@ -36,8 +37,9 @@ class Bench:
         self.hosts.append(host)
         return host
 
-    def new(self, steps: int = 20, **behave: Any) -> Run:
-        config = SFTConfig(steps=steps, policy=PresetModel(tokenizer=json.dumps(behave)))
+    def new(self, steps: int = 20, checkpoints: dict[str, Any] | None = None, **behave: Any) -> Run:
+        plan = Checkpoints(**(checkpoints or {}))
+        config = SFTConfig(steps=steps, checkpoints=plan, policy=PresetModel(tokenizer=json.dumps(behave)))
         with self.database.transaction() as session:
             return runs.create(session, config)
 

@@ -58,7 +58,8 @@ def train(
         recorder.record(Metrics(step=step, values={"loss": 1 / step}))
         if step % 5 == 0:
             sample = Sample(prompt_index=0, prompt="p\0", completion="c", reward=0.1 * step, length=1, finished=True)
-            recorder.record(Evaluation(step=step, n=1, reward_mean=0.1 * step, samples=(sample,)))
+            reward = 0.0 if step in behave.get("worst", ()) else 0.1 * step
+            recorder.record(Evaluation(step=step, n=1, reward_mean=reward, samples=(sample,)))
         if behave.get("reward_error") == step:
             raise RewardError("the reward is NaN")
         if behave.get("bug") == step:
@@ -76,5 +77,7 @@ def train(
             save()
     output = folder / "output"
     output.mkdir(parents=True, exist_ok=True)
+    if "output" in behave:
+        (output / "model.txt").write_text(behave["output"])
     recorder.record(Finished(step=step, output=str(output)))
     return Outcome(finished=True)

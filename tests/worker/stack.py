@@ -47,14 +47,14 @@ class Stack:
         self.reconciler.start()
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def worker(self) -> subprocess.Popen[bytes]:
+    def worker(self, **changes: Any) -> subprocess.Popen[bytes]:
         """Start one more worker, and wait until the database knows it."""
         name = uuid.uuid4().hex
-        settings = replace(self.settings, worker_name=name)
+        settings = replace(self.settings, worker_name=name, **changes)
         variables = {f"COPG_{item.name.upper()}": str(getattr(settings, item.name)) for item in fields(settings)}
         with (self.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-P", "threads", "-c", "1", "-Q",
+                [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-P", "threads", "-Q",
                  settings.queue, "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"],
                 env={**os.environ, **variables, "OMP_NUM_THREADS": "1"}, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,

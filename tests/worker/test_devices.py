@@ -1,43 +1,110 @@
-"""What a machine has, found without touching CUDA."""
+"""What a machine has, by a stand-in for NVML, and without one."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from worker import devices
 
-LISTING = "GPU-a, NVIDIA H100 80GB HBM3, 81559\nGPU-b, NVIDIA H100 80GB HBM3, [N/A]\nsome warning\n"
+
+class FakeNVML:
+    """Four GPUs: a plain one, one cut into two slices, one that fell off the bus, one of an old kind."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *, driver: bool = True) -> None:
+        self.driver, self.open = driver, 0
+
+    def nvmlInit(self) -> None:  # noqa: N802 - NVML's own names
+        if not self.driver:
+            raise self.NVMLError("Driver Not Loaded")
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.open -= 1
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return 4
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
+        if index == 2:
+            raise self.NVMLError("GPU is lost")
+        return ["GPU-plain", "GPU-cut", "", "GPU-old"][index]
+
+    def nvmlDeviceGetMigMode(self, handle: str) -> tuple[int, int]:  # noqa: N802
+        if handle == "GPU-old":
+            raise self.NVMLError("Not Supported")
+        return (1, 1) if handle == "GPU-cut" else (0, 0)
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: str) -> int:  # noqa: N802
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: str, index: int) -> str:  # noqa: N802
+        if index not in (0, 3):
+            raise self.NVMLError("Not Found")
+        return f"MIG-{index}"
+
+    def nvmlDeviceGetUUID(self, handle: str) -> str:  # noqa: N802
+        return handle
+
+    def nvmlDeviceGetName(self, handle: str) -> bytes:  # noqa: N802
+        return b"H100"
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:  # noqa: N802
+        if handle == "GPU-old":
+            raise self.NVMLError("Not Supported")
+        return SimpleNamespace(total=80 * 2**30, used=2**30)
+
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(gpu=42)
 
 
-def test_gpus_are_read_from_the_drivers_listing() -> None:
-    first, second = devices.parse_gpus(LISTING)
-    assert first == {"kind": "gpu", "uuid": "GPU-a", "name": "NVIDIA H100 80GB HBM3", "memory_mb": 81559}
-    assert second["memory_mb"] is None
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNVML:
+    fake = FakeNVML()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return fake
+
+
+def test_gpus_and_slices_are_read_and_one_that_is_lost_costs_only_itself(nvml: FakeNVML) -> None:
+    found = devices.read_gpus()
+    assert [gpu.uuid for gpu in found] == ["GPU-plain", "MIG-0", "MIG-3", "GPU-old"]
+    assert [gpu.index for gpu in found] == [0, 1, 2, 3]
+    plain, slice_, _, old = found
+    assert (plain.name, plain.memory_total, plain.memory_used, plain.utilisation) == ("H100", 80 * 2**30, 2**30, 42)
+    assert (slice_.memory_total, slice_.utilisation) == (80 * 2**30, None)
+    assert (old.memory_total, old.utilisation) == (None, 42)
+    assert nvml.open == 0
+    assert [device["kind"] for device in devices.devices(found)] == ["cpu", "gpu", "gpu", "gpu", "gpu"]
+    assert devices.devices(found)[1]["memory_mb"] == 80 * 1024
 
 
 @pytest.mark.parametrize(
     ("visible", "left"),
-    [(None, ["GPU-a", "GPU-b"]), ("1", ["GPU-b"]), ("GPU-a", ["GPU-a"]), ("", []), ("7", [])],
+    [
+        ("0", ["GPU-plain"]),
+        ("1", ["MIG-0", "MIG-3"]),
+        ("MIG-3,GPU-plain", ["MIG-3", "GPU-plain"]),
+        ("GPU-pl", ["GPU-plain"]),
+        ("3,9,0", ["GPU-old"]),  # CUDA too stops at what it does not know
+        ("0,0", ["GPU-plain"]),
+        ("", []),
+        ("-1", []),
+    ],
 )
-def test_only_visible_gpus_count(
-    visible: str | None, left: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\nprintf '{LISTING}'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    if visible is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [gpu["uuid"] for gpu in devices.gpus()] == left
+@pytest.mark.usefixtures("nvml")
+def test_only_what_is_visible_to_cuda_counts(visible: str, left: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [gpu.uuid for gpu in devices.read_gpus()] == left
 
 
-def test_a_driver_that_does_not_answer_leaves_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\nexit 9\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert [device["kind"] for device in devices.devices()] == ["cpu"]
+def test_without_driver_or_package_the_machine_has_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (FakeNVML(driver=False), None):
+        monkeypatch.setitem(sys.modules, "pynvml", module)
+        assert devices.read_gpus() == []
+    assert [device["kind"] for device in devices.devices([])] == ["cpu"]

@@ -13,7 +13,20 @@ export type Pipeline = Schemas['PipelineOut'];
 export type FigureOut = Schemas['FigureOut'];
 export type FigurePoints = Schemas['FigurePoints'];
 export type DeviceEstimate = Schemas['DeviceEstimate'];
+export type Sweep = Schemas['SweepOut'];
+export type SweepSummary = Schemas['SweepSummary'];
+export type SweepMember = Schemas['MemberOut'];
+export type SweepPreview = Schemas['SweepPreview'];
+export type DataSet = Schemas['DatasetOut'];
+export type DataSetDetail = Schemas['DatasetDetail'];
+export type DataReport = Schemas['DatasetReport'];
+export type Upload = Schemas['UploadOut'];
 export type Sample = Schemas['SampleOut'];
+export type Artifact = Schemas['ArtifactOut'];
+export type Checkpoint = Schemas['CheckpointOut'];
+export type StorageUse = Schemas['StorageOut'];
+export type Freeable = Schemas['Freeable'];
+export type Comparison = Schemas['CompareOut'];
 export type BanditConfig = Schemas['BanditConfig'];
 export type BanditFigures = Schemas['BanditFigures'];
 export type BanditPreset = Schemas['BanditPreset'];
@@ -32,9 +45,18 @@ export class ApiError extends Error {
   }
 }
 
+/** Whoever is not logged in is sent to log in, and comes back to where they were. */
+function askToLogIn(): void {
+  if (location.pathname !== '/login') location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
+}
+
 const throwing: Middleware = {
+  onRequest({ request }) {
+    request.headers.set('X-CoPG-Request', 'page'); // no other site's page can: the server tells us from them by it
+  },
   async onResponse({ response }) {
     if (response.ok) return;
+    if (response.status === 401) askToLogIn();
     const body: unknown = await response.clone().json().catch(() => null);
     const given = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>;
     throw new ApiError({

@@ -1,17 +1,19 @@
 /** Every question the page asks, by its cache key. */
+import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { applyRun } from '../live/live';
 import { removeRun } from '../live/merge';
-import { api, data, type RunDetail, type RunSummary } from './client';
+import { api, data, messageOf, type RunSummary } from './client';
 
-const MOST = 5000;
+const MOST = 20_000;
+const PAGE = 500; // the most that the API gives at once
 
 /** Every run, newest first: the table sorts and filters what is here, live events keep it fresh. */
 async function allRuns(): Promise<readonly RunSummary[]> {
   const items: RunSummary[] = [];
   let cursor: string | null | undefined;
   do {
-    const page = await data(api.GET('/api/v1/runs', { params: { query: { limit: 200, cursor: cursor ?? undefined } } }));
+    const page = await data(api.GET('/api/v1/runs', { params: { query: { limit: PAGE, cursor: cursor ?? undefined } } }));
     items.push(...page.items);
     cursor = page.next_cursor;
   } while (cursor && items.length < MOST);
@@ -24,11 +26,31 @@ export const useRun = (run: string) =>
 export const useAlgorithms = () =>
   useQuery({ queryKey: ['algorithms'], queryFn: async () => (await data(api.GET('/api/v1/algorithms'))).items, staleTime: Infinity });
 export const useModels = () => useQuery({ queryKey: ['models'], queryFn: async () => (await data(api.GET('/api/v1/models'))).items });
+/** While one is analysed, the list is asked again: an analysis takes seconds, and no event tells of it. */
+export const useDatasets = () =>
+  useQuery({ queryKey: ['datasets'], queryFn: () => data(api.GET('/api/v1/datasets')), refetchInterval: (query) => (query.state.data?.items.some((one) => one.state === 'analysing') ? 1000 : false) });
+export const useDataset = (id: string) =>
+  useQuery({ queryKey: ['dataset', id], queryFn: () => data(api.GET('/api/v1/datasets/{dataset_id}', { params: { path: { dataset_id: id } } })), refetchInterval: (query) => (query.state.data?.state === 'analysing' ? 1000 : false) });
 export const useBanditPresets = () =>
   useQuery({ queryKey: ['bandit-presets'], queryFn: async () => (await data(api.GET('/api/v1/bandit/presets'))).items, staleTime: Infinity });
 export const usePipelines = () => useQuery({ queryKey: ['pipelines'], queryFn: async () => (await data(api.GET('/api/v1/pipelines'))).items });
 export const useHealth = () => useQuery({ queryKey: ['health'], queryFn: () => data(api.GET('/api/v1/health')), refetchInterval: 10_000 });
 export const useWorkers = () => useQuery({ queryKey: ['workers'], queryFn: () => data(api.GET('/api/v1/workers')), refetchInterval: 5_000 });
+export const useQueue = () => useQuery({ queryKey: ['queue'], queryFn: () => data(api.GET('/api/v1/queue')), refetchInterval: 3_000 });
+
+/** Pause or resume handing runs out, or ask a worker to leave. What they changed is asked for again. */
+export function useSteer() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async (order: 'pause' | 'resume' | { drain: string }) => {
+      if (order === 'pause') await data(api.POST('/api/v1/queue/pause'));
+      else if (order === 'resume') await data(api.POST('/api/v1/queue/resume'));
+      else await data(api.POST('/api/v1/workers/{name}/drain', { params: { path: { name: order.drain } } }));
+    },
+    onSettled: () => Promise.all([client.invalidateQueries({ queryKey: ['queue'] }), client.invalidateQueries({ queryKey: ['workers'] })]),
+    onError: (error) => notifications.show({ color: 'red', message: messageOf(error) }),
+  });
+}
 
 export type Action = 'cancel' | 'resume' | 'retry' | 'delete';
 
@@ -46,15 +68,7 @@ export function actionsFor(run: Pick<RunSummary, 'state' | 'error_kind'>): Actio
   }
 }
 
-const path = (run: string) => ({ params: { path: { run_id: run } } });
-async function act(action: Action, run: string): Promise<RunDetail | null> {
-  switch (action) {
-    case 'cancel': return data(api.POST('/api/v1/runs/{run_id}/cancel', path(run)));
-    case 'resume': return data(api.POST('/api/v1/runs/{run_id}/resume', path(run)));
-    case 'retry': return data(api.POST('/api/v1/runs/{run_id}/retry', path(run)));
-    case 'delete': await api.DELETE('/api/v1/runs/{run_id}', path(run)); return null;
-  }
-}
+const MOST_AT_ONCE = 1000;
 
 /** Ask the same of several runs; those that refuse are told together. */
 export function useAct() {
@@ -62,17 +76,15 @@ export function useAct() {
   return useMutation({
     mutationFn: async ({ action, runs }: { action: Action; runs: readonly RunSummary[] }) => {
       const refused: string[] = [];
-      for (const run of runs) {
-        try {
-          const answer = await act(action, run.id);
-          if (answer) {
-            applyRun(client, answer);
-            void client.invalidateQueries({ queryKey: ['run', run.id] });
-          } else {
-            client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list && removeRun(list, run.id));
-          }
-        } catch (error) {
-          refused.push(`${run.name}: ${error instanceof Error ? error.message : String(error)}`);
+      for (let begin = 0; begin < runs.length; begin += MOST_AT_ONCE) {
+        const ids = runs.slice(begin, begin + MOST_AT_ONCE).map((run) => run.id);
+        const answer = await data(api.POST('/api/v1/runs/bulk', { body: { action, ids, dry_run: false } }));
+        for (const { id, name, outcome, reason, run } of answer.items) {
+          if (outcome === 'refused') refused.push(runs.length > 1 && name ? `${name}: ${reason}` : reason);
+          else if (run) {
+            applyRun(client, run);
+            void client.invalidateQueries({ queryKey: ['run', id] });
+          } else client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list && removeRun(list, id));
         }
       }
       if (refused.length) throw new Error(refused.join('\n'));

@@ -14,10 +14,70 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Estimate A Run
+         * Estimate a run
          * @description Memory and time of a run, by their parts, for each kind of device; and in a sentence whether it fits.
          */
         post: operations["estimate_a_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/bulk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Act on runs
+         * @description Cancel, resume, retry, delete, tag or prioritise many runs. Each has its own outcome: one refusal stops nothing.
+         */
+        post: operations["act_on_runs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare runs
+         * @description Groups of runs that differ only by seed, with paired differences to a baseline over the same prompts.
+         */
+        get: operations["compare_runs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compare/figures/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get compare figure
+         * @description One figure of a comparison.
+         */
+        get: operations["get_compare_figure"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -32,16 +92,36 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Runs
+         * List runs
          * @description Runs, newest first unless asked otherwise. Missing values stand at the end in either order.
          */
         get: operations["list_runs"];
         put?: never;
         /**
-         * Create Run
+         * Create run
          * @description Queue a run. Its configuration and data are checked first; a run whose parents are not done yet waits for them.
          */
         post: operations["create_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List run fields
+         * @description What runs can be filtered and sorted by: a run's own fields, and each value that a configuration may have.
+         */
+        get: operations["list_run_fields"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -56,22 +136,24 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Run
-         * @description One run: configuration, parents and children, history, report.
+         * Get run
+         * @description One run: configuration, parents and children, history, report. Its ETag changes when somebody edits it.
          */
         get: operations["get_run"];
         put?: never;
         post?: never;
         /**
-         * Delete Run
+         * Delete run
          * @description Delete a run that is not being trained and that no other run refers to, with its files.
          */
         delete: operations["delete_run"];
         options?: never;
         head?: never;
         /**
-         * Update Run
-         * @description Change name, notes or priority; what is not named stays.
+         * Update run
+         * @description Change name, notes, tags or, while the run waits for its turn, what it asks of the queue; what is not named stays.
+         *
+         *     With If-Match the change is made only where nobody else has edited the run since.
          */
         patch: operations["update_run"];
         trace?: never;
@@ -86,7 +168,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Cancel Run
+         * Cancel run
          * @description Stop a run. One that is being trained writes a checkpoint first and is `cancelling` meanwhile.
          */
         post: operations["cancel_run"];
@@ -106,7 +188,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Resume Run
+         * Resume run
          * @description Queue a failed or cancelled run again; it goes on from its last checkpoint.
          */
         post: operations["resume_run"];
@@ -126,7 +208,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Retry Run
+         * Retry run
          * @description Queue a failed or cancelled run again from its beginning; what it recorded is dropped.
          */
         post: operations["retry_run"];
@@ -144,7 +226,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Curves
+         * Get curves
          * @description Scalars of the optimizer steps.
          */
         get: operations["get_curves"];
@@ -164,7 +246,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Evaluations
+         * Get evaluations
          * @description Evaluations in the order of their steps.
          */
         get: operations["get_evaluations"];
@@ -184,7 +266,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Samples
+         * Get samples
          * @description What the policy wrote for the prompts of the fixed evaluation set, at one step.
          */
         get: operations["get_samples"];
@@ -204,7 +286,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Log
+         * Get log
          * @description The trainer's output, all attempts. Go on from `next_offset`; a character is never cut in two.
          */
         get: operations["get_log"];
@@ -224,8 +306,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Checkpoints
-         * @description Checkpoints that stand on disk, oldest first.
+         * Get checkpoints
+         * @description Checkpoints that are kept, oldest first.
          */
         get: operations["get_checkpoints"];
         put?: never;
@@ -236,6 +318,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{run_id}/checkpoints/{step}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete checkpoint
+         * @description Delete the checkpoint of a step with its files. A run that has not ended keeps its newest; a pinned one stays.
+         */
+        delete: operations["delete_checkpoint"];
+        options?: never;
+        head?: never;
+        /**
+         * Pin checkpoint
+         * @description Pin the checkpoint of a step, so that no retention takes it away, or let go of it.
+         */
+        patch: operations["pin_checkpoint"];
+        trace?: never;
+    };
     "/api/v1/runs/{run_id}/artifacts": {
         parameters: {
             query?: never;
@@ -244,8 +350,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Artifacts
-         * @description Files of the trained model, once the run has succeeded.
+         * Get artifacts
+         * @description Everything that the run left behind, with sizes and hashes; `items` are the files of the trained model.
          */
         get: operations["get_artifacts"];
         put?: never;
@@ -264,10 +370,110 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Download Artifact
-         * @description One file of the trained model.
+         * Download output file
+         * @description One file of the trained model by its name. Ranges of bytes may be asked for.
+         */
+        get: operations["download_output_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/artifacts/{artifact_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get artifact
+         * @description One artifact with its files.
+         */
+        get: operations["get_artifact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/artifacts/{artifact_id}/files/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download file
+         * @description One file by its number. Ranges of bytes may be asked for; the ETag is the SHA-256 of the content.
+         */
+        get: operations["download_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/artifacts/{artifact_id}/archive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download artifact
+         * @description All files of an artifact as one archive.
          */
         get: operations["download_artifact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export run
+         * @description The trained model as a folder that transformers loads, with a model card, the curve, and the TOML that makes it again.
+         */
+        get: operations["export_run"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/figures/final_reward": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get final reward
+         * @description Final reward of each run of a sweep against beta, or against what it varies instead, by algorithm.
+         */
+        get: operations["get_final_reward"];
         put?: never;
         post?: never;
         delete?: never;
@@ -284,7 +490,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Run Figures
+         * List run figures
          * @description The figures that this run has, most telling first.
          */
         get: operations["list_run_figures"];
@@ -304,7 +510,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Figure
+         * Get figure
          * @description One figure of one run, at most 600 points a curve.
          */
         get: operations["get_figure"];
@@ -324,7 +530,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Figure Points
+         * Get figure points
          * @description What to append to each trace of a figure that was fetched before.
          */
         get: operations["get_figure_points"];
@@ -344,13 +550,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Pipelines
+         * List pipelines
          * @description Pipelines with their runs, newest first.
          */
         get: operations["list_pipelines"];
         put?: never;
         /**
-         * Create Pipeline
+         * Create pipeline
          * @description Queue a preset or a list of steps, all or none. A step refers to an earlier one as `$alias`.
          */
         post: operations["create_pipeline"];
@@ -368,12 +574,164 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Pipeline
+         * Get pipeline
          * @description One pipeline with its runs.
          */
         get: operations["get_pipeline"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sweeps/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview sweep
+         * @description The runs that a sweep would make and what they would take. The same checks as launching it; nothing is stored.
+         */
+        post: operations["preview_sweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sweeps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List sweeps
+         * @description Sweeps with where they stand, newest first.
+         */
+        get: operations["list_sweeps"];
+        put?: never;
+        /**
+         * Create sweep
+         * @description Queue all runs of a sweep, or none. Every run is checked before anything is stored; equal ones are made once.
+         */
+        post: operations["create_sweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sweeps/{sweep_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get sweep
+         * @description One sweep: states, progress, cost, remaining time, the best runs, and what it was made of.
+         */
+        get: operations["get_sweep"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete sweep
+         * @description Delete a sweep with its runs and their files. Refused while one is being trained, or where other runs build on one.
+         */
+        delete: operations["delete_sweep"];
+        options?: never;
+        head?: never;
+        /**
+         * Update sweep
+         * @description Change name, notes or early stop; what is not named stays. With If-Match only where nobody edited it since.
+         */
+        patch: operations["update_sweep"];
+        trace?: never;
+    };
+    "/api/v1/sweeps/{sweep_id}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List sweep members
+         * @description The runs of a sweep in the order of their making, each with its own values and its last evaluation.
+         */
+        get: operations["list_sweep_members"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sweeps/{sweep_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel sweep
+         * @description Stop every run that has not ended. One that is being trained writes a checkpoint first.
+         */
+        post: operations["cancel_sweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sweeps/{sweep_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume sweep
+         * @description Queue every failed or cancelled run again, each from its last checkpoint. Runs that cannot go on are told apart.
+         */
+        post: operations["resume_sweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sweeps/{sweep_id}/extend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Extend sweep
+         * @description Add values, entries or bases. Only combinations that the sweep was not asked for before are made.
+         */
+        post: operations["extend_sweep"];
         delete?: never;
         options?: never;
         head?: never;
@@ -390,7 +748,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Simulate Bandit
+         * Simulate bandit
          * @description Train every algorithm on one bandit. Nothing is stored; whatever is not given is the paper's.
          */
         post: operations["simulate_bandit"];
@@ -410,7 +768,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Draw Bandit
+         * Draw bandit
          * @description The same experiment as figures and a table, in one round trip.
          */
         post: operations["draw_bandit"];
@@ -428,7 +786,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Bandit Presets
+         * List bandit presets
          * @description Experiments to start from.
          */
         get: operations["list_bandit_presets"];
@@ -448,7 +806,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Algorithms
+         * List algorithms
          * @description Each algorithm with the JSON Schema of its configuration and the paper's defaults.
          */
         get: operations["list_algorithms"];
@@ -468,8 +826,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Models
-         * @description Small Llamas built on the spot, and what succeeded runs have trained, newest first.
+         * List models
+         * @description Small Llamas built on the spot, on the first page, and what succeeded runs have trained, newest first.
          */
         get: operations["list_models"];
         put?: never;
@@ -488,16 +846,37 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Datasets
-         * @description The built-in task, then what was registered, newest first.
+         * List datasets
+         * @description The built-in task, on the first page, then what was registered or uploaded, newest first.
          */
         get: operations["list_datasets"];
         put?: never;
         /**
-         * Create Dataset
+         * Create dataset
          * @description Register a data source under a name, after looking at it.
          */
         post: operations["create_dataset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upload dataset
+         * @description Upload a file: its bytes are the body of the request, as `curl -T pairs.jsonl.gz -X POST` sends them. It is hashed and
+         *     stored while it arrives, then analysed. Content that is there already answers 200 and `existing`.
+         */
+        post: operations["upload_dataset"];
         delete?: never;
         options?: never;
         head?: never;
@@ -511,14 +890,63 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Get dataset
+         * @description One data set, also a deleted one that runs refer to: what was found in it, and who uses it.
+         */
+        get: operations["get_dataset"];
         put?: never;
         post?: never;
         /**
-         * Delete Dataset
-         * @description Forget a registered data source; the data itself is not touched, and runs keep their configuration.
+         * Delete dataset
+         * @description Forget a data set; runs keep their configuration. An uploaded file is removed, but not while a run that has not
+         *     ended needs it; its record stays as long as a run refers to it. A file that was registered by its path is not touched.
          */
         delete: operations["delete_dataset"];
+        options?: never;
+        head?: never;
+        /**
+         * Update dataset
+         * @description Rename it, or say how its columns are meant: then it is analysed again. Runs keep what they were made with.
+         */
+        patch: operations["update_dataset"];
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/analyse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Analyse dataset
+         * @description Look at the file (again). The answer comes at once; `state` says when it is done.
+         */
+        post: operations["analyse_dataset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop analysis
+         * @description Give the analysis up. The data set can be used all the same: a run reads it with its own eyes.
+         */
+        post: operations["stop_analysis"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -534,10 +962,70 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Preview Dataset
+         * Preview dataset
          * @description How a data source is understood for an algorithm, with its first rows.
          */
         post: operations["preview_dataset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/overlap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get overlap
+         * @description Prompts that two analysed data sets share, as they are and without case, punctuation and spacing.
+         */
+        get: operations["get_overlap"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Count tokens
+         * @description Lengths of the first rows in the tokens of a model, and the share that its limits would cut. Stores nothing.
+         */
+        post: operations["count_tokens"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/figures/data/{dataset_id}/{figure}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get data figure
+         * @description One figure of a data set that was analysed.
+         */
+        get: operations["get_data_figure"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -552,7 +1040,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Workers
+         * List workers
          * @description Worker processes by their last heartbeat, and how many runs wait for them.
          */
         get: operations["list_workers"];
@@ -572,12 +1060,247 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Health
+         * Get health
          * @description Whether database and broker answer within two seconds. Degraded is still 200: the API itself is well.
          */
         get: operations["get_health"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get queue
+         * @description Queued and waiting runs in the order in which they will start, each with what it waits for.
+         */
+        get: operations["get_queue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause queue
+         * @description Hand out no more runs; what trains goes on. Asked again, nothing changes.
+         */
+        post: operations["pause_queue"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume queue
+         * @description Hand out runs again.
+         */
+        post: operations["resume_queue"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workers/{name}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drain worker
+         * @description Ask a worker to leave, as SIGTERM does: its runs write a checkpoint and go back to the queue, uncounted.
+         *
+         *     Under `copg up` a fresh worker takes its place; pause the queue first to keep the runs from starting there.
+         */
+        post: operations["drain_worker"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/storage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get storage
+         * @description What runs left behind, the caches, the volumes, and what could be freed. It looks at the disk: seconds, not
+         *     milliseconds, where there is much.
+         */
+        get: operations["get_storage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/storage/free": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Free storage
+         * @description Free something, or with `dry_run` (the default) only say how much that would be.
+         */
+        post: operations["free_storage"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List webhooks
+         * @description Every webhook, newest first.
+         */
+        get: operations["list_webhooks"];
+        put?: never;
+        /**
+         * Create webhook
+         * @description Tell an address of events from now on. The answer holds the secret that verifies the signatures.
+         */
+        post: operations["create_webhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get webhook
+         * @description One webhook.
+         */
+        get: operations["get_webhook"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete webhook
+         * @description Delete a webhook with its deliveries; what waits is not sent.
+         */
+        delete: operations["delete_webhook"];
+        options?: never;
+        head?: never;
+        /**
+         * Update webhook
+         * @description Change address, events or description; enable or disable it. The secret stays.
+         */
+        patch: operations["update_webhook"];
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook_id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try webhook
+         * @description Send a message `webhook.test`, soon. Its delivery says what came of it.
+         */
+        post: operations["try_webhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook_id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List webhook deliveries
+         * @description Messages to a webhook, newest first. Those that have ended are deleted after 30 days.
+         */
+        get: operations["list_webhook_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/deliveries/{delivery_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry delivery
+         * @description Send a message again, soon, also one that was accepted. It keeps its id.
+         */
+        post: operations["retry_delivery"];
         delete?: never;
         options?: never;
         head?: never;
@@ -592,7 +1315,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Stream Events
+         * Stream events
          * @description Server-sent events. `hello` {version} on connect; `run`: a RunSummary that is new or changed; `deleted` {id};
          *     `resync` {}: changes were skipped, fetch what you show again. Comments keep the connection open.
          */
@@ -600,6 +1323,78 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List tokens
+         * @description Every token that was ever made, newest first, the revoked ones too.
+         */
+        get: operations["list_tokens"];
+        put?: never;
+        /**
+         * Create token
+         * @description Make a token. From the first one on, everybody needs one.
+         */
+        post: operations["create_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokens/{token_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke token
+         * @description End a token, and the sessions that were opened with it, at once.
+         */
+        delete: operations["revoke_token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get session
+         * @description Who is asking and what they may do; 401 where a token is needed first.
+         */
+        get: operations["get_session"];
+        put?: never;
+        /**
+         * Log in
+         * @description Log a browser in: the answer sets a cookie that stands for the token from now on.
+         */
+        post: operations["log_in"];
+        /**
+         * Log out
+         * @description Log a browser out.
+         */
+        delete: operations["log_out"];
         options?: never;
         head?: never;
         patch?: never;
@@ -643,19 +1438,81 @@ export interface components {
                 [key: string]: unknown;
             };
         };
-        /** ArtifactList */
-        ArtifactList: {
-            /** Path */
-            path: string | null;
-            /** Items */
-            items: components["schemas"]["ArtifactOut"][];
-        };
-        /** ArtifactOut */
-        ArtifactOut: {
-            /** Name */
+        /** ArtifactFileOut */
+        ArtifactFileOut: {
+            /**
+             * Number
+             * @description Names the file in addresses.
+             */
+            number: number;
+            /**
+             * Name
+             * @description Relative to the artifact's folder.
+             */
             name: string;
             /** Bytes */
             bytes: number;
+            /** Sha256 */
+            sha256: string;
+        };
+        /** ArtifactList */
+        ArtifactList: {
+            /**
+             * Path
+             * @description Where the trained model stands; null until there is one.
+             */
+            path: string | null;
+            /**
+             * Items
+             * @description Files of the trained model.
+             */
+            items: components["schemas"]["OutputFile"][];
+            /**
+             * Artifacts
+             * @description Everything registered: output, checkpoints from the newest, logs, spools.
+             */
+            artifacts?: components["schemas"]["ArtifactOut"][];
+        };
+        /**
+         * ArtifactOut
+         * @description A checkpoint, an output, a log or a spool, whole and content-hashed.
+         */
+        ArtifactOut: {
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "checkpoint" | "output" | "log" | "spool";
+            /** Name */
+            name: string;
+            /** Step */
+            step: number | null;
+            /**
+             * Attempt
+             * @description Fencing number of the attempt that wrote it.
+             */
+            attempt: number;
+            /** Bytes */
+            bytes: number;
+            /**
+             * Sha256
+             * @description Of the list of its files' hashes, one line `hash  name` a file.
+             */
+            sha256: string;
+            /**
+             * Url
+             * @description Where it stands in the store.
+             */
+            url: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Files */
+            files: components["schemas"]["ArtifactFileOut"][];
         };
         /**
          * Bandit
@@ -932,6 +1789,151 @@ export interface components {
              */
             final_policy: number[];
         };
+        /** BaselineOut */
+        BaselineOut: {
+            /** Id */
+            id: string;
+            /** Label */
+            label: string;
+        };
+        /**
+         * Best
+         * @description The finished run with the largest final reward among `of`. The largest of several noisy means flatters itself.
+         */
+        Best: {
+            /** Run */
+            run: string;
+            /** Name */
+            name: string;
+            /**
+             * Algorithm
+             * @enum {string}
+             */
+            algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient";
+            /** Variant */
+            variant: string | null;
+            /** Overrides */
+            overrides: {
+                [key: string]: unknown;
+            };
+            /** Reward Mean */
+            reward_mean: number;
+            /** Reward Stderr */
+            reward_stderr: number | null;
+            /**
+             * N
+             * @description Prompts.
+             */
+            n: number;
+            /** Step */
+            step: number;
+            /**
+             * Of
+             * @description Finished runs that it was chosen from.
+             */
+            of: number;
+        };
+        /**
+         * BulkItem
+         * @description What became of one run.
+         */
+        BulkItem: {
+            /** Id */
+            id: string;
+            /**
+             * Name
+             * @description Empty where no run has this id.
+             */
+            name: string;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "done" | "refused";
+            /**
+             * Reason
+             * @description Why it was refused; empty where it was done.
+             */
+            reason: string;
+            /** @description The run as it is now; null where it was deleted or refused. */
+            run: components["schemas"]["RunSummary"] | null;
+        };
+        /** BulkOut */
+        BulkOut: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "cancel" | "resume" | "retry" | "delete" | "tag" | "untag" | "priority";
+            /** Dry Run */
+            dry_run: boolean;
+            /** Done */
+            done: number;
+            /** Refused */
+            refused: number;
+            /**
+             * Remaining
+             * @description Runs that fulfil the conditions beyond those taken: ask again.
+             */
+            remaining: number;
+            /** Items */
+            items: components["schemas"]["BulkItem"][];
+        };
+        /**
+         * BulkRequest
+         * @description Which runs, by their ids or by the conditions of the list, and what to do with each.
+         */
+        BulkRequest: {
+            /**
+             * Action
+             * @description `tag` and `untag` take `tags`, `priority` takes `priority`.
+             * @enum {string}
+             */
+            action: "cancel" | "resume" | "retry" | "delete" | "tag" | "untag" | "priority";
+            /**
+             * Ids
+             * @description Public ids of runs.
+             */
+            ids?: string[] | null;
+            /**
+             * Where
+             * @description The same conditions as in GET /runs; at most 1000 runs are taken, `remaining` says how many more fit.
+             * @example [
+             *       "state=failed",
+             *       "tags=paper"
+             *     ]
+             */
+            where?: string[] | null;
+            /**
+             * Tags
+             * @description Short words to find the run by, at most 20.
+             * @example [
+             *       "paper",
+             *       "tuned"
+             *     ]
+             */
+            tags?: string[];
+            /** Priority */
+            priority?: number | null;
+            /**
+             * Dry Run
+             * @description Only say what would be done and what refused; nothing is changed.
+             * @default false
+             */
+            dry_run: boolean;
+        };
+        /** CacheUse */
+        CacheUse: {
+            /**
+             * Name
+             * @description `references`: log-probabilities and rewards; `artifacts`: fetched from the store.
+             */
+            name: string;
+            /** Bytes */
+            bytes: number;
+            /** Files */
+            files: number;
+        };
         /** CheckpointList */
         CheckpointList: {
             /** Items */
@@ -941,7 +1943,10 @@ export interface components {
         CheckpointOut: {
             /** Step */
             step: number;
-            /** Path */
+            /**
+             * Path
+             * @description Where it stands: a path of the data folder, or a URL of the store.
+             */
             path: string;
             /** Bytes */
             bytes: number;
@@ -950,6 +1955,25 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+            /**
+             * Pinned
+             * @description Whether it is kept whatever the run's retention says.
+             */
+            pinned: boolean;
+            /**
+             * Reward
+             * @description Mean reward of the evaluation at this very step, reward units.
+             */
+            reward: number | null;
+        };
+        /** CheckpointPatch */
+        CheckpointPatch: {
+            /**
+             * Pinned
+             * @description true keeps this checkpoint whatever the run's retention says.
+             * @example true
+             */
+            pinned: boolean;
         };
         /**
          * Checkpoints
@@ -968,6 +1992,165 @@ export interface components {
              * @default 1
              */
             keep: number;
+            /**
+             * Keep the best
+             * @description Also the one whose evaluation, at the very same step, has the highest reward.
+             * @default false
+             */
+            keep_best: boolean;
+            /**
+             * Keep every
+             * @description Also those whose step is a multiple of this. 0 switches it off.
+             * @default 0
+             */
+            keep_every: number;
+        };
+        /** CompareOut */
+        CompareOut: {
+            /**
+             * Measure
+             * @enum {string}
+             */
+            measure: "reward" | "gold";
+            /** Has Gold */
+            has_gold: boolean;
+            /** Groups */
+            groups: components["schemas"]["ComparedGroup"][];
+            /**
+             * Fields
+             * @description Settings in which groups differ.
+             */
+            fields: components["schemas"]["FieldOut"][];
+            /**
+             * Baselines
+             * @description What may be the baseline: groups, and `reference`, the policy of step 0.
+             */
+            baselines: components["schemas"]["BaselineOut"][];
+            /** Baseline */
+            baseline: string;
+            /**
+             * Method
+             * @description How differences are tested, in a sentence.
+             */
+            method: string;
+            /**
+             * Notes
+             * @description What to know before reading the numbers.
+             */
+            notes: string[];
+            /** Figures */
+            figures: components["schemas"]["ComparedFigure"][];
+            /**
+             * Active
+             * @description Whether any of the runs still changes.
+             */
+            active: boolean;
+            /**
+             * Target
+             * @description The reward that the figure of times asks for where nobody says one.
+             */
+            target: number | null;
+        };
+        /** ComparedFigure */
+        ComparedFigure: {
+            /**
+             * Name
+             * @enum {string}
+             */
+            name: "reward" | "best" | "final" | "frontier" | "gold" | "time";
+            /** Title */
+            title: string;
+        };
+        /**
+         * ComparedGroup
+         * @description Runs that differ by nothing but their seed, at their last common evaluation.
+         */
+        ComparedGroup: {
+            /** Id */
+            id: string;
+            /** Label */
+            label: string;
+            /** Algorithm */
+            algorithm: string;
+            /** Beta */
+            beta: number | null;
+            /** Runs */
+            runs: components["schemas"]["ComparedRun"][];
+            /**
+             * Settings
+             * @description Value of each of `fields` that it has.
+             */
+            settings: {
+                [key: string]: unknown;
+            };
+            /** Step */
+            step: number | null;
+            /**
+             * Mean
+             * @description Of the chosen measure.
+             */
+            mean: number | null;
+            /** Stderr */
+            stderr: number | null;
+            /**
+             * Error Over
+             * @description What the standard error is over: `3 seeds`, or `64 prompts`.
+             */
+            error_over: string | null;
+            /**
+             * N
+             * @description Prompts of an evaluation.
+             */
+            n: number | null;
+            /** Kl */
+            kl: number | null;
+            /**
+             * Is Best
+             * @description Largest mean of its algorithm.
+             */
+            is_best: boolean;
+            /** @description Null for the baseline itself. */
+            difference: components["schemas"]["DifferenceOut"] | null;
+        };
+        /** ComparedRun */
+        ComparedRun: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            state: components["schemas"]["RunState"];
+            /** Seed */
+            seed: number | null;
+        };
+        /**
+         * ContrastReport
+         * @description Differences of the rewards of a pair (of a larger group: between its best and its worst), in reward units.
+         */
+        ContrastReport: {
+            /** N */
+            n: number;
+            /** Mean */
+            mean: number | null;
+            /** Deviation */
+            deviation: number | null;
+            /** Min */
+            min: number;
+            /** Max */
+            max: number;
+            /**
+             * Zeros
+             * @description Pairs with equal rewards.
+             */
+            zeros: number;
+            /** Edges */
+            edges: number[];
+            /** Counts */
+            counts: number[];
+            /**
+             * Sampled
+             * @description The histogram is that of 50,000 of them.
+             */
+            sampled: boolean;
         };
         /**
          * CoPG
@@ -983,7 +2166,7 @@ export interface components {
              * Data
              * @description What it is trained on.
              */
-            data?: components["schemas"]["TaskData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
+            data?: components["schemas"]["TaskData"] | components["schemas"]["UploadData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
             /** @description AdamW and its schedule. */
             optimizer?: components["schemas"]["Optimizer"];
             /**
@@ -1120,7 +2303,7 @@ export interface components {
              * Data
              * @description What it is trained on.
              */
-            data?: components["schemas"]["TaskData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
+            data?: components["schemas"]["TaskData"] | components["schemas"]["UploadData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
             /** @description AdamW and its schedule. */
             optimizer?: components["schemas"]["Optimizer"];
             /**
@@ -1218,6 +2401,21 @@ export interface components {
             beta: number;
         };
         /**
+         * DataFigureOut
+         * @description A Plotly figure of a data set.
+         */
+        DataFigureOut: {
+            /** Title */
+            title: string;
+            /**
+             * Figure
+             * @description As plotly.js takes it.
+             */
+            figure: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * Rewards in the data
          * @description What the data says: its `reward_1` and `reward_2`, or 1/2 for the chosen and 0 for the rejected completion.
          *
@@ -1231,19 +2429,113 @@ export interface components {
              */
             kind: "data";
         };
-        /** DatasetCreate */
+        /**
+         * DatasetCreate
+         * @description A data source that is there already: a file of the studio's machine, the hub, the built-in task.
+         */
         DatasetCreate: {
+            /**
+             * Name
+             * @example TL;DR comparisons
+             */
+            name: string;
+            /** Source */
+            source: components["schemas"]["TaskData"] | components["schemas"]["UploadData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
+        };
+        /** DatasetDetail */
+        DatasetDetail: {
+            /**
+             * Id
+             * @description Null for the built-in task.
+             */
+            id: string | null;
             /** Name */
             name: string;
             /** Source */
-            source: components["schemas"]["TaskData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
+            source: {
+                [key: string]: unknown;
+            };
+            /**
+             * Shape
+             * @description How the columns were understood, for example `post/summary`.
+             */
+            shape: string;
+            /**
+             * Rows
+             * @description Rows of the file; null where they are not counted, or not all.
+             */
+            rows: number | null;
+            /**
+             * Content Hash
+             * @description SHA-256 of the file's bytes, in hex.
+             */
+            content_hash: string | null;
+            /** Created At */
+            created_at: string | null;
+            /**
+             * State
+             * @description `analysing`: a pass over the file is due or under way.
+             * @default ready
+             * @enum {string}
+             */
+            state: "analysing" | "ready" | "unreadable";
+            /**
+             * Error
+             * @description Why it is unreadable, with file and row.
+             */
+            error?: string | null;
+            /**
+             * File Name
+             * @description Of an uploaded file.
+             */
+            file_name?: string | null;
+            /**
+             * Bytes
+             * @description Size of an uploaded file.
+             */
+            bytes?: number | null;
+            /**
+             * Rows Read
+             * @description So far, while it is analysed.
+             * @default 0
+             */
+            rows_read: number;
+            /**
+             * Runs
+             * @description How many runs read it.
+             * @default 0
+             */
+            runs: number;
+            /** Deleted At */
+            deleted_at?: string | null;
+            report: components["schemas"]["DatasetReport"] | null;
+            /**
+             * Used By
+             * @description The newest fifty.
+             */
+            used_by: components["schemas"]["RunRef"][];
+            /**
+             * Figures
+             * @description Names for `/figures/data/{dataset_id}/{figure}`.
+             */
+            figures: string[];
         };
         /** DatasetList */
         DatasetList: {
             /** Items */
             items: components["schemas"]["DatasetOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+            /**
+             * Upload Max Bytes
+             * @description Larger files are refused.
+             */
+            upload_max_bytes: number;
         };
-        /** DatasetOut */
+        /**
+         * DatasetOut
+         * @description One row of the list. Its `source` is what a run's `data` field takes.
+         */
         DatasetOut: {
             /**
              * Id
@@ -1256,14 +2548,83 @@ export interface components {
             source: {
                 [key: string]: unknown;
             };
-            /** Shape */
+            /**
+             * Shape
+             * @description How the columns were understood, for example `post/summary`.
+             */
             shape: string;
-            /** Rows */
+            /**
+             * Rows
+             * @description Rows of the file; null where they are not counted, or not all.
+             */
             rows: number | null;
-            /** Content Hash */
+            /**
+             * Content Hash
+             * @description SHA-256 of the file's bytes, in hex.
+             */
             content_hash: string | null;
             /** Created At */
             created_at: string | null;
+            /**
+             * State
+             * @description `analysing`: a pass over the file is due or under way.
+             * @default ready
+             * @enum {string}
+             */
+            state: "analysing" | "ready" | "unreadable";
+            /**
+             * Error
+             * @description Why it is unreadable, with file and row.
+             */
+            error?: string | null;
+            /**
+             * File Name
+             * @description Of an uploaded file.
+             */
+            file_name?: string | null;
+            /**
+             * Bytes
+             * @description Size of an uploaded file.
+             */
+            bytes?: number | null;
+            /**
+             * Rows Read
+             * @description So far, while it is analysed.
+             * @default 0
+             */
+            rows_read: number;
+            /**
+             * Runs
+             * @description How many runs read it.
+             * @default 0
+             */
+            runs: number;
+            /** Deleted At */
+            deleted_at?: string | null;
+        };
+        /**
+         * DatasetPatch
+         * @description What is not named stays. Another understanding of the columns has the file analysed again.
+         */
+        DatasetPatch: {
+            /** Name */
+            name?: string | null;
+            /**
+             * Columns
+             * @description Role -> column of the file.
+             * @example {
+             *       "completion": "answer",
+             *       "prompt": "question"
+             *     }
+             */
+            columns?: {
+                [key: string]: string;
+            } | null;
+            /**
+             * Prompt Template
+             * @description Format string over the row's columns.
+             */
+            prompt_template?: string | null;
         };
         /** DatasetPreview */
         DatasetPreview: {
@@ -1282,6 +2643,127 @@ export interface components {
             rows: components["schemas"]["PreviewRow"][];
             /** Counted Rows */
             counted_rows: number | null;
+        };
+        /**
+         * DatasetReport
+         * @description What one pass over the file found.
+         */
+        DatasetReport: {
+            /** Shape */
+            shape: string;
+            /** Pairs */
+            pairs: boolean;
+            /**
+             * Completions
+             * @description Most completions of one prompt.
+             */
+            completions: number;
+            /** Columns */
+            columns: string[];
+            /**
+             * Mapping
+             * @description Role -> column.
+             */
+            mapping: {
+                [key: string]: string;
+            };
+            /** Rows */
+            rows: number;
+            /** Usable */
+            usable: number;
+            /**
+             * Dropped
+             * @description Reason -> rows that no run uses.
+             */
+            dropped: {
+                [key: string]: number;
+            };
+            /**
+             * Stopped
+             * @description Where the pass ended early; null: at the end of the file.
+             */
+            stopped: string | null;
+            /** Empty Prompts */
+            empty_prompts: number;
+            /**
+             * Rewards
+             * @description `order`: which completion is better, not by how much.
+             * @enum {string}
+             */
+            rewards: "none" | "order" | "given";
+            contrast: components["schemas"]["ContrastReport"] | null;
+            /** Lengths */
+            lengths: {
+                [key: string]: components["schemas"]["LengthReport"];
+            };
+            duplicates: components["schemas"]["DuplicateReport"];
+            splits: components["schemas"]["SplitReport"] | null;
+            /** Preview */
+            preview: components["schemas"]["ShownRow"][];
+        };
+        /** DeliveryList */
+        DeliveryList: {
+            /** Items */
+            items: components["schemas"]["DeliveryOut"][];
+            /**
+             * Next Cursor
+             * @description Null on the last page.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * DeliveryOut
+         * @description A message and how its delivery stands.
+         */
+        DeliveryOut: {
+            /**
+             * Id
+             * @description With `msg_` before it, the header `webhook-id`: the same at every attempt.
+             */
+            id: string;
+            /** Webhook */
+            webhook: string;
+            /**
+             * Type
+             * @example run.failed
+             * @example webhook.test
+             */
+            type: string;
+            /**
+             * Status
+             * @description `failed`: it is not tried any more.
+             * @enum {string}
+             */
+            status: "pending" | "delivered" | "failed";
+            /** Attempts */
+            attempts: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Attempted At */
+            attempted_at: string | null;
+            /**
+             * Next At
+             * @description When it is tried next, at the earliest. Null: it has ended.
+             */
+            next_at: string | null;
+            /**
+             * Answer Status
+             * @description HTTP status of the last answer. Null: there was none.
+             */
+            answer_status: number | null;
+            /**
+             * Answer
+             * @description The first 1000 bytes of the last answer, or why there was none.
+             */
+            answer: string | null;
+            /**
+             * Payload
+             * @description The body that is sent, byte for byte.
+             */
+            payload: string;
         };
         /**
          * DeviceEstimate
@@ -1314,6 +2796,45 @@ export interface components {
             unknown: string[];
         };
         /**
+         * DifferenceOut
+         * @description Group minus baseline over the same prompts; numbers are null where too few prompts say anything.
+         */
+        DifferenceOut: {
+            /**
+             * N
+             * @description Prompts that both have a score for.
+             */
+            n: number;
+            /** Mean */
+            mean: number | null;
+            /**
+             * Low
+             * @description Lower end of the 95 % interval.
+             */
+            low: number | null;
+            /** High */
+            high: number | null;
+            /**
+             * P
+             * @description Studentized paired bootstrap, corrected by Holm's method.
+             */
+            p: number | null;
+            /**
+             * P Sign
+             * @description Exact sign test, corrected by Holm's method.
+             */
+            p_sign: number | null;
+            /**
+             * Wins
+             * @description Prompts on which the group is above the baseline.
+             */
+            wins: number;
+            /** Losses */
+            losses: number;
+            /** Ties */
+            ties: number;
+        };
+        /**
          * Divergence
          * @description When a run counts as diverged and ends with its last good checkpoint. A loss that is no number always does.
          */
@@ -1340,6 +2861,83 @@ export interface components {
              * In a row
              * @description Evaluations with such a reward, one after the other, that end the run.
              * @default 3
+             */
+            evaluations: number;
+        };
+        /**
+         * DuplicateReport
+         * @description Texts are compared by 64-bit digests, over all rows that can be used.
+         */
+        DuplicateReport: {
+            /**
+             * Rows
+             * @description Rows that are equal to an earlier one, rewards included.
+             */
+            rows: number;
+            /**
+             * Prompts
+             * @description Rows whose prompt an earlier row had.
+             */
+            prompts: number;
+            /** Distinct Prompts */
+            distinct_prompts: number;
+            /**
+             * Distinct Normalised Prompts
+             * @description Without case, punctuation and spacing.
+             */
+            distinct_normalised_prompts: number;
+            /**
+             * Swapped Pairs
+             * @description Different pairs that stand in the file in both orders.
+             */
+            swapped_pairs: number;
+            /**
+             * One Of
+             * @description 1: counted. Larger: estimated from one of so many texts.
+             */
+            one_of: number;
+        };
+        /**
+         * Early stop
+         * @description The rule by which hopeless runs of a sweep are stopped.
+         */
+        EarlyStop: {
+            /**
+             * Rule
+             * @description paired: behind the best run on the same prompts, beyond chance. median: the best reward so far is below the median of the others' averages; no error rate is known for it.
+             * @default paired
+             * @enum {string}
+             */
+            rule: "paired" | "median";
+            /**
+             * Compared with
+             * @description Runs of the same algorithm, or all runs of the sweep.
+             * @default algorithm
+             * @enum {string}
+             */
+            against: "algorithm" | "sweep";
+            /**
+             * Error rate
+             * @description Largest chance that the sweep stops any run whose policy is no worse than the others'. paired only.
+             * @default 0.05
+             */
+            alpha: number;
+            /**
+             * Margin
+             * @description A run must be behind by more than this: what seeds alone make of a difference. paired only.
+             * @default 0.25
+             */
+            margin: number;
+            /**
+             * Not before
+             * @description Share of a run's steps before which it is never stopped.
+             * @default 0.5
+             */
+            after: number;
+            /**
+             * Evaluations
+             * @description Of the run, step 0 not counted, before which it is never stopped.
+             * @default 2
              */
             evaluations: number;
         };
@@ -1495,15 +3093,91 @@ export interface components {
             /** @description Sampling settings. */
             generation?: components["schemas"]["Generation"];
         };
-        /** FieldError */
+        /**
+         * Evidence
+         * @description The numbers that a run was stopped on.
+         */
+        Evidence: {
+            /**
+             * Rule
+             * @enum {string}
+             */
+            rule: "paired" | "median";
+            /** Step */
+            step: number;
+            /**
+             * Reward
+             * @description Of the stopped run: its mean at that step; by the median rule its best so far.
+             */
+            reward: number;
+            /**
+             * Rival
+             * @description Id of the run it was compared with.
+             */
+            rival?: string | null;
+            /** Rival Name */
+            rival_name?: string | null;
+            /**
+             * Rival Reward
+             * @description The best run's mean at that step, or the median of averages.
+             */
+            rival_reward: number;
+            /** Rivals */
+            rivals: number;
+            /** Difference */
+            difference: number;
+            /**
+             * Stderr
+             * @description Standard error of the difference over prompts.
+             */
+            stderr?: number | null;
+            /**
+             * N
+             * @description Prompts that both answered.
+             */
+            n?: number | null;
+            /**
+             * Margin
+             * @description In reward units.
+             */
+            margin?: number | null;
+            /**
+             * P Value
+             * @description One-sided, of a difference within the margin.
+             */
+            p_value?: number | null;
+            /**
+             * Level
+             * @description alpha / (looks x comparisons): what p_value had to be below.
+             */
+            level?: number | null;
+            /** Looks */
+            looks?: number | null;
+            /** Comparisons */
+            comparisons?: number | null;
+        };
+        /**
+         * FieldError
+         * @description One wrong field of a request.
+         */
         FieldError: {
             /**
              * Field
              * @description Dotted path below the request body, for example `config.beta`.
              */
             field: string;
-            /** Message */
+            /**
+             * Message
+             * @description A sentence for the person who filled it in.
+             */
             message: string;
+        };
+        /** FieldOut */
+        FieldOut: {
+            /** Path */
+            path: string;
+            /** Label */
+            label: string;
         };
         /** FigureInfo */
         FigureInfo: {
@@ -1619,6 +3293,30 @@ export interface components {
             validation_path?: string | null;
         };
         /**
+         * Final
+         * @description The last evaluation of a run; of one that has not succeeded, as far as it got.
+         */
+        Final: {
+            /** Step */
+            step: number;
+            /** N */
+            n: number;
+            /** Reward Mean */
+            reward_mean: number | null;
+            /**
+             * Reward Stderr
+             * @description Standard error over the n prompts.
+             */
+            reward_stderr: number | null;
+            /** Gold Mean */
+            gold_mean: number | null;
+            /**
+             * Kl
+             * @description nats per completion
+             */
+            kl: number | null;
+        };
+        /**
          * Local folder
          * @description A causal language model in a local folder, as `save_pretrained` writes it.
          */
@@ -1633,6 +3331,58 @@ export interface components {
              * @description Folder with config.json, tokenizer and safetensors.
              */
             path: string;
+        };
+        /** FreeAnswer */
+        FreeAnswer: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "cache" | "fetched" | "checkpoints" | "orphans";
+            /** Count */
+            count: number;
+            /** Bytes */
+            bytes: number;
+            /**
+             * Freed
+             * @description False for a dry run.
+             */
+            freed: boolean;
+        };
+        /** FreeRequest */
+        FreeRequest: {
+            /**
+             * Action
+             * @description What to free.
+             * @example cache
+             * @enum {string}
+             */
+            action: "cache" | "fetched" | "checkpoints" | "orphans";
+            /**
+             * Dry Run
+             * @description Only count what would be freed.
+             * @default true
+             */
+            dry_run: boolean;
+        };
+        /**
+         * Freeable
+         * @description What one action would free, counted now.
+         */
+        Freeable: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "cache" | "fetched" | "checkpoints" | "orphans";
+            /** Title */
+            title: string;
+            /** Description */
+            description: string;
+            /** Count */
+            count: number;
+            /** Bytes */
+            bytes: number;
         };
         /**
          * Function
@@ -1697,6 +3447,37 @@ export interface components {
              * @enum {string}
              */
             kind: "gold";
+        };
+        /** GpuOut */
+        GpuOut: {
+            /** Index */
+            index: number;
+            /** Uuid */
+            uuid: string;
+            /** Name */
+            name: string;
+            /**
+             * Memory Total
+             * @description Bytes.
+             */
+            memory_total: number | null;
+            /**
+             * Memory Used
+             * @description Bytes, by whomever.
+             */
+            memory_used: number | null;
+            /**
+             * Utilisation
+             * @description Percent of time in which something was computed.
+             */
+            utilisation: number | null;
+            /**
+             * Run
+             * @description Id of the run that has it.
+             */
+            run: string | null;
+            /** Run Name */
+            run_name: string | null;
         };
         /** Health */
         Health: {
@@ -1843,7 +3624,7 @@ export interface components {
              * Data
              * @description What it is trained on.
              */
-            data?: components["schemas"]["TaskData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
+            data?: components["schemas"]["TaskData"] | components["schemas"]["UploadData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
             /** @description AdamW and its schedule. */
             optimizer?: components["schemas"]["Optimizer"];
             /**
@@ -1948,6 +3729,40 @@ export interface components {
             normalisation: "sum" | "mean";
         };
         JsonValue: unknown;
+        /** KindUse */
+        KindUse: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "checkpoint" | "output" | "log" | "spool";
+            /** Count */
+            count: number;
+            /** Bytes */
+            bytes: number;
+        };
+        /**
+         * LengthReport
+         * @description Lengths in characters. The histogram has one count less than edges; `beyond` are longer than its end.
+         */
+        LengthReport: {
+            /** N */
+            n: number;
+            /** Mean */
+            mean: number;
+            /** Median */
+            median: number;
+            /** P95 */
+            p95: number;
+            /** Max */
+            max: number;
+            /** Edges */
+            edges: number[];
+            /** Counts */
+            counts: number[];
+            /** Beyond */
+            beyond: number;
+        };
         /**
          * LogChunk
          * @description Bytes `offset` to `next_offset` of the log; `size` is where it ends now.
@@ -1986,10 +3801,41 @@ export interface components {
              */
             alpha: number;
         };
+        /** MemberList */
+        MemberList: {
+            /**
+             * Fields
+             * @description The fields that differ between members: the columns of `overrides`.
+             */
+            fields: string[];
+            /** Items */
+            items: components["schemas"]["MemberOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+            /** Total */
+            total: number;
+        };
+        /** MemberOut */
+        MemberOut: {
+            run: components["schemas"]["RunSummary"];
+            /**
+             * Parent
+             * @description `sft` or `reward_model`: made once, for the others.
+             */
+            parent: string | null;
+            /** Overrides */
+            overrides: {
+                [key: string]: unknown;
+            };
+            final: components["schemas"]["Final"] | null;
+            stopped_early: components["schemas"]["StoppedEarly"] | null;
+        };
         /** ModelList */
         ModelList: {
             /** Items */
             items: components["schemas"]["ModelOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * ModelOut
@@ -2075,6 +3921,50 @@ export interface components {
              */
             max_grad_norm: number;
         };
+        /** OutputFile */
+        OutputFile: {
+            /** Name */
+            name: string;
+            /** Bytes */
+            bytes: number;
+            /**
+             * Sha256
+             * @description Of the content; null where the run was trained before hashes were kept.
+             */
+            sha256?: string | null;
+        };
+        /**
+         * OverlapOut
+         * @description Prompts that two data sets share: what a model trained on the first has seen of the second.
+         */
+        OverlapOut: {
+            /** First */
+            first: string;
+            /** Second */
+            second: string;
+            /**
+             * Prompts
+             * @description Different prompts of both.
+             */
+            prompts: number;
+            /**
+             * Normalised
+             * @description The same without case, punctuation and spacing.
+             */
+            normalised: number;
+            /**
+             * Second Rows
+             * @description Rows of the second whose prompt the first has, by normalised text.
+             */
+            second_rows: number;
+            /** Second Usable */
+            second_usable: number;
+            /**
+             * One Of
+             * @description 1: counted. Larger: estimated from one of so many texts.
+             */
+            one_of: number;
+        };
         /** ParentRef */
         ParentRef: {
             /** Role */
@@ -2145,6 +4035,27 @@ export interface components {
             /** Name */
             name?: string | null;
         };
+        /** PlannedMember */
+        PlannedMember: {
+            /** Name */
+            name: string;
+            /**
+             * Algorithm
+             * @enum {string}
+             */
+            algorithm: "sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient";
+            /** Base */
+            base: number;
+            /** Overrides */
+            overrides: {
+                [key: string]: unknown;
+            };
+            /**
+             * Parent
+             * @description `sft` or `reward_model`: made once, for the others.
+             */
+            parent?: string | null;
+        };
         /**
          * Policy gradient
          * @description The paper's control: −Σ sg[R(y) − βh(y) − b]·h(y) over a pair. Unbiased only where the policy wrote the pair.
@@ -2159,7 +4070,7 @@ export interface components {
              * Data
              * @description What it is trained on.
              */
-            data?: components["schemas"]["TaskData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
+            data?: components["schemas"]["TaskData"] | components["schemas"]["UploadData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
             /** @description AdamW and its schedule. */
             optimizer?: components["schemas"]["Optimizer"];
             /**
@@ -2295,7 +4206,7 @@ export interface components {
         /** PreviewRequest */
         PreviewRequest: {
             /** Source */
-            source: components["schemas"]["TaskData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
+            source: components["schemas"]["TaskData"] | components["schemas"]["UploadData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
             /**
              * Algorithm
              * @default copg
@@ -2307,6 +4218,8 @@ export interface components {
              * @default 5
              */
             rows: number;
+            /** @description The configuration's `sampling`: where the policy writes every completion, prompts are enough. */
+            sampling?: components["schemas"]["Sampling"] | null;
         };
         /** PreviewRow */
         PreviewRow: {
@@ -2326,23 +4239,149 @@ export interface components {
         /**
          * Problem
          * @description RFC 9457 problem details: the one shape of every error.
+         * @example {
+         *       "detail": "config.beta: Input should be greater than 0",
+         *       "errors": [
+         *         {
+         *           "field": "config.beta",
+         *           "message": "Input should be greater than 0"
+         *         }
+         *       ],
+         *       "instance": "/api/v1/runs",
+         *       "status": 422,
+         *       "title": "Unprocessable Entity",
+         *       "type": "urn:copg:problem:invalid"
+         *     }
          */
         Problem: {
             /**
              * Type
+             * @description Stable name of the kind of problem, for programs: `urn:copg:problem:…`.
              * @default about:blank
              */
             type: string;
-            /** Title */
+            /**
+             * Title
+             * @description The HTTP status in words.
+             */
             title: string;
-            /** Status */
+            /**
+             * Status
+             * @description The HTTP status.
+             */
             status: number;
-            /** Detail */
+            /**
+             * Detail
+             * @description What is wrong and what to do about it, for people.
+             */
             detail: string;
-            /** Instance */
+            /**
+             * Instance
+             * @description The address that was asked.
+             */
             instance?: string | null;
-            /** Errors */
+            /**
+             * Errors
+             * @description The fields that are wrong, where it is about fields.
+             */
             errors?: components["schemas"]["FieldError"][];
+        };
+        /** QueueOut */
+        QueueOut: {
+            /** Paused */
+            paused: boolean;
+            /** Paused Since */
+            paused_since: string | null;
+            /** Paused By */
+            paused_by: string | null;
+            /**
+             * Items
+             * @description In the order in which they start; those that wait for others stand last.
+             */
+            items: components["schemas"]["QueuedRun"][];
+            /** Queued */
+            queued: number;
+            /** Waiting */
+            waiting: number;
+        };
+        /** QueueState */
+        QueueState: {
+            /** Paused */
+            paused: boolean;
+            /** Paused Since */
+            paused_since: string | null;
+            /** Paused By */
+            paused_by: string | null;
+        };
+        /**
+         * QueuedRun
+         * @description A run that waits, and for what.
+         */
+        QueuedRun: {
+            /**
+             * Position
+             * @description Place in the line, from 1; null while it waits for other runs.
+             */
+            position: number | null;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Algorithm */
+            algorithm: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "waiting";
+            /** Priority */
+            priority: number;
+            /** Queue */
+            queue: string;
+            /**
+             * Gpus
+             * @description null: one where the worker has any.
+             */
+            gpus: number | null;
+            /**
+             * Reason
+             * @description What it waits for, as a sentence without its beginning.
+             * @example waits for 4 GPUs; the largest worker has 2
+             * @example the queue is paused
+             */
+            reason: string;
+            /**
+             * Waits For
+             * @description Runs that must end first.
+             */
+            waits_for: components["schemas"]["ParentRef"][];
+            /** Attempt */
+            attempt: number;
+            /**
+             * Not Before
+             * @description When its next attempt may begin, after one that was lost.
+             */
+            not_before: string | null;
+            /**
+             * Expected At
+             * @description When room for it is expected; null where nobody can tell.
+             */
+            expected_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /** Remaining */
+        Remaining: {
+            /** Seconds */
+            seconds: number | null;
+            /**
+             * Reason
+             * @description Why it is unknown, or what it rests on.
+             */
+            reason: string | null;
         };
         /**
          * Reward model
@@ -2358,7 +4397,7 @@ export interface components {
              * Data
              * @description What it is trained on.
              */
-            data?: components["schemas"]["TaskData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
+            data?: components["schemas"]["TaskData"] | components["schemas"]["UploadData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
             /** @description AdamW and its schedule. */
             optimizer?: components["schemas"]["Optimizer"];
             /**
@@ -2453,15 +4492,81 @@ export interface components {
             name?: string | null;
             /**
              * Notes
+             * @description Free text.
              * @default
              */
             notes: string;
+            /**
+             * Tags
+             * @description Short words to find the run by, at most 20.
+             * @example [
+             *       "paper",
+             *       "tuned"
+             *     ]
+             */
+            tags?: string[];
             /**
              * Priority
              * @description A higher one is trained first.
              * @default 0
              */
             priority: number;
+            /**
+             * Queue
+             * @description Only workers that serve this queue (COPG_QUEUE) take the run. Empty: the API's own.
+             * @example default
+             */
+            queue?: string | null;
+            /**
+             * Gpus
+             * @description GPUs of one worker, all at once; 0: the processor. Empty: one where the worker has any.
+             * @example 1
+             * @example 4
+             */
+            gpus?: number | null;
+            /**
+             * Max Attempts
+             * @description Attempts after a lost worker or a killed process, with growing waits between them.
+             * @default 3
+             */
+            max_attempts: number;
+            /**
+             * Max Seconds
+             * @description Longest training time in seconds. Then the run writes a checkpoint and fails as `time_limit`; resuming it grants the time again. Empty: no limit.
+             * @example 86400
+             */
+            max_seconds?: number | null;
+            /**
+             * After
+             * @description Ids of runs that must have succeeded before; if one does not, this is cancelled.
+             * @default []
+             */
+            after: string[];
+            /**
+             * After Any
+             * @description Ids of runs that must have ended before, in whatever way.
+             * @default []
+             */
+            after_any: string[];
+        };
+        /**
+         * RunDataRef
+         * @description An uploaded data set that a run reads. The hash says which file it was, also when that is gone.
+         */
+        RunDataRef: {
+            /** Id */
+            id: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "train" | "validation";
+            /** Name */
+            name: string;
+            /** Sha256 */
+            sha256: string | null;
+            /** Deleted */
+            deleted: boolean;
         };
         /** RunDetail */
         RunDetail: {
@@ -2504,10 +4609,17 @@ export interface components {
             last_reward: number | null;
             /** Priority */
             priority: number;
+            /** Tags */
+            tags: string[];
             /** Attempt */
             attempt: number;
             /** Pipeline */
             pipeline: string | null;
+            /**
+             * Sweep
+             * @description Id of the sweep that made the run.
+             */
+            sweep?: string | null;
             /** Parents */
             parents: string[];
             /** Error */
@@ -2534,18 +4646,53 @@ export interface components {
             /** Notes */
             notes: string;
             /**
+             * Edited
+             * @description How often people have changed it: the ETag that If-Match is held against.
+             */
+            edited: number;
+            /**
              * Report
              * @description Truncation counts, ties dropped, self-check, versions; by section.
              */
             report: {
                 [key: string]: unknown;
             };
+            /**
+             * Data Sets
+             * @description Uploaded data that it reads.
+             */
+            data_sets?: components["schemas"]["RunDataRef"][];
             /** Parent Runs */
             parent_runs: components["schemas"]["ParentRef"][];
+            /**
+             * Awaited Runs
+             * @description Runs that it only waits for (`after`, `after_any`).
+             */
+            awaited_runs: components["schemas"]["ParentRef"][];
             /** Children */
             children: components["schemas"]["ParentRef"][];
+            /** Queue */
+            queue: string;
+            /**
+             * Worker
+             * @description The worker that trains it now.
+             */
+            worker: string | null;
+            /** Gpus */
+            gpus: number | null;
+            /**
+             * Gpu Indices
+             * @description The worker's GPUs that are booked for it now.
+             */
+            gpu_indices: number[];
+            /** Max Attempts */
+            max_attempts: number;
+            /** Max Seconds */
+            max_seconds: number | null;
             /** Checkpoint Step */
             checkpoint_step: number | null;
+            /** @description Why its sweep stopped it early, where it did. */
+            stopped_early?: components["schemas"]["StoppedEarly"] | null;
             /** Events */
             events: components["schemas"]["RunEventOut"][];
         };
@@ -2562,6 +4709,27 @@ export interface components {
              * Format: date-time
              */
             at: string;
+        };
+        /** RunFieldList */
+        RunFieldList: {
+            /** Items */
+            items: components["schemas"]["RunFieldOut"][];
+        };
+        /**
+         * RunFieldOut
+         * @description A field that `where` and `sort` understand.
+         */
+        RunFieldOut: {
+            /**
+             * Field
+             * @example config.optimizer.learning_rate
+             */
+            field: string;
+            /**
+             * Kind
+             * @description number, text, boolean or time; `number|text` where both occur, `any` where unknown.
+             */
+            kind: string;
         };
         /** RunFigures */
         RunFigures: {
@@ -2593,14 +4761,39 @@ export interface components {
              */
             run: string;
         };
-        /** RunPatch */
+        /**
+         * RunPatch
+         * @description What people may change about a run. What is left out, or null, stays as it is.
+         */
         RunPatch: {
             /** Name */
             name?: string | null;
             /** Notes */
             notes?: string | null;
+            /** Tags */
+            tags?: string[] | null;
             /** Priority */
             priority?: number | null;
+            /**
+             * Gpus
+             * @description This, and what follows: only while the run waits.
+             */
+            gpus?: number | null;
+            /** Max Attempts */
+            max_attempts?: number | null;
+            /** Max Seconds */
+            max_seconds?: number | null;
+        };
+        /**
+         * RunRef
+         * @description A run that reads a data set.
+         */
+        RunRef: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            state: components["schemas"]["RunState"];
         };
         /**
          * Reward model of a run
@@ -2668,10 +4861,17 @@ export interface components {
             last_reward: number | null;
             /** Priority */
             priority: number;
+            /** Tags */
+            tags: string[];
             /** Attempt */
             attempt: number;
             /** Pipeline */
             pipeline: string | null;
+            /**
+             * Sweep
+             * @description Id of the sweep that made the run.
+             */
+            sweep?: string | null;
             /** Parents */
             parents: string[];
             /** Error */
@@ -2692,6 +4892,18 @@ export interface components {
             /** Finished At */
             finished_at: string | null;
         };
+        /** RunUse */
+        RunUse: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            state: components["schemas"]["RunState"];
+            /** Bytes */
+            bytes: number;
+            /** Checkpoint Bytes */
+            checkpoint_bytes: number;
+        };
         /**
          * Supervised fine-tuning
          * @description Imitates completions: −ln π(y|x), summed over completion tokens. The paper: 2 epochs, cosine from 2e-5 to 0.
@@ -2706,7 +4918,7 @@ export interface components {
              * Data
              * @description What it is trained on.
              */
-            data?: components["schemas"]["TaskData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
+            data?: components["schemas"]["TaskData"] | components["schemas"]["UploadData"] | components["schemas"]["FileData"] | components["schemas"]["HubData"];
             /** @description AdamW and its schedule. */
             optimizer?: components["schemas"]["SFTOptimizer"];
             /**
@@ -2938,12 +5150,190 @@ export interface components {
              */
             batch_size: number;
         };
+        /**
+         * Scope
+         * @description What a token may do. `public` needs no token.
+         * @enum {string}
+         */
+        Scope: "public" | "read" | "launch" | "admin";
         /** Series */
         Series: {
             /** Steps */
             steps: number[];
             /** Values */
             values: (number | null)[];
+        };
+        /**
+         * SessionCreate
+         * @description The token to log in with.
+         */
+        SessionCreate: {
+            /**
+             * Token
+             * @description `copg_...`, or the studio's own admin token.
+             */
+            token: string;
+        };
+        /**
+         * SessionOut
+         * @description Who is asking, and what they may do.
+         */
+        SessionOut: {
+            /**
+             * Kind
+             * @description `open`: no token is in force; `token`; `session`: a browser that has logged in.
+             */
+            kind: string;
+            /**
+             * Name
+             * @example Ada's laptop
+             */
+            name: string;
+            /**
+             * Scopes
+             * @description What may be done.
+             * @example [
+             *       "read",
+             *       "launch"
+             *     ]
+             */
+            scopes: string[];
+            /**
+             * Expires At
+             * @description Of the browser's session; it is put off by use.
+             */
+            expires_at: string | null;
+        };
+        /**
+         * ShownRow
+         * @description A row that training keeps, its texts cut at 4,000 characters.
+         */
+        ShownRow: {
+            /** Row */
+            row: number;
+            /** Prompt */
+            prompt: string;
+            /** Prompt Length */
+            prompt_length: number;
+            /** Completions */
+            completions: string[];
+            /** Completion Lengths */
+            completion_lengths: number[];
+            /** Rewards */
+            rewards: number[] | null;
+        };
+        /** Skipped */
+        Skipped: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+        };
+        /** SplitOverlap */
+        SplitOverlap: {
+            /** First */
+            first: string;
+            /** Second */
+            second: string;
+            /**
+             * Prompts
+             * @description Different prompts that stand in both.
+             */
+            prompts: number;
+            /**
+             * Normalised
+             * @description The same without case, punctuation and spacing.
+             */
+            normalised: number;
+        };
+        /**
+         * SplitReport
+         * @description The parts that a column like `split` makes, and the prompts that they share.
+         */
+        SplitReport: {
+            /** Column */
+            column: string;
+            /** Values */
+            values: components["schemas"]["SplitValue"][];
+            /** Overlaps */
+            overlaps: components["schemas"]["SplitOverlap"][];
+        };
+        /** SplitValue */
+        SplitValue: {
+            /** Name */
+            name: string;
+            /** Rows */
+            rows: number;
+            /** Prompts */
+            prompts: number;
+        };
+        /**
+         * StoppedEarly
+         * @description That a run was given up, and why.
+         */
+        StoppedEarly: {
+            /**
+             * Reason
+             * @description The evidence in a sentence.
+             */
+            reason: string;
+            evidence: components["schemas"]["Evidence"];
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Resumed
+             * @description It was taken up again since, and is left alone.
+             */
+            resumed: boolean;
+        };
+        /**
+         * StorageOut
+         * @description What is kept, where, and what could go. All sizes in bytes.
+         */
+        StorageOut: {
+            /**
+             * Store
+             * @description Root of the store.
+             */
+            store: string;
+            /**
+             * Local
+             * @description Whether that is the data folder itself.
+             */
+            local: boolean;
+            /** Kinds */
+            kinds: components["schemas"]["KindUse"][];
+            /**
+             * Runs
+             * @description The twenty that take up most.
+             */
+            runs: components["schemas"]["RunUse"][];
+            /** Caches */
+            caches: components["schemas"]["CacheUse"][];
+            /** Volumes */
+            volumes: components["schemas"]["Volume"][];
+            /**
+             * Removals
+             * @description Places that were given up and are still to be cleared.
+             */
+            removals: number;
+            /** Freeable */
+            freeable: components["schemas"]["Freeable"][];
+        };
+        /**
+         * StoredFile
+         * @description A file that a studio keeps: the SHA-256 of its bytes and the name that it was given.
+         */
+        StoredFile: {
+            /** Sha256 */
+            sha256: string;
+            /** Name */
+            name: string;
         };
         /**
          * Weighted sum
@@ -2960,6 +5350,479 @@ export interface components {
              * @description The terms of the sum, and their weights.
              */
             rewards: components["schemas"]["WeightedReward"][];
+        };
+        /**
+         * SweepBase
+         * @description One of several starting points, with values of its own: for example an algorithm with its betas.
+         */
+        SweepBase: {
+            /**
+             * Config
+             * @description Laid over the sweep's `config`, section by section.
+             * @example {
+             *       "algorithm": "dpo"
+             *     }
+             */
+            config?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Grid
+             * @description Beside the sweep's `grid`; the same field is replaced.
+             */
+            grid?: {
+                [key: string]: unknown[] | string;
+            };
+            /**
+             * List
+             * @description Beside the sweep's `list`.
+             */
+            list?: {
+                [key: string]: unknown;
+            }[];
+        };
+        /**
+         * SweepChange
+         * @description What was done to a sweep's runs.
+         */
+        SweepChange: {
+            /** Changed */
+            changed: number;
+            /**
+             * Skipped
+             * @description Runs that were left as they are although they might be meant, with why.
+             */
+            skipped: components["schemas"]["Skipped"][];
+            sweep: components["schemas"]["SweepOut"];
+        };
+        /**
+         * SweepCreate
+         * @description A sweep to make, or to preview.
+         */
+        SweepCreate: {
+            /**
+             * Config
+             * @description A run configuration; fields that it does not name have their defaults. `run` may be `$sft` or `$reward_model` where the sweep makes those.
+             * @example {
+             *       "algorithm": "copg",
+             *       "steps": 300
+             *     }
+             */
+            config?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Bases
+             * @description Several starting points. Empty: `config` alone.
+             */
+            bases?: components["schemas"]["SweepBase"][];
+            /**
+             * Grid
+             * @description Dotted path of a field -> its values, as a list or as text: `0.01, 0.03, 0.1`, `log 0.003..0.3 x 6`, `0..1 x 5`, `1..4`. Every combination is a run.
+             * @example {
+             *       "beta": "log 0.01..1 x 5",
+             *       "seed": [
+             *         0,
+             *         1,
+             *         2
+             *       ]
+             *     }
+             */
+            grid?: {
+                [key: string]: unknown[] | string;
+            };
+            /**
+             * List
+             * @description Runs named one by one: each entry maps dotted paths to the values of one run. They come after those of the grid.
+             * @example [
+             *       {
+             *         "beta": 0.06
+             *       }
+             *     ]
+             */
+            list?: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * Sft
+             * @description Configuration of an SFT run, made once: what names no `policy` starts from it.
+             */
+            sft?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Reward Model
+             * @description Configuration of a reward model, made once: what names no `reward` is scored by it.
+             */
+            reward_model?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Gpus
+             * @description GPUs of each run; 0: the processor. Empty: one where the worker has any.
+             */
+            gpus?: number | null;
+            /**
+             * Max Attempts
+             * @description Attempts of each run after a lost worker or a killed process.
+             * @default 3
+             */
+            max_attempts: number;
+            /**
+             * Max Seconds
+             * @description Longest training time of each run, in seconds. Empty: no limit.
+             */
+            max_seconds?: number | null;
+            /**
+             * Name
+             * @description Empty: made from what varies.
+             */
+            name?: string | null;
+            /**
+             * Notes
+             * @default
+             */
+            notes: string;
+            /**
+             * Priority
+             * @description Of every run; a higher one is trained first.
+             * @default 0
+             */
+            priority: number;
+            /** @description Stop runs that fall behind. Empty: none is stopped. */
+            early_stop?: components["schemas"]["EarlyStop"] | null;
+        };
+        /**
+         * SweepEstimate
+         * @description All runs on one kind of device, one after the other on each of its slots. Null where unknown, and `unknown` says why.
+         */
+        SweepEstimate: {
+            /** Device */
+            device: string;
+            /**
+             * Slots
+             * @description Runs that the living workers train at the same time.
+             */
+            slots: number;
+            /**
+             * Seconds
+             * @description Device time of all runs together, in seconds.
+             */
+            seconds: number | null;
+            /**
+             * Duration
+             * @description The same for people.
+             */
+            duration: string | null;
+            /**
+             * Wall Seconds
+             * @description Until the last run ends, if nothing else is queued.
+             */
+            wall_seconds: number | null;
+            /** Wall Duration */
+            wall_duration: string | null;
+            /**
+             * Do Not Fit
+             * @description Runs whose memory does not fit on the device.
+             */
+            do_not_fit: number;
+            /** Unknown */
+            unknown: string[];
+        };
+        /**
+         * SweepExtend
+         * @description More values for a sweep. Only combinations that it does not have yet are made.
+         */
+        SweepExtend: {
+            /**
+             * Grid
+             * @description Further values. Dotted path of a field -> its values, as a list or as text: `0.01, 0.03, 0.1`, `log 0.003..0.3 x 6`, `0..1 x 5`, `1..4`. Every combination is a run.
+             * @example {
+             *       "seed": [
+             *         3,
+             *         4
+             *       ]
+             *     }
+             */
+            grid?: {
+                [key: string]: unknown[] | string;
+            };
+            /**
+             * List
+             * @description Runs named one by one: each entry maps dotted paths to the values of one run. They come after those of the grid.
+             */
+            list?: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * Base
+             * @description Only for this one of `bases`, counted from 0. Empty: for all.
+             */
+            base?: number | null;
+            /**
+             * Bases
+             * @description Further starting points.
+             */
+            bases?: components["schemas"]["SweepBase"][];
+        };
+        /** SweepList */
+        SweepList: {
+            /** Items */
+            items: components["schemas"]["SweepSummary"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** SweepOut */
+        SweepOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Notes */
+            notes: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Priority */
+            priority: number;
+            /** Total */
+            total: number;
+            /**
+             * States
+             * @description How many runs are in each state; states without runs are 0.
+             */
+            states: {
+                [key: string]: number;
+            };
+            /**
+             * Active
+             * @description Whether a run waits, is queued or is trained.
+             */
+            active: boolean;
+            /** Steps Done */
+            steps_done: number;
+            /**
+             * Steps Total
+             * @description Null while a run's number of steps is not known.
+             */
+            steps_total: number | null;
+            /**
+             * Progress
+             * @description Share of the steps that are done, 0 to 1; runs that ended count as whole.
+             */
+            progress: number;
+            /** Stopped Early */
+            stopped_early: number;
+            /**
+             * Device Seconds
+             * @description Time that workers held its runs, times their GPUs; all attempts, those at work included.
+             */
+            device_seconds: number;
+            remaining: components["schemas"]["Remaining"];
+            /** @description Null where nothing is finished or rewards cannot be compared. */
+            best: components["schemas"]["Best"] | null;
+            /** Best By Algorithm */
+            best_by_algorithm: components["schemas"]["Best"][];
+            /**
+             * Fields
+             * @description The fields that differ between members.
+             */
+            fields: string[];
+            /** Algorithms */
+            algorithms: ("sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient")[];
+            spec: components["schemas"]["SweepSpec"];
+            early_stop: components["schemas"]["EarlyStop"] | null;
+            /**
+             * Parents
+             * @description The runs that it made once for all members.
+             */
+            parents: components["schemas"]["RunSummary"][];
+            /**
+             * Note
+             * @description What one should know before comparing its members.
+             */
+            note?: string | null;
+        };
+        /**
+         * SweepPatch
+         * @description What is not named stays; `early_stop: null` switches it off.
+         */
+        SweepPatch: {
+            /** Name */
+            name?: string | null;
+            /** Notes */
+            notes?: string | null;
+            early_stop?: components["schemas"]["EarlyStop"] | null;
+        };
+        /**
+         * SweepPreview
+         * @description What would be made. Nothing is stored.
+         */
+        SweepPreview: {
+            /**
+             * Total
+             * @description Runs that are compared; `parents` come on top.
+             */
+            total: number;
+            /**
+             * Duplicates
+             * @description Combinations left out because an equal one was there before.
+             */
+            duplicates: number;
+            /** Parents */
+            parents: components["schemas"]["PlannedMember"][];
+            /**
+             * Members
+             * @description At most the first 200.
+             */
+            members: components["schemas"]["PlannedMember"][];
+            /** Estimates */
+            estimates: components["schemas"]["SweepEstimate"][];
+        };
+        /**
+         * SweepSpec
+         * @description What a sweep is made of. Runs that turn out equal are made once.
+         */
+        SweepSpec: {
+            /**
+             * Config
+             * @description A run configuration; fields that it does not name have their defaults. `run` may be `$sft` or `$reward_model` where the sweep makes those.
+             * @example {
+             *       "algorithm": "copg",
+             *       "steps": 300
+             *     }
+             */
+            config?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Bases
+             * @description Several starting points. Empty: `config` alone.
+             */
+            bases?: components["schemas"]["SweepBase"][];
+            /**
+             * Grid
+             * @description Dotted path of a field -> its values, as a list or as text: `0.01, 0.03, 0.1`, `log 0.003..0.3 x 6`, `0..1 x 5`, `1..4`. Every combination is a run.
+             * @example {
+             *       "beta": "log 0.01..1 x 5",
+             *       "seed": [
+             *         0,
+             *         1,
+             *         2
+             *       ]
+             *     }
+             */
+            grid?: {
+                [key: string]: unknown[] | string;
+            };
+            /**
+             * List
+             * @description Runs named one by one: each entry maps dotted paths to the values of one run. They come after those of the grid.
+             * @example [
+             *       {
+             *         "beta": 0.06
+             *       }
+             *     ]
+             */
+            list?: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * Sft
+             * @description Configuration of an SFT run, made once: what names no `policy` starts from it.
+             */
+            sft?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Reward Model
+             * @description Configuration of a reward model, made once: what names no `reward` is scored by it.
+             */
+            reward_model?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Gpus
+             * @description GPUs of each run; 0: the processor. Empty: one where the worker has any.
+             */
+            gpus?: number | null;
+            /**
+             * Max Attempts
+             * @description Attempts of each run after a lost worker or a killed process.
+             * @default 3
+             */
+            max_attempts: number;
+            /**
+             * Max Seconds
+             * @description Longest training time of each run, in seconds. Empty: no limit.
+             */
+            max_seconds?: number | null;
+        };
+        /**
+         * SweepSummary
+         * @description A sweep and where it stands. Counts are of the compared runs; cost and time include the parents it made.
+         */
+        SweepSummary: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Notes */
+            notes: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Priority */
+            priority: number;
+            /** Total */
+            total: number;
+            /**
+             * States
+             * @description How many runs are in each state; states without runs are 0.
+             */
+            states: {
+                [key: string]: number;
+            };
+            /**
+             * Active
+             * @description Whether a run waits, is queued or is trained.
+             */
+            active: boolean;
+            /** Steps Done */
+            steps_done: number;
+            /**
+             * Steps Total
+             * @description Null while a run's number of steps is not known.
+             */
+            steps_total: number | null;
+            /**
+             * Progress
+             * @description Share of the steps that are done, 0 to 1; runs that ended count as whole.
+             */
+            progress: number;
+            /** Stopped Early */
+            stopped_early: number;
+            /**
+             * Device Seconds
+             * @description Time that workers held its runs, times their GPUs; all attempts, those at work included.
+             */
+            device_seconds: number;
+            remaining: components["schemas"]["Remaining"];
+            /** @description Null where nothing is finished or rewards cannot be compared. */
+            best: components["schemas"]["Best"] | null;
+            /** Best By Algorithm */
+            best_by_algorithm: components["schemas"]["Best"][];
+            /**
+             * Fields
+             * @description The fields that differ between members.
+             */
+            fields: string[];
+            /** Algorithms */
+            algorithms: ("sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient")[];
         };
         /**
          * Built-in task
@@ -2996,6 +5859,165 @@ export interface components {
              * @default 0
              */
             seed: number;
+        };
+        /**
+         * TokenCreate
+         * @description A token to make.
+         * @example {
+         *       "name": "nightly",
+         *       "scope": "launch"
+         *     }
+         */
+        TokenCreate: {
+            /**
+             * Name
+             * @description Who or what will carry it; stands in the history of runs.
+             * @example nightly
+             * @example Ada's laptop
+             */
+            name: string;
+            /**
+             * @description `read`: look; `launch`: start, change and stop runs too; `admin`: everything.
+             * @default launch
+             */
+            scope: components["schemas"]["Scope"];
+            /**
+             * Days
+             * @description How long it is valid, in days. Empty: until it is revoked.
+             * @example 90
+             */
+            days?: number | null;
+        };
+        /** TokenCreated */
+        TokenCreated: {
+            /**
+             * Id
+             * @description Its public part.
+             * @example 5f0c29d1a7b3
+             */
+            id: string;
+            /** Name */
+            name: string;
+            scope: components["schemas"]["Scope"];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Created By
+             * @description Name of the token with which it was made; `user` where there was none.
+             */
+            created_by: string;
+            /**
+             * Last Used At
+             * @description To the minute. Null: never.
+             */
+            last_used_at: string | null;
+            /** Expires At */
+            expires_at: string | null;
+            /** Revoked At */
+            revoked_at: string | null;
+            /**
+             * Token
+             * @description The token itself. It is shown now and never again.
+             */
+            token: string;
+        };
+        /**
+         * TokenLengths
+         * @description Lengths in tokens, and the share that a limit would cut.
+         */
+        TokenLengths: {
+            /** N */
+            n: number;
+            /** Mean */
+            mean: number;
+            /** P50 */
+            p50: number;
+            /** P95 */
+            p95: number;
+            /** P99 */
+            p99: number;
+            /** Max */
+            max: number;
+            /** Limit */
+            limit: number;
+            /** Truncated Share */
+            truncated_share: number;
+        };
+        /** TokenList */
+        TokenList: {
+            /** Items */
+            items: components["schemas"]["TokenOut"][];
+        };
+        /**
+         * TokenOut
+         * @description A token without its secret.
+         */
+        TokenOut: {
+            /**
+             * Id
+             * @description Its public part.
+             * @example 5f0c29d1a7b3
+             */
+            id: string;
+            /** Name */
+            name: string;
+            scope: components["schemas"]["Scope"];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Created By
+             * @description Name of the token with which it was made; `user` where there was none.
+             */
+            created_by: string;
+            /**
+             * Last Used At
+             * @description To the minute. Null: never.
+             */
+            last_used_at: string | null;
+            /** Expires At */
+            expires_at: string | null;
+            /** Revoked At */
+            revoked_at: string | null;
+        };
+        /** TokensOut */
+        TokensOut: {
+            prompts: components["schemas"]["TokenLengths"];
+            completions: components["schemas"]["TokenLengths"];
+            /**
+             * Tokenizer
+             * @description What counted the tokens.
+             */
+            tokenizer: string;
+        };
+        /** TokensRequest */
+        TokensRequest: {
+            /**
+             * Policy
+             * @description The model whose tokens are counted.
+             */
+            policy: components["schemas"]["HubModel"] | components["schemas"]["FolderModel"] | components["schemas"]["PresetModel"] | components["schemas"]["RunModel"];
+            /**
+             * Max Prompt Tokens
+             * @default 512
+             */
+            max_prompt_tokens: number;
+            /**
+             * Max Completion Tokens
+             * @default 128
+             */
+            max_completion_tokens: number;
+            /**
+             * Rows
+             * @description Read from the beginning of the file.
+             * @default 1000
+             */
+            rows: number;
         };
         /** TracePoints */
         TracePoints: {
@@ -3065,6 +6087,286 @@ export interface components {
             workers: number;
         };
         /**
+         * Uploaded file
+         * @description A file that was uploaded to this studio. A run keeps the hash of its content, so that it can be run again.
+         */
+        UploadData: {
+            /**
+             * Column names
+             * @description Role -> your column, for names that are not recognised by themselves, for example `{"prompt": "question", "completion": "answer"}`.
+             */
+            columns?: {
+                [key: string]: string;
+            };
+            /**
+             * Prompt template
+             * @description Python format string over the row's columns that makes the prompt, for example `"SUBREDDIT: r/{subreddit}\nPOST: {post}\n\nTL;DR:"`. Empty: the prompt column as it is; `{post}\n\nTL;DR:` for post/summary rows; the model's chat template, or `role: text` lines without one, for dialogues.
+             * @default
+             */
+            prompt_template: string;
+            /**
+             * Columns for the reward
+             * @description Further columns that are kept and handed to the reward, beside those that it names itself, for example `difficulty`.
+             */
+            context?: string[];
+            /**
+             * Training rows
+             * @description Keep only rows whose column holds one of these values, for example `{"split": ["train"]}`.
+             */
+            where?: {
+                [key: string]: string[];
+            };
+            /**
+             * Validation rows
+             * @description The same for validation rows, where both stand in one file.
+             */
+            validation_where?: {
+                [key: string]: string[];
+            };
+            /**
+             * Validation share
+             * @description Share of prompts held out for validation where no validation rows are named.
+             * @default 0.05
+             */
+            validation_share: number;
+            /**
+             * Row limit
+             * @description Use at most this many training rows, taken from the start of the file.
+             */
+            limit?: number | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "upload";
+            /**
+             * Data set
+             * @description The uploaded data set with the training rows.
+             */
+            id: string;
+            /**
+             * Validation data set
+             * @description The uploaded data set with the validation rows, if they are in a file of their own.
+             */
+            validation_id?: string | null;
+        };
+        /** UploadOut */
+        UploadOut: {
+            /**
+             * Id
+             * @description Null for the built-in task.
+             */
+            id: string | null;
+            /** Name */
+            name: string;
+            /** Source */
+            source: {
+                [key: string]: unknown;
+            };
+            /**
+             * Shape
+             * @description How the columns were understood, for example `post/summary`.
+             */
+            shape: string;
+            /**
+             * Rows
+             * @description Rows of the file; null where they are not counted, or not all.
+             */
+            rows: number | null;
+            /**
+             * Content Hash
+             * @description SHA-256 of the file's bytes, in hex.
+             */
+            content_hash: string | null;
+            /** Created At */
+            created_at: string | null;
+            /**
+             * State
+             * @description `analysing`: a pass over the file is due or under way.
+             * @default ready
+             * @enum {string}
+             */
+            state: "analysing" | "ready" | "unreadable";
+            /**
+             * Error
+             * @description Why it is unreadable, with file and row.
+             */
+            error?: string | null;
+            /**
+             * File Name
+             * @description Of an uploaded file.
+             */
+            file_name?: string | null;
+            /**
+             * Bytes
+             * @description Size of an uploaded file.
+             */
+            bytes?: number | null;
+            /**
+             * Rows Read
+             * @description So far, while it is analysed.
+             * @default 0
+             */
+            rows_read: number;
+            /**
+             * Runs
+             * @description How many runs read it.
+             * @default 0
+             */
+            runs: number;
+            /** Deleted At */
+            deleted_at?: string | null;
+            /**
+             * Existing
+             * @description The same content was there already: nothing was added.
+             */
+            existing: boolean;
+        };
+        /** Volume */
+        Volume: {
+            /** Path */
+            path: string;
+            /** Total */
+            total: number;
+            /** Free */
+            free: number;
+        };
+        /**
+         * WebhookCreate
+         * @description An address that is to be told of events.
+         */
+        WebhookCreate: {
+            /**
+             * Url
+             * @description http or https, without user and fragment. Redirects are not followed.
+             * @example https://ci.example.org/hooks/copg
+             */
+            url: string;
+            /**
+             * Events
+             * @description What it is told of.
+             * @example [
+             *       "run.failed",
+             *       "sweep.finished"
+             *     ]
+             */
+            events?: components["schemas"]["WebhookEvent"][];
+            /**
+             * Description
+             * @description What it is for.
+             * @default
+             * @example the team's chat
+             */
+            description: string;
+        };
+        /** WebhookCreated */
+        WebhookCreated: {
+            /** Id */
+            id: string;
+            /** Url */
+            url: string;
+            /** Events */
+            events: components["schemas"]["WebhookEvent"][];
+            /** Description */
+            description: string;
+            /** Enabled */
+            enabled: boolean;
+            /**
+             * Disabled Reason
+             * @description Why nothing is sent any more. Null: enabled.
+             */
+            disabled_reason: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Accepted At
+             * @description When it last accepted a message. Null: never.
+             */
+            accepted_at: string | null;
+            /**
+             * Waiting
+             * @description Deliveries that are still to be made.
+             */
+            waiting: number;
+            /**
+             * Secret
+             * @description Verifies the signatures. It is shown now and never again.
+             */
+            secret: string;
+        };
+        /**
+         * WebhookEvent
+         * @description What a webhook may be told of: a run came to a state, or the last run of a sweep has ended.
+         * @enum {string}
+         */
+        WebhookEvent: "run.waiting" | "run.queued" | "run.started" | "run.cancelling" | "run.succeeded" | "run.failed" | "run.cancelled" | "sweep.finished";
+        /** WebhookList */
+        WebhookList: {
+            /** Items */
+            items: components["schemas"]["WebhookOut"][];
+            /**
+             * Next Cursor
+             * @description Null on the last page.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * WebhookOut
+         * @description A webhook without its secret.
+         */
+        WebhookOut: {
+            /** Id */
+            id: string;
+            /** Url */
+            url: string;
+            /** Events */
+            events: components["schemas"]["WebhookEvent"][];
+            /** Description */
+            description: string;
+            /** Enabled */
+            enabled: boolean;
+            /**
+             * Disabled Reason
+             * @description Why nothing is sent any more. Null: enabled.
+             */
+            disabled_reason: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Accepted At
+             * @description When it last accepted a message. Null: never.
+             */
+            accepted_at: string | null;
+            /**
+             * Waiting
+             * @description Deliveries that are still to be made.
+             */
+            waiting: number;
+        };
+        /**
+         * WebhookPatch
+         * @description What is not named stays. `enabled: true` also ends a disabling by failed deliveries.
+         */
+        WebhookPatch: {
+            /** Url */
+            url?: string | null;
+            /** Events */
+            events?: components["schemas"]["WebhookEvent"][] | null;
+            /** Description */
+            description?: string | null;
+            /**
+             * Enabled
+             * @description Disabled, it is told nothing; what happens meanwhile is not told later.
+             */
+            enabled?: boolean | null;
+        };
+        /**
          * Term
          * @description One term of a weighted sum.
          */
@@ -3102,8 +6404,13 @@ export interface components {
             pid: number;
             /** Queue */
             queue: string;
-            /** Slots */
+            /**
+             * Slots
+             * @description Runs that fit at once: one for each GPU, and the CPU slots.
+             */
             slots: number;
+            /** Cpu Slots */
+            cpu_slots: number;
             /** Busy */
             busy: number;
             /** Version */
@@ -3112,6 +6419,13 @@ export interface components {
             devices: {
                 [key: string]: unknown;
             }[];
+            /** Gpus */
+            gpus: components["schemas"]["GpuOut"][];
+            /**
+             * Draining
+             * @description It hands its runs back with a checkpoint and leaves.
+             */
+            draining: boolean;
             /** Alive */
             alive: boolean;
             /** Seen Seconds Ago */
@@ -3123,7 +6437,89 @@ export interface components {
             started_at: string;
         };
     };
-    responses: never;
+    responses: {
+        /** @description No valid token or session came with the request. */
+        Unauthenticated: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The token's scope, or where the request comes from, does not allow it. */
+        Forbidden: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description What the address names does not exist. */
+        NotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The present state forbids it, a name is taken, or an Idempotency-Key came with another request. */
+        Conflict: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description What the Idempotency-Key made was deleted since. */
+        Gone: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Somebody has edited it since the ETag in If-Match was given out; `errors` say what. */
+        EditedMeanwhile: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is larger than the limit. */
+        TooLarge: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description A value is wrong; `errors` name its field. */
+        Invalid: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The database cannot be reached or is busy: try again after `Retry-After` seconds. */
+        Unavailable: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+    };
     parameters: never;
     requestBodies: never;
     headers: never;
@@ -3153,7 +6549,142 @@ export interface operations {
                     "application/json": components["schemas"]["EstimateOut"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    act_on_runs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BulkRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compare_runs: {
+        parameters: {
+            query?: {
+                /** @description Id of a run; given once for each, at most 100 times. */
+                run?: string[] | null;
+                /** @description Id of a sweep, in the place of its runs. */
+                sweep?: string | null;
+                /** @description The reward that is maximised, or the gold reward beside it. */
+                measure?: "reward" | "gold";
+                /** @description Id of a group, or `reference`: the policy before training. None: the reference. */
+                baseline?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompareOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_compare_figure: {
+        parameters: {
+            query?: {
+                /** @description Id of a run; given once for each, at most 100 times. */
+                run?: string[] | null;
+                /** @description Id of a sweep, in the place of its runs. */
+                sweep?: string | null;
+                /** @description The reward that is maximised, or the gold reward beside it. */
+                measure?: "reward" | "gold";
+                /** @description Of the figure of times: the reward to reach. */
+                target?: number | null;
+                /** @description Plotly JSON, or the numbers drawn as CSV. */
+                format?: "json" | "csv";
+            };
+            header?: never;
+            path: {
+                name: "reward" | "best" | "final" | "frontier" | "gold" | "time";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigureOut"];
+                    "text/csv": string;
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3167,16 +6698,25 @@ export interface operations {
     list_runs: {
         parameters: {
             query?: {
+                /** @description A condition that a run has to fulfil, `field operator value`, all of them where there are several. Fields are those of a run, `tags`, `pipeline` and every value of the configuration, as in `config.beta>=0.03`, `config.optimizer.learning_rate<1e-5`, `tags=paper`, `state=failed,cancelled`, `name~tuned`, `last_reward!=null`. Operators: = != < <= > >= and ~ (contains). GET /runs/fields lists the fields, docs/api.md has the grammar. */
+                where?: string[] | null;
                 /** @description Only these; may be given several times. */
                 state?: components["schemas"]["RunState"][] | null;
                 /** @description Only these; may be given several times. */
                 algorithm?: ("sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient")[] | null;
                 /** @description Only the runs of this pipeline. */
                 pipeline?: string | null;
-                /** @description Part of name, id, notes or configuration. */
+                /** @description Only the runs of this sweep. */
+                sweep?: string | null;
+                /** @description Words that all stand in name, id, tags, notes or configuration. */
                 search?: string;
-                sort?: "created_at" | "started_at" | "finished_at" | "name" | "algorithm" | "beta" | "state" | "step" | "total_steps" | "last_reward" | "priority" | "attempt";
-                order?: "asc" | "desc";
+                /** @description The field to sort by, with a minus for the largest first. Any field of `where` with one value. */
+                sort?: string;
+                /**
+                 * @deprecated
+                 * @description Overrides the sign of `sort`.
+                 */
+                order?: ("asc" | "desc") | null;
                 /** @description `next_cursor` of the page before. */
                 cursor?: string | null;
                 limit?: number;
@@ -3196,7 +6736,11 @@ export interface operations {
                     "application/json": components["schemas"]["RunList"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3223,6 +6767,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description What an earlier request with this key has made. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunDetail"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -3232,7 +6785,46 @@ export interface operations {
                     "application/json": components["schemas"]["RunDetail"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_run_fields: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunFieldList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3263,7 +6855,12 @@ export interface operations {
                     "application/json": components["schemas"]["RunDetail"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3277,7 +6874,10 @@ export interface operations {
     delete_run: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The ETag of the answer that the change was made from, or *. Where somebody has edited it since: 412. */
+                "If-Match"?: string | null;
+            };
             path: {
                 run_id: string;
             };
@@ -3292,7 +6892,14 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["EditedMeanwhile"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3306,7 +6913,10 @@ export interface operations {
     update_run: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The ETag of the answer that the change was made from, or *. Where somebody has edited it since: 412. */
+                "If-Match"?: string | null;
+            };
             path: {
                 run_id: string;
             };
@@ -3327,7 +6937,15 @@ export interface operations {
                     "application/json": components["schemas"]["RunDetail"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["EditedMeanwhile"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3358,7 +6976,13 @@ export interface operations {
                     "application/json": components["schemas"]["RunDetail"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3389,7 +7013,13 @@ export interface operations {
                     "application/json": components["schemas"]["RunDetail"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3420,7 +7050,13 @@ export interface operations {
                     "application/json": components["schemas"]["RunDetail"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3438,6 +7074,8 @@ export interface operations {
                 names?: string[] | null;
                 /** @description Only points of later steps. */
                 after?: number;
+                /** @description Only points up to this step. */
+                until?: number | null;
                 /** @description Thinned to at most this many a metric. */
                 max_points?: number;
             };
@@ -3458,7 +7096,12 @@ export interface operations {
                     "application/json": components["schemas"]["Curves"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3492,7 +7135,12 @@ export interface operations {
                     "application/json": components["schemas"]["EvaluationList"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3528,7 +7176,12 @@ export interface operations {
                     "application/json": components["schemas"]["SampleList"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3564,7 +7217,12 @@ export interface operations {
                     "application/json": components["schemas"]["LogChunk"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3595,7 +7253,91 @@ export interface operations {
                     "application/json": components["schemas"]["CheckpointList"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_checkpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+                step: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pin_checkpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+                step: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckpointPatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3626,7 +7368,12 @@ export interface operations {
                     "application/json": components["schemas"]["ArtifactList"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3637,7 +7384,7 @@ export interface operations {
             };
         };
     };
-    download_artifact: {
+    download_output_file: {
         parameters: {
             query?: never;
             header?: never;
@@ -3656,7 +7403,198 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                artifact_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArtifactOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    download_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                artifact_id: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    download_artifact: {
+        parameters: {
+            query?: {
+                /** @description Both are streamed; neither is compressed. */
+                format?: "zip" | "tar";
+            };
+            header?: never;
+            path: {
+                artifact_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_run: {
+        parameters: {
+            query?: {
+                /** @description Of a run with LoRA: its adapters, or merged. auto: adapters where the base is a hub's model. */
+                weights?: "auto" | "merged" | "adapters";
+                /** @description Both are streamed; neither is compressed. */
+                format?: "zip" | "tar";
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_final_reward: {
+        parameters: {
+            query: {
+                /** @description Id of the sweep. */
+                sweep: string;
+                /** @description Plotly JSON, or the numbers drawn as CSV. */
+                format?: "json" | "csv";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigureOut"];
+                    "text/csv": string;
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3687,7 +7625,12 @@ export interface operations {
                     "application/json": components["schemas"]["RunFigures"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3724,7 +7667,12 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3762,7 +7710,12 @@ export interface operations {
                     "application/json": components["schemas"]["FigurePoints"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3794,7 +7747,11 @@ export interface operations {
                     "application/json": components["schemas"]["PipelineList"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3821,6 +7778,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description What an earlier request with this key has made. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PipelineOut"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -3830,7 +7796,14 @@ export interface operations {
                     "application/json": components["schemas"]["PipelineOut"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3861,7 +7834,416 @@ export interface operations {
                     "application/json": components["schemas"]["PipelineOut"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_sweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepPreview"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_sweeps: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_sweep: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same body, the first answer's object is returned; with another body: 409. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepCreate"];
+            };
+        };
+        responses: {
+            /** @description What an earlier request with this key has made. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepOut"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_sweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_sweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_sweep: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of the answer that the change was made from, or *. Where somebody has edited it since: 412. */
+                "If-Match"?: string | null;
+            };
+            path: {
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepPatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["EditedMeanwhile"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_sweep_members: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_sweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepChange"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_sweep: {
+        parameters: {
+            query?: {
+                /** @description Also the runs that were stopped early. */
+                stopped_early?: boolean;
+            };
+            header?: never;
+            path: {
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepChange"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    extend_sweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepExtend"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepChange"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3897,7 +8279,13 @@ export interface operations {
                     "application/json": components["schemas"]["BanditResult"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3938,7 +8326,13 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3967,7 +8361,10 @@ export interface operations {
                     "application/json": components["schemas"]["BanditPresets"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -3996,7 +8393,10 @@ export interface operations {
                     "application/json": components["schemas"]["AlgorithmList"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4009,7 +8409,11 @@ export interface operations {
     };
     list_models: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -4025,7 +8429,11 @@ export interface operations {
                     "application/json": components["schemas"]["ModelList"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4038,7 +8446,11 @@ export interface operations {
     };
     list_datasets: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -4054,7 +8466,11 @@ export interface operations {
                     "application/json": components["schemas"]["DatasetList"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4068,7 +8484,10 @@ export interface operations {
     create_dataset: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Sent again with the same body, the first answer's object is returned; with another body: 409. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4078,6 +8497,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description What an earlier request with this key has made. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetOut"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -4087,7 +8515,103 @@ export interface operations {
                     "application/json": components["schemas"]["DatasetOut"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    upload_dataset: {
+        parameters: {
+            query: {
+                /** @description Its ending says the format. */
+                filename: string;
+                /** @description Name of the data set. Empty: the file's name. */
+                name?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description The same bytes are there already: this is their data set. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadOut"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_dataset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetDetail"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4116,7 +8640,133 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_dataset: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of the answer that the change was made from, or *. Where somebody has edited it since: 412. */
+                "If-Match"?: string | null;
+            };
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DatasetPatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetDetail"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["EditedMeanwhile"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    analyse_dataset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetDetail"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    stop_analysis: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetDetail"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4149,7 +8799,135 @@ export interface operations {
                     "application/json": components["schemas"]["DatasetPreview"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_overlap: {
+        parameters: {
+            query: {
+                /** @description Id of the other data set, for example the validation rows. */
+                with: string;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OverlapOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    count_tokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokensRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokensOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_data_figure: {
+        parameters: {
+            query?: {
+                /** @description Plotly JSON, or the bars as CSV. */
+                format?: "json" | "csv";
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+                figure: "contrast" | "prompt_lengths" | "completion_lengths";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataFigureOut"];
+                    "text/csv": string;
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4178,7 +8956,10 @@ export interface operations {
                     "application/json": components["schemas"]["WorkerList"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4207,7 +8988,550 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_queue: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pause_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueState"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueState"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drain_worker: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_storage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StorageOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    free_storage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FreeRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreeAnswer"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_webhooks: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_webhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same body, the first answer's object is returned; with another body: 409. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookCreate"];
+            };
+        };
+        responses: {
+            /** @description What an earlier request with this key has made. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookCreated"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookCreated"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_webhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of the answer that the change was made from, or *. Where somebody has edited it since: 412. */
+                "If-Match"?: string | null;
+            };
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookPatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["EditedMeanwhile"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    try_webhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same body, the first answer's object is returned; with another body: 409. */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What an earlier request with this key has made. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryOut"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_webhook_deliveries: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_delivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;
@@ -4233,10 +9557,221 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                 };
             };
-            /** @description Problem details (RFC 9457) */
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_tokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenCreated"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    log_in: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SessionCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionOut"];
+                };
+            };
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    log_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {
                 headers: {
                     [name: string]: unknown;

@@ -1,10 +1,13 @@
 /** What stands around every page: navigation, the live connection, the colour scheme. */
 import { ActionIcon, Menu, Tooltip, useMantineColorScheme } from '@mantine/core';
-import { IconDeviceDesktop, IconMoon, IconSun } from '@tabler/icons-react';
+import { IconDeviceDesktop, IconLogout, IconMoon, IconSun, IconUser } from '@tabler/icons-react';
 import { useEffect } from 'react';
 import { NavLink, Outlet, useLocation } from 'react-router';
 import { useHealth } from '../api/queries';
+import { logOut, May, useSession } from '../api/session';
 import { useLive } from '../live/live';
+import { Brand } from './Brand';
+import { Palette } from './Palette';
 
 const SCHEMES = [['light', 'Light', IconSun], ['dark', 'Dark', IconMoon], ['auto', 'As the system', IconDeviceDesktop]] as const;
 
@@ -16,6 +19,23 @@ function SchemeMenu() {
       <Menu.Target><ActionIcon variant="subtle" color="gray" aria-label="Colour scheme" data-testid="scheme-button"><Icon size={17} /></ActionIcon></Menu.Target>
       <Menu.Dropdown>
         {SCHEMES.map(([value, label, One]) => <Menu.Item key={value} leftSection={<One size={15} />} onClick={() => setColorScheme(value)} aria-current={value === colorScheme}>{label}</Menu.Item>)}
+      </Menu.Dropdown>
+    </Menu>
+  );
+}
+
+const MAY: Record<string, string> = { read: 'May look', launch: 'May look and launch', admin: 'May do everything' };
+
+/** Who is logged in, and the way out. Where nobody is asked for a token, there is nobody to show. */
+function UserMenu() {
+  const { data: session } = useSession();
+  if (session === undefined || session.kind === 'open') return null;
+  return (
+    <Menu>
+      <Menu.Target><ActionIcon variant="subtle" color="gray" aria-label={`Logged in as ${session.name}`} data-testid="user-button"><IconUser size={17} /></ActionIcon></Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Label maw={260} style={{ overflowWrap: 'anywhere' }}><b style={{ color: 'var(--c-text)' }}>{session.name}</b><br />{MAY[session.scopes.at(-1) ?? 'read']}</Menu.Label>
+        <Menu.Item leftSection={<IconLogout size={15} />} onClick={() => void logOut()} data-testid="logout-item">Log out</Menu.Item>
       </Menu.Dropdown>
     </Menu>
   );
@@ -33,12 +53,14 @@ export function Shell() {
       <a className="skip" href="#page">Skip to the page</a>
       <header className="top">
         <NavLink className="brand" to="/runs" aria-label="CoPG Studio">
-          <svg width="26" height="26" viewBox="0 0 32 32" aria-hidden><rect width="32" height="32" rx="8" fill="#0b62a6" /><path d="M6 23C12 23 12 9 26 9" fill="none" stroke="#fff" strokeWidth="3" strokeLinecap="round" /><path d="M6 23C14 23 15 18 26 18" fill="none" stroke="#8cc8f5" strokeWidth="2.5" strokeLinecap="round" /></svg>
-          <span>CoPG Studio</span>
+          <Brand />
         </NavLink>
-        <nav style={{ display: 'flex', gap: 2 }} aria-label="Main">
+        <nav className="navs" aria-label="Main">
           <NavLink className="nav" to="/runs">Runs</NavLink>
-          <NavLink className="nav" to="/launch">Launch</NavLink>
+          <NavLink className="nav" to="/sweeps">Sweeps</NavLink>
+          <NavLink className="nav" to="/compare">Compare</NavLink>
+          <May scope="launch"><NavLink className="nav" to="/launch">Launch</NavLink></May>
+          <NavLink className="nav" to="/data">Data</NavLink>
           <NavLink className="nav" to="/bandit">Bandit</NavLink>
           <NavLink className="nav" to="/system" title={why}>System{health.data || health.isError ? <i className={`dot ${well ? 'on' : 'off'}`} role="img" aria-label={why} /> : null}</NavLink>
         </nav>
@@ -47,9 +69,11 @@ export function Shell() {
             <span className="live" role="status" data-testid="live" data-connected={connected}><i className={`dot ${connected ? 'on' : 'off'}`} aria-hidden /><span className="word">{connected ? 'Live' : 'Offline'}</span></span>
           </Tooltip>
           <SchemeMenu />
+          <UserMenu />
         </div>
       </header>
       <main className="page" id="page" tabIndex={-1} style={{ outline: 'none' }}><Outlet /></main>
+      <Palette />
     </>
   );
 }

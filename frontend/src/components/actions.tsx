@@ -6,6 +6,7 @@ import { createContext, type ReactNode, useCallback, useContext, useState } from
 import { useNavigate } from "react-router";
 import { messageOf, type RunSummary } from '../api/client';
 import { type Action, actionsFor, useAct } from '../api/queries';
+import { useMay } from '../api/session';
 
 const TEXT: Record<Action, { label: string; title: string; explain: string; done: string; icon: typeof IconTrash }> = {
   cancel: { label: 'Cancel', title: 'Cancel', explain: 'A running one writes a checkpoint first, so it can be resumed. Runs that wait for it are cancelled too.', done: 'Cancelling', icon: IconPlayerStop },
@@ -61,6 +62,7 @@ export function ActionsProvider({ children }: { children: ReactNode }) {
 export function RunMenu({ run }: { run: RunSummary }) {
   const ask = useAsk();
   const navigate = useNavigate();
+  if (!useMay('launch')) return null;
   return (
     <Menu>
       <Menu.Target><ActionIcon variant="subtle" color="gray" aria-label={`Actions for ${run.name}`}><IconDots size={17} /></ActionIcon></Menu.Target>
@@ -78,7 +80,8 @@ export function RunMenu({ run }: { run: RunSummary }) {
 /** Buttons for one run or a selection: only what at least one of them allows. */
 export function ActionButtons({ runs, then }: { runs: readonly RunSummary[]; then?: (action: Action) => void }) {
   const ask = useAsk();
-  const actions = (Object.keys(TEXT) as Action[]).filter((action) => runs.some((run) => actionsFor(run).includes(action)));
+  const may = useMay('launch');
+  const actions = !may ? [] : (Object.keys(TEXT) as Action[]).filter((action) => runs.some((run) => actionsFor(run).includes(action)));
   return (
     <Group gap={8}>
       {actions.map((action) => {

@@ -1,7 +1,7 @@
 /** plotly.js, loaded by the first figure, and the page's theme put over what Python drew. */
 import { ALGORITHM_COLORS, GOLD, SANS, type Scheme, SURFACES } from '../theme';
 
-export interface Trace { [key: string]: unknown; x?: unknown; y?: unknown; meta?: { role?: string; algorithm?: string } }
+export interface Trace { [key: string]: unknown; x?: unknown; y?: unknown; meta?: { role?: string; algorithm?: string; colours?: Record<Scheme, string> } }
 export interface PlotlyFigure { data: Trace[]; layout: Record<string, unknown> }
 interface PlotlyModule {
   react(element: HTMLElement, data: Trace[], layout: object, config: object): Promise<unknown>;
@@ -58,7 +58,7 @@ function alphaOf(colour: unknown): number {
 }
 
 const GOLD_ROLES = ['gold', 'unfinished', 'margin'];
-const NEUTRAL_ROLES = ['reference', 'longer', 'kl_k', 'contrast_alignment', 'log_ratio_other', 'gradient_clip', 'truncated_share', 'flop_utilisation'];
+const NEUTRAL_ROLES = ['reference', 'other_length', 'longer', 'kl_k', 'contrast_alignment', 'log_ratio_other', 'gradient_clip', 'truncated_share', 'flop_utilisation'];
 const isGold = (role: string): boolean => GOLD_ROLES.some((start) => role.startsWith(start));
 const isNeutral = (role: string): boolean => NEUTRAL_ROLES.some((start) => role.startsWith(start));
 const isInk = (role: string): boolean => role.startsWith('optimum');
@@ -71,7 +71,8 @@ export function themed(figure: PlotlyFigure, scheme: Scheme, compact = false): P
   const surface = SURFACES[scheme];
   const data = figure.data.map((trace) => {
     const role = trace.meta?.role ?? '';
-    const base = isGold(role) ? GOLD[scheme] : isInk(role) ? surface.text! : isNeutral(role) ? surface.muted! : (ALGORITHM_COLORS[trace.meta?.algorithm ?? '']?.[scheme] ?? surface.accent!);
+    // A colour that says something, as beta's on a scale, comes from Python for both grounds.
+    const base = trace.meta?.colours?.[scheme] ?? (isGold(role) ? GOLD[scheme] : isInk(role) ? surface.text! : isNeutral(role) ? surface.muted! : (ALGORITHM_COLORS[trace.meta?.algorithm ?? '']?.[scheme] ?? surface.accent!));
     const recolour = (colour: unknown): string => (alphaOf(colour) < 1 ? alpha(base, alphaOf(colour)) : base);
     const line = (trace.line ?? {}) as Record<string, unknown>;
     const marker = (trace.marker ?? {}) as Record<string, unknown>;
@@ -87,7 +88,7 @@ export function themed(figure: PlotlyFigure, scheme: Scheme, compact = false): P
     return {
       zeroline: false, ticks: '', automargin: true, ...own, gridcolor: surface.grid, linecolor: surface.border, tickfont: { color: surface.muted, size: 11 },
       title: { text: compact && name.startsWith('y') ? unitOf(typeof title === 'string' ? title : title?.text) : typeof title === 'string' ? title : title?.text, font: { color: surface.muted, size: 12 }, standoff: 8 },
-      ...(name === 'xaxis' ? { showgrid: false, rangemode: 'tozero', showline: true } : name === 'yaxis2' ? { showgrid: false } : {}),
+      ...(name === 'xaxis' ? { showgrid: false, rangemode: own.rangemode ?? 'tozero', showline: true } : name === 'yaxis2' ? { showgrid: false } : {}),
     }; // prettier-ignore
   };
   const axes = Object.fromEntries([...new Set(['xaxis', 'yaxis', ...Object.keys(given).filter((key) => /^[xy]axis\d*$/.test(key))])].map((key) => [key, axis(key)]));

@@ -3,16 +3,19 @@ import { Button, CloseButton, JsonInput, SegmentedControl, Select, Switch, TagsI
 import { useMediaQuery } from '@mantine/hooks';
 import { IconChevronRight, IconPlus } from '@tabler/icons-react';
 import { createContext, type ReactNode, useContext, useEffect, useState } from 'react';
-import type { Model } from '../../api/client';
+import type { DataSet, Model } from '../../api/client';
 import { number, words } from '../../format';
 import { type Field, parseNumber, type Path } from './schema';
 
 export interface FormState {
   models: readonly Model[];
+  datasets: readonly DataSet[];
   problems: ReadonlyMap<string, string[]>;
   change(path: Path, value: unknown): void;
   /** What a page adds below a field, for example the preview of a data set. */
   below?(path: Path): ReactNode;
+  /** What a page adds above the choice of a section, for example the data sets that are registered. */
+  above?(path: Path): ReactNode;
 }
 
 const Context = createContext<FormState | null>(null);
@@ -87,6 +90,7 @@ function One({ field, path, value }: { field: Field; path: Path; value: unknown 
     case 'json': return <div className="full"><JsonField common={common} value={value} set={set} /></div>;
     case 'text':
       if (field.name === 'run') return <div className="full"><RunField common={common} role={path[0] === 'reward' ? 'reward' : 'policy'} value={value} set={set} /></div>;
+      if (field.choose === 'dataset') return <div className="full"><UploadField common={common} nullable={field.nullable} value={value} set={set} />{form.below?.(path)}</div>;
       if (field.name === 'prompt_template') return <Textarea className="full" {...common} autosize minRows={1} maxRows={8} styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: 12 } }} value={(value as string) ?? ''} onChange={(event) => set(event.currentTarget.value)} />;
       return <div className={field.name === 'path' || field.name === 'id' ? 'full' : undefined}><TextInput {...common} spellCheck={false} placeholder={empty} value={(value as string | null) ?? ''} onChange={(event) => set(event.currentTarget.value === '' ? (field.nullable ? null : '') : event.currentTarget.value)} />{form.below?.(path)}</div>;
     default: return null;
@@ -120,6 +124,15 @@ function RunField({ common, role, value, set }: { common: Common; role: 'policy'
   return <Select {...common} searchable data={data} value={chosen} maxDropdownHeight={320} placeholder={fitting.length ? 'Choose a run' : role === 'reward' ? 'No reward-model run has succeeded yet' : 'No run has succeeded yet'} nothingFoundMessage="No run fits" onChange={(next) => set(next ?? '')} />;
 }
 
+/** The uploaded data sets, by name. */
+function UploadField({ common, nullable, value, set }: { common: Common; nullable: boolean; value: unknown; set: (value: unknown) => void }) {
+  const { datasets } = useContext(Context)!;
+  const data = datasets.filter((one) => one.id && one.file_name && one.state !== 'unreadable').map((one) => ({ value: one.id!, label: one.rows === null ? one.name : `${one.name} · ${one.rows.toLocaleString('en-GB')} rows` }));
+  const chosen = typeof value === 'string' && value ? value : null;
+  if (chosen && !data.some((one) => one.value === chosen)) data.unshift({ value: chosen, label: chosen });
+  return <Select {...common} searchable clearable={nullable} data={data} value={chosen} placeholder={nullable ? 'not set' : data.length ? 'Choose an uploaded file' : 'Nothing has been uploaded yet'} onChange={(next) => set(next ?? (nullable ? null : ''))} />;
+}
+
 /** Objects one below the other, to be added and taken away. */
 function List({ field, path, value }: { field: Extract<Field, { kind: 'list' }>; path: Path; value: unknown }) {
   const { error, set } = useField(path);
@@ -142,7 +155,7 @@ function List({ field, path, value }: { field: Extract<Field, { kind: 'list' }>;
 const NONE = ' none';
 const SIDE_BY_SIDE = 4; // more options than this do not fit beside each other
 function Union({ field, path, value }: { field: Extract<Field, { kind: 'union' }>; path: Path; value: unknown }) {
-  const { error, set } = useField(path);
+  const { form, error, set } = useField(path);
   const narrow = useMediaQuery('(max-width: 700px)', undefined, { getInitialValueInEffect: false }) ?? false;
   const tag = typeof value === 'object' && value !== null ? String((value as Record<string, unknown>)[field.tag]) : NONE;
   const option = field.options.find((one) => one.value === tag);
@@ -150,6 +163,7 @@ function Union({ field, path, value }: { field: Extract<Field, { kind: 'union' }
   const choose = (next: string): void => set(next === NONE ? null : structuredClone(field.options.find((one) => one.value === next)!.initial));
   return (
     <div className="union">
+      {form.above?.(path)}
       {choices.length > SIDE_BY_SIDE ? <Select id={idOf(path)} aria-label={field.title} size="sm" allowDeselect={false} style={{ maxWidth: 360 }} value={tag} onChange={(next) => next && choose(next)} data={choices} /> : <SegmentedControl id={idOf(path)} aria-label={field.title} size="xs" style={{ justifySelf: narrow ? 'stretch' : 'start' }} orientation={narrow ? 'vertical' : 'horizontal'} fullWidth={narrow} value={tag} onChange={choose} data={choices} />}
       {error && <span role="alert" style={{ color: 'var(--c-danger)', fontSize: 12 }}>{error}</span>}
       <p className="help">{[field.description, option?.description].filter(Boolean).join(' ') || words(field.name)}</p>

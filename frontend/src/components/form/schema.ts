@@ -11,7 +11,7 @@ export interface JsonSchema {
   properties?: Record<string, JsonSchema>; additionalProperties?: unknown; anyOf?: JsonSchema[]; oneOf?: JsonSchema[]; items?: JsonSchema; minItems?: number; maxItems?: number; unit?: string; [key: string]: unknown;
 } // prettier-ignore
 
-export interface FieldBase { name: string; title: string; description: string; unit?: string; nullable: boolean }
+export interface FieldBase { name: string; title: string; description: string; unit?: string; nullable: boolean; /** What its value is chosen from, where it is an id. */ choose?: string }
 export type Field =
   | (FieldBase & { kind: 'number' | 'integer' | 'text' | 'texts' | 'boolean' | 'json' | 'const' })
   | (FieldBase & { kind: 'enum'; values: string[] })
@@ -32,7 +32,7 @@ function resolve(schema: JsonSchema, root: JsonSchema): JsonSchema {
 
 function fieldOf(name: string, given: JsonSchema, root: JsonSchema): Field {
   const schema = resolve(given, root);
-  const base: FieldBase = { name, title: schema.title ?? words(name), description: schema.description ?? '', unit: schema.unit, nullable: false };
+  const base: FieldBase = { name, title: schema.title ?? words(name), description: schema.description ?? '', unit: schema.unit, nullable: false, ...(typeof schema.choose === 'string' ? { choose: schema.choose } : {}) };
   const branches = (schema.oneOf ?? schema.anyOf)?.map((branch) => resolve(branch, root));
   if (branches) {
     base.nullable = branches.some((branch) => branch.type === 'null');
@@ -41,7 +41,7 @@ function fieldOf(name: string, given: JsonSchema, root: JsonSchema): Field {
     if (tag) return { ...base, kind: 'union', tag, options: rest.map((branch) => optionOf(branch, tag, root)) };
     if (rest.length === 1) {
       const inner = fieldOf(name, { ...rest[0], title: base.title, description: base.description, ...(base.unit ? { unit: base.unit } : {}) }, root);
-      return { ...inner, nullable: base.nullable };
+      return { ...inner, nullable: base.nullable, ...(base.choose ? { choose: base.choose } : {}) };
     }
     return { ...base, kind: 'json' };
   }

@@ -1,17 +1,21 @@
 /** Choose an algorithm, fill in its form (the paper's settings stand in it), launch. */
-import { Button, Skeleton, TextInput } from '@mantine/core';
+import { Button, SegmentedControl, Skeleton, TextInput } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { IconRocket } from '@tabler/icons-react';
 import { useEffect, useMemo, useState } from 'react';
 import { useNavigate, useSearchParams } from 'react-router';
-import { type Algorithm, api, ApiError, data, messageOf, type RunDetail } from '../../api/client';
-import { useAlgorithms, useModels, useRun } from '../../api/queries';
-import { fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
+import { type Algorithm, api, ApiError, data, type DataSetDetail, messageOf, type RunDetail } from '../../api/client';
+import { useAlgorithms, useDataset, useDatasets, useModels, useRun } from '../../api/queries';
+import { type Field, fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
 import { idOf, SchemaForm } from '../../components/form/SchemaForm';
 import { algorithmStyle, Copy, Failure } from '../../components/parts';
 import { Estimate } from './Estimate';
 import { Preview } from './Preview';
+import { type Asked, Scheduling } from './Scheduling';
+import { firstDraft, type SweepDraft, SweepPanel } from './SweepPanel';
+import { problemsOf, sweepRequest } from './varying';
+import { Registered } from './Registered';
 
 export function LaunchPage() {
   const [query] = useSearchParams();
@@ -19,7 +23,15 @@ export function LaunchPage() {
   const algorithms = useAlgorithms();
   if (algorithms.isError) return <Failure title="The forms cannot be shown" error={algorithms.error} />;
   if (!algorithms.data) return <div style={{ display: 'grid', gap: 14 }} aria-busy="true"><Skeleton height={36} width={200} /><Skeleton height={90} /><Skeleton height={400} /></div>;
-  return from ? <Cloned key={from} from={from} algorithms={algorithms.data} /> : <Form algorithms={algorithms.data} />;
+  const chosen = query.get('data');
+  if (from) return <Cloned key={from} from={from} algorithms={algorithms.data} />;
+  return chosen ? <WithData key={chosen} chosen={chosen} algorithms={algorithms.data} /> : <Form algorithms={algorithms.data} />;
+}
+
+function WithData({ chosen, algorithms }: { chosen: string; algorithms: Algorithm[] }) {
+  const set = useDataset(chosen);
+  if (set.isError) return <><Failure title="The data set cannot be read" error={set.error} /><Form algorithms={algorithms} /></>;
+  return set.data ? <Form algorithms={algorithms} set={set.data} /> : <Skeleton height={500} />;
 }
 
 function Cloned({ from, algorithms }: { from: string; algorithms: Algorithm[] }) {
@@ -28,28 +40,41 @@ function Cloned({ from, algorithms }: { from: string; algorithms: Algorithm[] })
   return origin.data ? <Form algorithms={algorithms} origin={origin.data} /> : <Skeleton height={500} />;
 }
 
-function Form({ algorithms, origin }: { algorithms: Algorithm[]; origin?: RunDetail }) {
+function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: RunDetail; set?: DataSetDetail }) {
   const [query, setQuery] = useSearchParams();
   const navigate = useNavigate();
   const client = useQueryClient();
   const models = useModels();
+  const datasets = useDatasets().data?.items ?? [];
   const wanted = query.get('algorithm') ?? origin?.algorithm ?? 'copg';
   const algorithm = algorithms.find((one) => one.algorithm === wanted) ?? algorithms.find((one) => one.algorithm === 'copg') ?? algorithms[0]!;
-  const [drafts, setDrafts] = useState<Record<string, Record<string, unknown>>>(origin ? { [origin.algorithm]: origin.config } : {});
+  const [drafts, setDrafts] = useState<Record<string, Record<string, unknown>>>(() => startOf(algorithms, origin, set));
   const [name, setName] = useState('');
+  const [asked, setAsked] = useState<Asked>({});
   const [problems, setProblems] = useState<ReadonlyMap<string, string[]>>(new Map());
   const config = drafts[algorithm.algorithm] ?? algorithm.defaults;
   const fields = useMemo(() => fieldsOf(algorithm.config_schema as JsonSchema), [algorithm]);
+  const sweeping = query.get('mode') === 'sweep';
+  const [sweepDrafts, setSweepDrafts] = useState<Record<string, SweepDraft>>({});
+  const draft = sweepDrafts[algorithm.algorithm] ?? firstDraft(algorithm.defaults);
+  const others = algorithms.filter((one) => draft.others.includes(one.algorithm));
+  const request = sweepRequest({ config, others, varied: draft.varied, name, earlyStop: draft.earlyStop });
 
+  const launchRun = () => data(api.POST('/api/v1/runs', { body: { config, ...asked, ...(name.trim() ? { name: name.trim() } : {}) } as never }));
   const launch = useMutation({
-    mutationFn: () => data(api.POST('/api/v1/runs', { body: { config, ...(name.trim() ? { name: name.trim() } : {}) } as never })),
-    onSuccess: (run) => {
-      client.setQueryData(['run', run.id], run);
+    mutationFn: async () => {
+      if (!sweeping) return { run: await launchRun(), sweep: null };
+      return { run: null, sweep: await data(api.POST('/api/v1/sweeps', { body: request as never })) };
+    },
+    onSuccess: ({ run, sweep }) => {
+      if (run) client.setQueryData(['run', run.id], run);
+      if (sweep) client.setQueryData(['sweep', sweep.id], sweep);
       void client.invalidateQueries({ queryKey: ['runs'] });
-      void navigate(`/runs/${run.id}`);
+      void client.invalidateQueries({ queryKey: ['sweeps'] });
+      void navigate(run ? `/runs/${run.id}` : `/sweeps/${sweep!.id}`);
     },
     onError: (error) => {
-      if (error instanceof ApiError && error.problem.errors.length) setProblems(problemsByField(error.problem.errors, fields, config));
+      if (error instanceof ApiError && error.problem.errors.length) setProblems(problemsByField(sweeping ? problemsOf(error.problem.errors).rest : error.problem.errors, fields, config));
       else setProblems(new Map([['', [messageOf(error)]]]));
       notifications.show({ color: 'red', message: 'Not launched: see what is marked in the form.', autoClose: 4000 });
     },
@@ -75,11 +100,11 @@ function Form({ algorithms, origin }: { algorithms: Algorithm[]; origin?: RunDet
   };
   const json = JSON.stringify(config, null, 2);
   const source = config.data as { kind?: string } | undefined;
-  const preview = <Preview source={config.data} algorithm={algorithm.algorithm} />;
+  const preview = <Preview source={config.data} algorithm={algorithm.algorithm} sampling={config.sampling} />;
   const general = problems.get('');
   return (
     <form onSubmit={(event) => { event.preventDefault(); launch.mutate(); }} noValidate>
-      <div className="head"><h1>Launch a run</h1>{origin && <span className="muted" style={{ fontSize: 13 }}>with the settings of “{origin.name}”</span>}</div>
+      <div className="head"><h1>Launch a {sweeping ? 'sweep' : 'run'}</h1>{origin && <span className="muted" style={{ fontSize: 13 }}>with the settings of “{origin.name}”</span>}</div>
       <div className="choice" role="radiogroup" aria-label="Algorithm">
         {algorithms.map((one) => (
           <label className="panel" key={one.algorithm} style={algorithmStyle(one.algorithm)}>
@@ -92,14 +117,17 @@ function Form({ algorithms, origin }: { algorithms: Algorithm[]; origin?: RunDet
       {general && <div id="form-problem" tabIndex={-1}><Failure title="These settings do not go together" error={general.join('\n')} /></div>}
       <div className="launch">
         <div>
-          <SchemaForm key={algorithm.algorithm} fields={fields} values={config} state={{ models: models.data ?? [], problems, change, below: (path) => (path.join('.') === (source?.kind === 'file' ? 'data.path' : 'data.id') ? preview : null) }} />
+          <SchemaForm key={algorithm.algorithm} fields={fields} values={config} state={{ models: models.data ?? [], datasets, problems, change, above: (path) => (path.join('.') === 'data' ? <Registered datasets={datasets} source={config.data} choose={(next) => change(['data'], filled(fields, next))} /> : null), below: (path) => (path.join('.') === (source?.kind === 'file' ? 'data.path' : 'data.id') ? preview : null) }} />
         </div>
-        <aside className="aside">
+        <aside className={sweeping ? 'aside tall' : 'aside'}>
           <section className="panel box" style={{ display: 'grid', gap: 12 }}>
-            <TextInput label="Name" placeholder="Made from algorithm and beta" maxLength={200} value={name} onChange={(event) => setName(event.currentTarget.value)} />
-            <Button type="submit" loading={launch.isPending} leftSection={<IconRocket size={16} />} data-testid="launch-button">Launch {algorithm.title}</Button>
+            <SegmentedControl fullWidth size="xs" aria-label="How many runs" data-testid="launch-mode" value={sweeping ? 'sweep' : 'run'} data={[{ value: 'run', label: 'One run' }, { value: 'sweep', label: 'Sweep' }]} onChange={(mode) => { setProblems(new Map()); setQuery((before) => { const next = new URLSearchParams(before); if (mode === 'sweep') next.set('mode', mode); else next.delete('mode'); return next; }, { replace: true }); }} />
+            <TextInput label="Name" placeholder={sweeping ? 'Made from what varies' : 'Made from algorithm and beta'} maxLength={200} value={name} onChange={(event) => setName(event.currentTarget.value)} />
+            <Button type="submit" loading={launch.isPending} leftSection={<IconRocket size={16} />} data-testid="launch-button">Launch {sweeping ? 'the sweep' : algorithm.title}</Button>
             <Button variant="subtle" color="gray" size="xs" onClick={() => { setProblems(new Map()); setDrafts((before) => ({ ...before, [algorithm.algorithm]: structuredClone(algorithm.defaults) })); }}>Back to the paper’s settings</Button>
           </section>
+          {sweeping && <SweepPanel draft={draft} change={(next) => setSweepDrafts((before) => ({ ...before, [algorithm.algorithm]: next }))} fields={fields} config={config} algorithm={algorithm} algorithms={algorithms} request={request} />}
+          {!sweeping && <Scheduling asked={asked} change={setAsked} />}
           <Estimate config={config} />
           <details className="panel">
             <summary style={{ padding: '12px 16px', cursor: 'pointer', fontWeight: 600, fontSize: 14 }}>Configuration as JSON</summary>
@@ -110,4 +138,23 @@ function Form({ algorithms, origin }: { algorithms: Algorithm[]; origin?: RunDet
       </div>
     </form>
   );
+}
+
+/** A data set's source with the defaults of its kind, so that the form shows what will be used. */
+function filled(fields: readonly Field[], source: Record<string, unknown>): Record<string, unknown> {
+  const data = fields.find((one) => one.name === 'data');
+  const option = data?.kind === 'union' ? data.options.find((one) => one.value === source.kind) : undefined;
+  return structuredClone({ ...option?.initial, ...source });
+}
+
+/** What the forms begin with: the run that is cloned, or the chosen data in the settings of every algorithm. */
+function startOf(algorithms: Algorithm[], origin: RunDetail | undefined, set: DataSetDetail | undefined): Record<string, Record<string, unknown>> {
+  if (origin) return { [origin.algorithm]: origin.config };
+  if (!set) return {};
+  return Object.fromEntries(algorithms.map((one) => {
+    const data = filled(fieldsOf(one.config_schema as JsonSchema), set.source);
+    const reward = one.defaults.reward as { kind?: string } | null | undefined;
+    // The gold reward belongs to the built-in task; a file brings its own.
+    return [one.algorithm, { ...one.defaults, data, ...(reward?.kind === 'gold' && data.kind !== 'task' ? { reward: { kind: 'data' } } : {}) }];
+  }));
 }

@@ -6,9 +6,9 @@ import { useEffect } from 'react';
 import { api, ApiError, data, messageOf, type Preview as Answer } from '../../api/client';
 import { number } from '../../format';
 
-export function Preview({ source, algorithm }: { source: unknown; algorithm: string }) {
-  const preview = useMutation<Answer, unknown>({ mutationFn: () => data(api.POST('/api/v1/datasets/preview', { body: { source, algorithm, rows: 5 } as never })) as Promise<Answer> });
-  const key = JSON.stringify([source, algorithm]);
+export function Preview({ source, algorithm, sampling }: { source: unknown; algorithm: string; sampling?: unknown }) {
+  const preview = useMutation<Answer, unknown>({ mutationFn: () => data(api.POST('/api/v1/datasets/preview', { body: { source, algorithm, sampling, rows: 5 } as never })) as Promise<Answer> });
+  const key = JSON.stringify([source, algorithm, sampling]);
   useEffect(() => preview.reset(), [key]);
   const seen = preview.data;
   const columns = seen ? (['prompt', 'completion', 'completion_1', 'completion_2', 'reward_1', 'reward_2'] as const).filter((name) => seen.rows.some((row) => row[name] !== null && row[name] !== undefined)) : [];

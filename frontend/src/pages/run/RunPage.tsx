@@ -1,46 +1,67 @@
 /** One run: its curves as they grow, samples, log, configuration, files and history. */
-import { ActionIcon, Button, Skeleton, Tabs, TextInput } from '@mantine/core';
+import { ActionIcon, Button, Skeleton, Tabs } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
-import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { IconCopyPlus, IconPencil } from '@tabler/icons-react';
-import { useEffect, useState } from 'react';
+import { type RefObject, useEffect, useRef, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
 import { api, data, messageOf, type RunDetail } from '../../api/client';
 import { useRun } from '../../api/queries';
+import { May } from '../../api/session';
 import { ActionButtons } from '../../components/actions';
 import { Figure } from '../../components/Figure';
 import { AlgorithmChip, Failure, Progress, StateChip } from '../../components/parts';
 import { duration, elapsed, number, reward } from '../../format';
-import { ConfigTab, FilesTab, ReportTab } from './details';
+import { About, EditRun } from './About';
+import { ArtifactsTab } from './ArtifactsTab';
+import { ConfigTab, ReportTab } from './details';
+import { type Field, type Read, readRun } from './edit';
 import { LogTab } from './LogTab';
 import { SamplesTab } from './SamplesTab';
 
-const TABS = [['curves', 'Curves'], ['samples', 'Samples'], ['log', 'Log'], ['config', 'Configuration'], ['files', 'Files'], ['report', 'Report and history']] as const;
+const TABS = [['curves', 'Curves'], ['samples', 'Samples'], ['log', 'Log'], ['config', 'Configuration'], ['files', 'Artifacts'], ['report', 'Report and history']] as const;
 
 export function RunPage() {
   const { id = '', tab = 'curves' } = useParams();
   const navigate = useNavigate();
   const { data: run, error, isError } = useRun(id);
+  const [editing, setEditing] = useState<{ read: Read; focus: Field } | null>(null);
+  const shown = editing?.read.run.id === id ? editing : null;
+  const edit = async (focus: Field): Promise<void> => {
+    try {
+      setEditing({ read: await readRun(id), focus });
+    } catch (failure) {
+      notifications.show({ color: 'red', title: 'It cannot be edited', message: messageOf(failure) });
+    }
+  };
+  const pencil = useRef<HTMLButtonElement>(null);
+  const edited = useRef(false);
+  useEffect(() => { // the keyboard goes on where it came from
+    if (edited.current && !editing) pencil.current?.focus();
+    edited.current = editing !== null;
+  }, [editing]);
   useEffect(() => { document.title = run ? `${run.name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [run?.name]);
   if (isError && !run) return <Failure title="This run cannot be shown" error={error}><p><Link to="/runs">All runs</Link></p></Failure>;
   if (!run) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
   return (
     <>
       <div className="head">
-        <Name key={run.id} run={run} />
+        <Name run={run} pencil={pencil} editing={shown !== null} onEdit={() => void edit('name')} />
         <StateChip state={run.state} testId="run-state" />
         <span className="sr" aria-live="polite">{`State: ${run.state}`}</span>
         <AlgorithmChip algorithm={run.algorithm} variant={run.variant} />
         <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}>
           <ActionButtons runs={[run]} then={(action) => action === 'delete' && void navigate('/runs')} />
-          <Button component={Link} to={`/launch?algorithm=${run.algorithm}&from=${run.id}`} size="xs" variant="default" leftSection={<IconCopyPlus size={14} />}>Clone</Button>
+          <May scope="launch"><Button component={Link} to={`/launch?algorithm=${run.algorithm}&from=${run.id}`} size="xs" variant="default" leftSection={<IconCopyPlus size={14} />}>Clone</Button></May>
         </div>
       </div>
+      {shown ? <EditRun key={id} {...shown} onClose={() => setEditing(null)} /> : <About run={run} onEdit={(focus) => void edit(focus)} />}
       {run.error && (
         <Failure title={run.state === 'failed' ? 'This run failed' : 'What went wrong'} error={run.error}>
           <p style={{ marginTop: 6 }} className="muted">{advice(run)} <Link to={`/runs/${id}/log`}>Read the log</Link></p>
         </Failure>
       )}
+      {run.stopped_early && <StoppedEarly run={run} />}
       <Facts run={run} />
       <Tabs value={tab} onChange={(value) => void navigate(value === 'curves' ? `/runs/${id}` : `/runs/${id}/${value}`, { replace: true })} keepMounted={false}>
         <Tabs.List mb="md" style={{ flexWrap: 'nowrap', overflowX: 'auto', overflowY: 'hidden' }}>{TABS.map(([value, label]) => <Tabs.Tab key={value} value={value} data-testid={`tab-${value}`}>{label}</Tabs.Tab>)}</Tabs.List>
@@ -48,10 +69,20 @@ export function RunPage() {
         <Tabs.Panel value="samples"><SamplesTab run={run} /></Tabs.Panel>
         <Tabs.Panel value="log"><LogTab run={run} /></Tabs.Panel>
         <Tabs.Panel value="config"><ConfigTab run={run} /></Tabs.Panel>
-        <Tabs.Panel value="files"><FilesTab run={run} /></Tabs.Panel>
+        <Tabs.Panel value="files"><ArtifactsTab run={run} /></Tabs.Panel>
         <Tabs.Panel value="report"><ReportTab run={run} /></Tabs.Panel>
       </Tabs>
     </>
+  );
+}
+
+function StoppedEarly({ run }: { run: RunDetail }) {
+  const told = run.stopped_early!;
+  return (
+    <div className="alert quiet" role="note" data-testid="stopped-early">
+      <strong>{told.resumed ? 'It was stopped early once, and is left alone since it was resumed' : 'Its sweep stopped it early'}</strong>
+      <p>{told.reason.charAt(0).toUpperCase() + told.reason.slice(1)}. {told.evidence.rival && <Link to={`/runs/${told.evidence.rival}`}>The run it was compared with</Link>}</p>
+    </div>
   );
 }
 
@@ -61,26 +92,11 @@ function advice(run: RunDetail): string {
   return run.checkpoint_step === null ? 'Clone it with other settings, or retry from scratch.' : `The checkpoint of step ${run.checkpoint_step} is kept: resume from there, or clone it with other settings.`;
 }
 
-function Name({ run }: { run: RunDetail }) {
-  const [draft, setDraft] = useState<string | null>(null);
-  const client = useQueryClient();
-  const save = async (): Promise<void> => {
-    const name = draft?.trim();
-    setDraft(null);
-    if (!name || name === run.name) return;
-    try {
-      client.setQueryData(['run', run.id], await data(api.PATCH('/api/v1/runs/{run_id}', { params: { path: { run_id: run.id } }, body: { name } as never })));
-      void client.invalidateQueries({ queryKey: ['runs'] });
-    } catch (error) {
-      notifications.show({ color: 'red', title: 'The name was not changed', message: messageOf(error) });
-    }
-  };
-  if (draft !== null)
-    return <TextInput aria-label="Name of the run" autoFocus value={draft} w={340} maw="70vw" onChange={(event) => setDraft(event.currentTarget.value)} onBlur={() => void save()} onKeyDown={(event) => { if (event.key === 'Enter') void save(); if (event.key === 'Escape') setDraft(null); }} />;
+function Name({ run, pencil, editing, onEdit }: { run: RunDetail; pencil: RefObject<HTMLButtonElement | null>; editing: boolean; onEdit: () => void }) {
   return (
     <div style={{ display: 'flex', alignItems: 'center', gap: 4, minWidth: 0 }}>
       <h1 className="cut" title={run.name} style={{ fontSize: 20, maxWidth: 'min(70vw, 640px)' }}>{run.name}</h1>
-      <ActionIcon variant="subtle" color="gray" size="sm" aria-label="Rename" onClick={() => setDraft(run.name)}><IconPencil size={15} /></ActionIcon>
+      <May scope="launch"><ActionIcon ref={pencil} variant="subtle" color="gray" size="sm" aria-label="Edit name, notes and tags" title="Edit name, notes and tags" disabled={editing} onClick={onEdit}><IconPencil size={15} /></ActionIcon></May>
     </div>
   );
 }
@@ -103,6 +119,8 @@ function Facts({ run }: { run: RunDetail }) {
       <div className="stat"><dt>Attempt</dt><dd>{run.attempt || '–'}</dd></div>
       {run.parent_runs.length > 0 && <div className="stat"><dt>From</dt><dd style={{ fontSize: 13 }}>{family(run.parent_runs)}</dd></div>}
       {run.children.length > 0 && <div className="stat"><dt>Used by</dt><dd style={{ fontSize: 13 }}>{family(run.children.slice(0, 3))}{run.children.length > 3 && ` and ${run.children.length - 3} more`}</dd></div>}
+      {run.sweep && <div className="stat"><dt>Sweep</dt><dd style={{ fontSize: 13 }}><Link to={`/sweeps/${run.sweep}`}>All its runs</Link></dd></div>}
+      {(run.data_sets ?? []).length > 0 && <div className="stat"><dt>Data</dt><dd style={{ fontSize: 13 }}>{run.data_sets!.map((one, index) => <span key={one.role}>{index > 0 && ', '}<Link to={`/data/${one.id}`} title={`${one.role}, sha256 ${one.sha256}`}>{one.name}</Link>{one.deleted && <span className="muted"> (deleted, sha256 {one.sha256?.slice(0, 12)}…)</span>}</span>)}</dd></div>}
       {run.pipeline && <div className="stat"><dt>Pipeline</dt><dd style={{ fontSize: 13 }}><Link to={`/runs?pipeline=${run.pipeline}`}>All its runs</Link></dd></div>}
     </dl>
   );

@@ -1,11 +1,10 @@
-/** Configuration, files, report and history of a run. */
-import { Group, SegmentedControl, Skeleton } from '@mantine/core';
-import { useQuery } from '@tanstack/react-query';
+/** Configuration, report and history of a run. */
+import { Group, SegmentedControl } from '@mantine/core';
 import { IconArrowRight } from '@tabler/icons-react';
 import { type ReactNode, useState } from 'react';
-import { api, data, type RunDetail } from '../../api/client';
-import { Copy, Failure, StateChip } from '../../components/parts';
-import { bytes, moment, number, words } from '../../format';
+import { type RunDetail } from '../../api/client';
+import { Copy, StateChip } from '../../components/parts';
+import { moment, number, words } from '../../format';
 
 type Values = Record<string, unknown>;
 const isObject = (value: unknown): value is Values => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -48,31 +47,6 @@ export function ConfigTab({ run }: { run: RunDetail }) {
   );
 }
 
-export function FilesTab({ run }: { run: RunDetail }) {
-  const params = { params: { path: { run_id: run.id } } };
-  const checkpoints = useQuery({ queryKey: ['run', run.id, 'checkpoints', run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/checkpoints', params)) });
-  const artifacts = useQuery({ queryKey: ['run', run.id, 'artifacts', run.state], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/artifacts', params)) });
-  return (
-    <div className="cols">
-      <section className="panel box" data-testid="checkpoints">
-        <h2>Checkpoints</h2>
-        {checkpoints.isError ? <Failure title="They cannot be listed" error={checkpoints.error} /> : !checkpoints.data ? <Skeleton height={60} /> : checkpoints.data.items.length === 0 ? <p className="muted" style={{ margin: 0, fontSize: 13 }}>None yet. The newest one is what Resume goes on from.</p> : (
-          <ul className="list">{checkpoints.data.items.map((one) => <li key={one.step}><b className="num">Step {number(one.step)}</b><span className="muted num">{bytes(one.bytes)}</span><span className="muted num push">{moment(one.created_at)}</span><code style={{ flexBasis: '100%', overflowWrap: 'anywhere', fontSize: 12 }} className="muted">{one.path}</code></li>)}</ul>
-        )}
-      </section>
-      <section className="panel box" data-testid="artifacts">
-        <h2>Trained model</h2>
-        {artifacts.isError ? <Failure title="It cannot be listed" error={artifacts.error} /> : !artifacts.data ? <Skeleton height={60} /> : artifacts.data.items.length === 0 ? <p className="muted" style={{ margin: 0, fontSize: 13 }}>Written when the run succeeds.</p> : (
-          <>
-            {artifacts.data.path && <Group gap={8} mb={6}><code className="muted" style={{ fontSize: 12, overflowWrap: 'anywhere' }}>{artifacts.data.path}</code><Copy text={artifacts.data.path} label="Copy path" /></Group>}
-            <ul className="list">{artifacts.data.items.map((one) => <li key={one.name}><a href={`/api/v1/runs/${run.id}/artifacts/${encodeURIComponent(one.name)}`} download>{one.name}</a><span className="muted num push">{bytes(one.bytes)}</span></li>)}</ul>
-          </>
-        )}
-      </section>
-    </div>
-  );
-}
-
 export function ReportTab({ run }: { run: RunDetail }) {
   return (
     <div style={{ display: 'grid', gap: 14 }}>
@@ -89,7 +63,6 @@ export function ReportTab({ run }: { run: RunDetail }) {
             </li>
           ))}
         </ul>
-        {run.notes && <p style={{ whiteSpace: 'pre-wrap', fontSize: 13 }}>{run.notes}</p>}
       </section>
     </div>
   );

@@ -1,41 +1,50 @@
 /** Every run: live, virtualised, filtered by what stands in the address. */
-import { Button, Checkbox, CloseButton, Menu, Select, Skeleton, TextInput } from '@mantine/core';
+import { Button, Checkbox, CloseButton, Menu, Select, Skeleton } from '@mantine/core';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useMediaQuery } from '@mantine/hooks';
-import { IconArrowDown, IconArrowUp, IconPlus, IconSearch, IconTestPipe } from '@tabler/icons-react';
+import { IconArrowDown, IconArrowUp, IconChartLine, IconPlus, IconTestPipe } from '@tabler/icons-react';
 import { useMemo, useRef, useState } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import type { RunSummary } from '../../api/client';
 import { usePipelines, useRuns } from '../../api/queries';
+import { May } from '../../api/session';
 import { ActionButtons, RunMenu } from '../../components/actions';
 import { SIZES, useMiniature, Welcome } from '../../components/Miniature';
+import { useKeys } from '../../components/keys';
 import { AlgorithmChip, algorithmName, Failure, Progress, StateChip } from '../../components/parts';
+import '../../components/tags.css';
 import { ago, moment, number, reward, words } from '../../format';
+import { useSweeps } from '../sweeps/queries';
+import { PausedBanner } from '../system/Queue';
+import { Search } from './Search';
 import { filterRuns, parseSort, sortRuns, STATES, tally } from './select';
 
 const COLUMNS: [key: string, label: string, cls: string, sortable: boolean][] = [
   ['name', 'Name', 'c-name', true], ['state', 'State', 'c-state', true], ['progress', 'Progress', 'c-progress', true],
   ['reward', 'Last reward', 'c-reward right', true], ['algorithm', 'Algorithm', 'c-alg', true], ['beta', 'Beta', 'c-beta right', true],
-  ['pipeline', 'Pipeline', 'c-pipe', true], ['created', 'Created', 'c-when', true],
+  ['pipeline', 'Made by', 'c-pipe', true], ['created', 'Created', 'c-when', true],
 ]; // prettier-ignore
 
 export function RunsPage() {
   const runs = useRuns();
   const pipelines = usePipelines();
+  const sweeps = useSweeps();
   const miniature = useMiniature();
   const [query, setQuery] = useSearchParams();
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const narrow = useMediaQuery('(max-width: 700px)', undefined, { getInitialValueInEffect: false }) ?? false;
   const scroller = useRef<HTMLDivElement>(null);
+  const finder = useRef<HTMLInputElement>(null);
 
   const set = (key: string, value: string | null): void =>
     setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
-  const filter = { state: query.get('state'), algorithm: query.get('algorithm'), pipeline: query.get('pipeline'), search: query.get('q') ?? '' };
+  const filter = { state: query.get('state'), algorithm: query.get('algorithm'), pipeline: query.get('pipeline'), sweep: query.get('sweep'), tag: query.get('tag'), search: query.get('q') ?? '' };
   const sort = parseSort(query.get('sort'));
 
   const all = runs.data ?? [];
   const byId = useMemo(() => new Map(all.map((run) => [run.id, run])), [all]);
   const pipelineName = useMemo(() => new Map((pipelines.data ?? []).map((one) => [one.id, one.name])), [pipelines.data]);
+  const sweepName = useMemo(() => new Map((sweeps.data ?? []).map((one) => [one.id, one.name])), [sweeps.data]);
   const key = JSON.stringify(filter);
   const within = useMemo(() => filterRuns(all, { ...filter, state: null }), [all, key]);
   const rows = useMemo(() => sortRuns(filterRuns(within, filter), sort), [within, key, sort.key, sort.descending]);
@@ -46,10 +55,29 @@ export function RunsPage() {
   const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => height, overscan: 8, getItemKey: (index) => rows[index]!.id });
   const choose = (id: string, on: boolean): void => setChosen((before) => { const next = new Set(before); if (on) next.add(id); else next.delete(id); return next; });
 
+  // The keyboard moves the focus itself: Enter is then the link's own, and screen readers follow.
+  const focused = (): number => rows.findIndex((run) => run.id === document.activeElement?.closest('[data-run-id]')?.getAttribute('data-run-id'));
+  const go = (by: number): void => {
+    const place = Math.min(Math.max(focused() + by, 0), rows.length - 1);
+    if (place < 0) return;
+    virtual.scrollToIndex(place);
+    const focus = (tries: number): void => {
+      const link = scroller.current?.querySelector<HTMLElement>(`[data-run-id='${rows[place]!.id}'] a.name`);
+      if (link) link.focus(); else if (tries > 0) requestAnimationFrame(() => focus(tries - 1)); // its row is drawn in one of the next frames
+    };
+    focus(10);
+  };
+  useKeys({
+    j: () => go(1),
+    k: () => go(-1),
+    x: () => { const run = rows[focused()]; if (run) choose(run.id, !chosen.has(run.id)); },
+    '/': () => finder.current?.focus(),
+  });
+
   const head = (
     <div className="head">
       <h1>Runs</h1>
-      <div className="push" style={{ display: 'flex', gap: 8 }}>
+      <May scope="launch"><div className="push" style={{ display: 'flex', gap: 8 }}>
         {all.length > 0 && (
           <Menu>
             <Menu.Target><Button variant="default" leftSection={<IconTestPipe size={15} />} loading={miniature.isPending}>{narrow ? 'Miniature' : 'Paper in miniature'}</Button></Menu.Target>
@@ -60,15 +88,16 @@ export function RunsPage() {
           </Menu>
         )}
         <Button component={Link} to="/launch" leftSection={<IconPlus size={15} />}>Launch</Button>
-      </div>
+      </div></May>
     </div>
   );
   if (runs.isError && !runs.data) return <>{head}<Failure title="The runs cannot be shown" error={runs.error}><Button mt="sm" size="xs" variant="default" onClick={() => void runs.refetch()}>Try again</Button></Failure></>;
-  if (runs.data && all.length === 0) return <>{head}<Welcome /></>;
+  if (runs.data && all.length === 0) return <>{head}<May scope="launch" otherwise={<p className="panel box muted">There is no run yet.</p>}><Welcome /></May></>;
 
   return (
     <>
       {head}
+      <PausedBanner />
       <div className="panel" style={{ overflow: 'hidden' }}>
         <div className="filters">
           <div className="tally" role="group" aria-label="Filter by state">
@@ -78,13 +107,16 @@ export function RunsPage() {
             ))}
           </div>
           {filter.pipeline && <span className="chip" style={{ '--chip': 'var(--c-accent)' } as never}>Pipeline: {pipelineName.get(filter.pipeline) ?? filter.pipeline}<CloseButton size={16} aria-label="Show all pipelines" onClick={() => set('pipeline', null)} /></span>}
+          {filter.sweep && <span className="chip" style={{ '--chip': 'var(--c-accent)' } as never}>Sweep: <Link to={`/sweeps/${filter.sweep}`} style={{ color: 'inherit' }}>{sweepName.get(filter.sweep) ?? filter.sweep}</Link><CloseButton size={16} aria-label="Show all sweeps" onClick={() => set('sweep', null)} /></span>}
+          {filter.tag && <span className="chip" style={{ '--chip': 'var(--c-accent)' } as never}>Tag: {filter.tag}<CloseButton size={16} aria-label="Show all tags" onClick={() => set('tag', null)} /></span>}
           <div className="push" style={{ display: 'flex', gap: 8, flex: narrow ? '1 1 100%' : undefined }}>
             <Select aria-label="Algorithm" placeholder="Any algorithm" size="xs" clearable w={150} value={filter.algorithm} onChange={(value) => set('algorithm', value)} data={['sft', 'reward_model', 'copg', 'dpo', 'ipo', 'policy_gradient'].map((value) => ({ value, label: algorithmName(value) }))} />
-            <TextInput aria-label="Search runs" placeholder="Search name or id" size="xs" w={narrow ? undefined : 210} style={{ flex: narrow ? 1 : undefined }} leftSection={<IconSearch size={14} />} value={filter.search} onChange={(event) => set('q', event.currentTarget.value)} />
+            <Search words={filter.search} search={(words) => set('q', words)} narrow={narrow} field={finder} />
           </div>
           {selected.length > 0 && (
             <div style={{ flexBasis: '100%', display: 'flex', gap: 12, alignItems: 'center', flexWrap: 'wrap' }} role="status">
               <span className="num" style={{ fontWeight: 560, fontSize: 13 }}>{selected.length} selected</span>
+              <Button size="xs" variant="default" component={Link} to={`/compare?${selected.map((run) => `run=${run.id}`).join('&')}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button>
               <ActionButtons runs={selected} then={() => setChosen(new Set())} />
               <Button size="xs" variant="subtle" color="gray" onClick={() => setChosen(new Set())}>Clear</Button>
             </div>
@@ -110,7 +142,7 @@ export function RunsPage() {
             <div role="rowgroup" style={{ height: virtual.getTotalSize(), position: 'relative', minWidth: narrow ? 0 : 1020 }}>
               {virtual.getVirtualItems().map((item) => {
                 const run = rows[item.index]!;
-                return <Row key={run.id} run={run} top={item.start} index={item.index} checked={chosen.has(run.id)} choose={choose} parents={run.parents.map((id) => [id, byId.get(id)?.name ?? id.slice(0, 8)])} pipeline={run.pipeline ? (pipelineName.get(run.pipeline) ?? 'Pipeline') : null} onPipeline={() => set('pipeline', run.pipeline)} />;
+                return <Row key={run.id} run={run} top={item.start} index={item.index} checked={chosen.has(run.id)} choose={choose} parents={run.parents.map((id) => [id, byId.get(id)?.name ?? id.slice(0, 8)])} pipeline={run.pipeline ? (pipelineName.get(run.pipeline) ?? 'Pipeline') : null} onPipeline={() => set('pipeline', run.pipeline)} sweep={run.sweep ? (sweepName.get(run.sweep) ?? 'Sweep') : null} tag={filter.tag} onTag={(tag) => set('tag', tag)} />;
               })}
             </div>
           )}
@@ -120,22 +152,28 @@ export function RunsPage() {
   );
 }
 
-interface RowProps { run: RunSummary; top: number; index: number; checked: boolean; choose: (id: string, on: boolean) => void; parents: string[][]; pipeline: string | null; onPipeline: () => void }
-function Row({ run, top, index, checked, choose, parents, pipeline, onPipeline }: RowProps) {
+interface RowProps { run: RunSummary; top: number; index: number; checked: boolean; choose: (id: string, on: boolean) => void; parents: string[][]; pipeline: string | null; onPipeline: () => void; sweep: string | null; tag: string | null; onTag: (tag: string | null) => void }
+const TAGS_SHOWN = 2;
+function Row({ run, top, index, checked, choose, parents, pipeline, onPipeline, sweep, tag, onTag }: RowProps) {
+  const rest = run.tags.slice(TAGS_SHOWN);
   return (
     <div role="row" className="grid row" aria-rowindex={index + 2} aria-selected={checked} style={{ transform: `translateY(${top}px)` }} data-testid="run-row" data-run-id={run.id} data-state={run.state} data-algorithm={run.algorithm}>
       <span role="cell" className="c-check"><Checkbox size="xs" aria-label={`Select ${run.name}`} checked={checked} onChange={(event) => choose(run.id, event.currentTarget.checked)} /></span>
       <span role="cell" className="c-name cut">
         <Link className="name cut" to={`/runs/${run.id}`} title={run.name}>{run.name}</Link>
-        {run.error ? <span className="sub cut" style={{ display: 'block', color: 'var(--c-danger)' }} title={run.error}>{run.error}</span>
-          : parents.length > 0 && <span className="sub cut" style={{ display: 'block' }}>from {parents.map(([id, name], place) => <span key={id}>{place > 0 && ', '}<Link to={`/runs/${id}`}>{name}</Link></span>)}</span>}
+        <span className="below">
+          {run.tags.slice(0, TAGS_SHOWN).map((one) => <button type="button" key={one} className="tag" aria-pressed={one === tag} title={one === tag ? 'Show all tags' : `Only runs with the tag ${one}`} onClick={() => onTag(one === tag ? null : one)}>{one}</button>)}
+          {rest.length > 0 && <span className="sub" title={rest.join(', ')}>+{rest.length}</span>}
+          {run.error ? <span className="sub cut" style={{ color: 'var(--c-danger)' }} title={run.error}>{run.error}</span>
+            : parents.length > 0 && <span className="sub cut">from {parents.map(([id, name], place) => <span key={id}>{place > 0 && ', '}<Link to={`/runs/${id}`}>{name}</Link></span>)}</span>}
+        </span>
       </span>
       <span role="cell" className="c-state"><StateChip state={run.state} /></span>
       <span role="cell" className="c-progress"><Progress run={run} /></span>
       <span role="cell" className="c-reward right num">{reward(run.last_reward)}</span>
       <span role="cell" className="c-alg"><AlgorithmChip algorithm={run.algorithm} variant={run.variant} /></span>
       <span role="cell" className="c-beta right num">{number(run.beta)}</span>
-      <span role="cell" className="c-pipe cut">{pipeline ? <Button variant="subtle" color="gray" size="compact-xs" maw="100%" onClick={onPipeline} title={`Only the runs of ${pipeline}`}><span className="cut">{pipeline}</span></Button> : <span className="muted">–</span>}</span>
+      <span role="cell" className="c-pipe cut">{pipeline ? <Button variant="subtle" color="gray" size="compact-xs" maw="100%" onClick={onPipeline} title={`Only the runs of ${pipeline}`}><span className="cut">{pipeline}</span></Button> : sweep ? <Link className="sub cut" style={{ display: 'block', color: 'inherit' }} to={`/sweeps/${run.sweep}`} title={sweep}>{sweep}</Link> : <span className="muted">–</span>}</span>
       <span role="cell" className="c-when muted num" title={moment(run.created_at)}>{ago(run.created_at)}</span>
       <span role="cell" className="c-menu"><RunMenu run={run} /></span>
     </div>

@@ -3,7 +3,7 @@ import type { RunState, RunSummary } from '../../api/client';
 
 export const STATES: RunState[] = ['running', 'cancelling', 'queued', 'waiting', 'succeeded', 'failed', 'cancelled'];
 
-export interface RunFilter { state: string | null; algorithm: string | null; pipeline: string | null; search: string }
+export interface RunFilter { state: string | null; algorithm: string | null; pipeline: string | null; sweep?: string | null; tag?: string | null; search: string }
 
 export function filterRuns(runs: readonly RunSummary[], filter: RunFilter): RunSummary[] {
   const search = filter.search.trim().toLowerCase();
@@ -12,6 +12,8 @@ export function filterRuns(runs: readonly RunSummary[], filter: RunFilter): RunS
       (!filter.state || run.state === filter.state) &&
       (!filter.algorithm || run.algorithm === filter.algorithm) &&
       (!filter.pipeline || run.pipeline === filter.pipeline) &&
+      (!filter.sweep || run.sweep === filter.sweep) &&
+      (!filter.tag || run.tags.includes(filter.tag)) &&
       (!search || run.name.toLowerCase().includes(search) || run.id.startsWith(search)),
   );
 }
@@ -31,7 +33,7 @@ const KEYS: Record<string, (run: RunSummary) => string | number | null> = {
   reward: (run) => run.last_reward,
   algorithm: (run) => run.algorithm,
   beta: (run) => run.beta,
-  pipeline: (run) => run.pipeline,
+  pipeline: (run) => run.pipeline ?? run.sweep ?? null,
   created: (run) => Date.parse(run.created_at),
 };
 

@@ -1,0 +1,292 @@
+"""What a comparison of runs is made from: runs that differ only by seed in one group, their evaluations, their last samples.
+
+A group's curve is the mean over its seeds, with the standard error over them; one seed has the standard error over prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from backend.errors import Invalid
+from backend.models import Evaluation, Run, Sample
+from backend.states import RunState
+from backend.statistics import mean_and_stderr
+from backend.sweep_names import labels, varying, written
+from copg_core.config import variant_of
+
+MOST_RUNS = 100
+Measure = Literal["reward", "gold"]
+NAMES = {"copg": "CoPG", "dpo": "DPO", "ipo": "IPO", "policy_gradient": "Policy gradient", "sft": "SFT",
+         "reward_model": "Reward model"}  # fmt: skip
+REFERENCE = "reference"
+_OUTSIDE = {"seed"}  # what a run may have of its own within a group
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation of a run, or the mean of a group's evaluations at a step. `over` is what the error is over."""
+
+    step: int
+    reward: float | None
+    stderr: float | None
+    gold: float | None
+    gold_stderr: float | None
+    kl: float | None
+    seconds: float
+    n: int
+    seeds: int = 1
+
+    def of(self, measure: Measure) -> tuple[float | None, float | None]:
+        """Mean and standard error of the learned or of the gold reward."""
+        return (self.reward, self.stderr) if measure == "reward" else (self.gold, self.gold_stderr)
+
+    @property
+    def over(self) -> str:
+        return f"{self.seeds} seeds" if self.seeds > 1 else f"{self.n:,} prompts"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What each prompt of the fixed evaluation set got at one step, by the prompt's hash."""
+
+    step: int
+    reward: Mapping[str, float]
+    gold: Mapping[str, float]
+
+    def of(self, measure: Measure) -> Mapping[str, float]:
+        return self.reward if measure == "reward" else self.gold
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a comparison."""
+
+    uid: str
+    name: str
+    algorithm: str
+    variant: str | None
+    beta: float | None
+    state: RunState
+    settings: Mapping[str, Any]
+    points: Sequence[Point]
+    start: Scores | None = None
+    end: Scores | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.state == RunState.SUCCEEDED
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ by nothing but their seed."""
+
+    id: str
+    label: str
+    algorithm: str
+    beta: float | None
+    members: Sequence[Member]
+    points: Sequence[Point] = field(default=())
+
+    @property
+    def last(self) -> Point | None:
+        return self.points[-1] if self.points else None
+
+    @property
+    def finished(self) -> bool:
+        return all(member.finished for member in self.members)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups in the order of algorithm and beta, and the settings in which any of them differ."""
+
+    groups: Sequence[Group]
+    fields: Sequence[str]
+
+    @property
+    def members(self) -> list[Member]:
+        return [member for group in self.groups for member in group.members]
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether there is a gold reward beside the one that is maximised."""
+        return any(
+            point.gold is not None
+            for group in self.groups
+            if group.members[0].settings.get("reward.kind") != "gold"
+            for point in group.points
+        )
+
+
+def load(session: Session, runs: Sequence[Run], *, samples: bool = False) -> Comparison:
+    """Read what a comparison needs. `samples`: the scores of each prompt at the first and the last step too."""
+    if len(runs) > MOST_RUNS:
+        raise Invalid.field(
+            "run", f"at most {MOST_RUNS} runs are compared at once, and these are {len(runs)}: choose fewer"
+        )
+    ids = [run.id for run in runs]
+    points: dict[int, list[Evaluation]] = defaultdict(list)
+    query = select(Evaluation).where(Evaluation.run_id.in_(ids)).order_by(Evaluation.run_id, Evaluation.step)
+    for row in session.scalars(query):
+        points[row.run_id].append(row)
+    ends = _scores(session, ids, func.max) if samples else {}
+    starts = _scores(session, ids, func.min) if samples else {}
+    members = []
+    for run in runs:
+        start = starts.get(run.id)
+        members.append(
+            Member(
+                run.uid, run.name, run.algorithm, variant_of(run.config), run.beta, RunState(run.state), flat(run.config),
+                _points(points[run.id]), start if start is not None and start.step == 0 else None, ends.get(run.id),
+            )
+        )  # fmt: skip
+    return compare(members)
+
+
+def compare(members: Sequence[Member]) -> Comparison:
+    """Group runs by everything but their seed."""
+    groups: dict[str, list[Member]] = defaultdict(list)
+    for member in members:
+        own = {path: value for path, value in member.settings.items() if path not in _OUTSIDE}
+        groups[hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]].append(member)
+    settings = [found[0].settings for found in groups.values()]
+    shared = set.intersection(*(set(one) for one in settings)) if settings else set()
+    fields = [
+        path
+        for path in varying([{p: v for p, v in one.items() if p in shared} for one in settings])
+        if path not in _OUTSIDE
+    ]
+    made = []
+    for key, found in groups.items():
+        first = found[0]
+        # Within one algorithm what differs tells runs apart; between algorithms their own fields only blur it.
+        peers = [other[0].settings for other in groups.values() if other[0].algorithm == first.algorithm]
+        apart = [path for path in varying(peers) if path not in {*_OUTSIDE, "beta", "algorithm"}]
+        named = labels(apart)
+        words = [NAMES.get(first.algorithm, first.algorithm), f"({first.variant})" if first.variant else ""]
+        words.append(f"β = {first.beta:g}" if first.beta is not None else "")
+        words += [f"{named[path]} {written(first.settings[path])}" for path in apart if path in first.settings]
+        made.append(Group(key, " ".join(filter(None, words))[:120], first.algorithm, first.beta, found, _mean(found)))
+    order = list(NAMES)
+    made.sort(
+        key=lambda one: (order.index(one.algorithm) if one.algorithm in order else 99, one.beta or 0.0, one.label)
+    )
+    return Comparison(made, fields)
+
+
+def flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """A configuration by dotted paths; lists stay whole.
+
+    >>> flat({"beta": 0.1, "optimizer": {"learning_rate": 1e-5}})
+    {'beta': 0.1, 'optimizer.learning_rate': 1e-05}
+    """
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{path}{name}.")
+        else:
+            found[f"{path}{name}"] = value
+    return found
+
+
+def prompt_scores(members: Sequence[Member], measure: Measure, *, start: bool = False) -> dict[str, float]:
+    """Reward of each prompt, the mean over the members that scored it; prompts that any of them lacks are left out."""
+    scored = [scores.of(measure) for member in members if (scores := member.start if start else member.end) is not None]
+    if not scored:
+        return {}
+    common = set.intersection(*(set(one) for one in scored))
+    return {prompt: sum(one[prompt] for one in scored) / len(scored) for prompt in sorted(common)}
+
+
+def _points(rows: Sequence[Evaluation]) -> list[Point]:
+    began = rows[0].recorded_at if rows else 0.0
+    return [
+        Point(
+            row.step, row.reward_mean, row.reward_stderr, row.gold_mean, row.values.get("gold_stderr"), row.kl,
+            max(0.0, row.recorded_at - began), row.n,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _mean(members: Sequence[Member]) -> list[Point]:
+    """The mean over the seeds that have reached a step; steps that only some have are left out, or the mean would jump."""
+    if len(members) == 1:
+        return list(members[0].points)
+    by_step: dict[int, list[Point]] = defaultdict(list)
+    for member in members:
+        for point in member.points:
+            by_step[point.step].append(point)
+    found = []
+    for step, points in sorted(by_step.items()):
+        if len(points) < len(members):
+            continue
+        reward, stderr = _over_seeds([point.reward for point in points])
+        gold, gold_stderr = _over_seeds([point.gold for point in points])
+        kl, _ = _over_seeds([point.kl for point in points])
+        seconds = sum(point.seconds for point in points) / len(points)
+        found.append(Point(step, reward, stderr, gold, gold_stderr, kl, seconds, points[0].n, len(points)))
+    return found
+
+
+def _over_seeds(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    if any(value is None for value in values):
+        return None, None
+    mean, stderr = mean_and_stderr(values)
+    return mean, None if math.isnan(stderr) else stderr
+
+
+def _scores(session: Session, ids: Sequence[int], which: Any) -> dict[int, Scores]:
+    """Scores of each run's first or last step that has samples. A prompt that stands twice counts twice."""
+    steps = (
+        select(Sample.run_id, which(Sample.step).label("step"))
+        .where(Sample.run_id.in_(ids))
+        .group_by(Sample.run_id)
+        .subquery()
+    )
+    # Prompts are long: PostgreSQL sends their hashes, SQLite has them in this process anyway.
+    hashed = session.get_bind().dialect.name == "postgresql"
+    text = func.md5(Sample.prompt) if hashed else Sample.prompt
+    query = (
+        select(Sample.run_id, Sample.step, text, Sample.reward, Sample.gold)
+        .join(steps, (Sample.run_id == steps.c.run_id) & (Sample.step == steps.c.step))
+        .order_by(Sample.run_id, Sample.prompt_index)
+    )
+    rewards: dict[int, dict[str, float]] = defaultdict(dict)
+    golds: dict[int, dict[str, float]] = defaultdict(dict)
+    at: dict[int, int] = {}
+    times: Counter[tuple[int, str]] = Counter()
+    for run_id, step, prompt, reward, gold in session.execute(query).yield_per(1000):
+        digest = prompt if hashed else hashlib.md5(prompt.encode(), usedforsecurity=False).hexdigest()
+        key = f"{digest}.{times[run_id, digest]}"
+        times[run_id, digest] += 1
+        at[run_id] = step
+        for value, into in ((reward, rewards), (gold, golds)):
+            if value is not None and math.isfinite(value):
+                into[run_id][key] = value
+    return {run_id: Scores(step, rewards[run_id], golds[run_id]) for run_id, step in at.items()}
+
+
+def by_algorithm(comparison: Comparison) -> Iterator[tuple[str, list[Group]]]:
+    """The groups of each algorithm."""
+    found: dict[str, list[Group]] = defaultdict(list)
+    for group in comparison.groups:
+        found[group.algorithm].append(group)
+    yield from found.items()
+
+
+def best(groups: Sequence[Group], measure: Measure) -> Group | None:
+    """The group with the largest last mean; None where nothing was measured."""
+    scored = [(group.last.of(measure)[0], place) for place, group in enumerate(groups) if group.last is not None]
+    known = [(value, -place) for value, place in scored if value is not None]
+    return groups[-max(known)[1]] if known else None

@@ -1,0 +1,171 @@
+"""Final reward against beta, or whatever a sweep varies: one line for each algorithm, with standard errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from backend.figures.style import COLOURS, NEUTRAL, TEMPLATE
+from backend.statistics import mean_and_stderr
+
+NAMES = {"copg": "CoPG", "dpo": "DPO", "ipo": "IPO", "policy_gradient": "Policy gradient", "sft": "SFT",
+         "reward_model": "Reward model"}  # fmt: skip
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The last evaluation of one run. `series` holds what sets it apart besides x and seed."""
+
+    name: str
+    algorithm: str
+    variant: str | None
+    series: str
+    x: float
+    reward: float
+    stderr: float | None
+    n: int
+    finished: bool
+    step: int
+
+
+@dataclass(frozen=True)
+class Mean:
+    """What a line goes through: one run with its error over prompts, or several seeds with the error over them."""
+
+    x: float
+    reward: float
+    stderr: float | None
+    seeds: int
+    n: int
+
+    @property
+    def error_over(self) -> str:
+        return f"{self.seeds} seeds" if self.seeds > 1 else f"{self.n:,} prompts"
+
+
+def final_reward(results: Sequence[Result], x_title: str, before: float | None) -> go.Figure:
+    """Mean reward of the last evaluation. Bars: one standard error, over seeds where there are several, else over prompts.
+
+    Runs that have not succeeded are open circles at their last evaluation and belong to no mean. `before` is the reward
+    at step 0, where all runs agree on it.
+    """
+    traces: list[go.Scatter] = []
+    lines = _lines(results)
+    dashes: dict[str, int] = defaultdict(int)
+    for (algorithm, variant, series), own in lines.items():
+        points = means(own)
+        label = " ".join(filter(None, (NAMES.get(algorithm, algorithm), f"({variant})" if variant else "", series)))
+        over = {"seeds" if point.seeds > 1 else "prompts" for point in points}
+        error = (
+            "seeds"
+            if over == {"seeds"}
+            else "prompts"
+            if over == {"prompts"}
+            else "seeds, or over prompts where there is one"
+        )
+        dash = _DASHES[dashes[algorithm] % len(_DASHES)]
+        dashes[algorithm] += 1
+        group = f"{algorithm} {variant} {series}"
+        common: dict[str, Any] = {"legendgroup": group, "meta": _meta("final", algorithm)}
+        if points:
+            traces.append(
+                go.Scatter(
+                    x=[point.x for point in points], y=[point.reward for point in points], mode="lines+markers",
+                    name=f"{label} ± 1 s.e. over {error}", line={"color": COLOURS[algorithm], "width": 2, "dash": dash},
+                    marker={"size": 8, "color": COLOURS[algorithm]},
+                    error_y={"type": "data", "array": [point.stderr or 0.0 for point in points], "thickness": 1.5, "width": 4},
+                    customdata=[[f"{point.reward:.3f}{_plus_minus(point.stderr)} over {point.error_over}"] for point in points],
+                    hovertemplate=f"<b>{label}</b><br>{x_title} %{{x:.4g}}: %{{customdata[0]}}<extra></extra>", **common,
+                )
+            )  # fmt: skip
+        single = [one for one in own if one.finished] if any(point.seeds > 1 for point in points) else []
+        for chosen, symbol, opacity in (
+            (single, "circle", 0.45),
+            ([one for one in own if not one.finished], "circle-open", 0.9),
+        ):
+            if chosen:
+                traces.append(_dots(chosen, symbol, opacity, common))
+    xs = [one.x for one in results]
+    if before is not None and xs:
+        traces.append(
+            go.Scatter(
+                x=[min(xs), max(xs)], y=[before, before], mode="lines", name="Before training (step 0)",
+                line={"color": NEUTRAL, "width": 1, "dash": "dot"}, hoverinfo="skip", meta=_meta("reference", ""),
+            )
+        )  # fmt: skip
+    drawn = go.Figure(traces)
+    logarithmic = bool(xs) and min(xs) > 0 and max(xs) / min(xs) > 5
+    axis: dict[str, Any] = {"title": {"text": x_title}, "hoverformat": ".4g", "rangemode": "normal"}
+    if logarithmic:
+        axis |= {"type": "log", "tickvals": sorted(set(xs)), "ticktext": [f"{x:g}" for x in sorted(set(xs))]}
+        if len(set(xs)) > 12:
+            axis = {name: value for name, value in axis.items() if not name.startswith("tick")}
+    drawn.update_layout(
+        template=TEMPLATE, xaxis=axis, yaxis={"title": {"text": "Reward at the end (reward units)"}},
+        hovermode="closest", uirevision="keep",
+    )  # fmt: skip
+    return drawn
+
+
+def means(results: Sequence[Result]) -> list[Mean]:
+    """The finished runs of one line by their x: seeds are averaged."""
+    by_x: dict[float, list[Result]] = defaultdict(list)
+    for one in results:
+        if one.finished:
+            by_x[one.x].append(one)
+    found = []
+    for x, group in sorted(by_x.items()):
+        if len(group) == 1:
+            found.append(Mean(x, group[0].reward, group[0].stderr, 1, group[0].n))
+        else:
+            mean, stderr = mean_and_stderr([one.reward for one in group])
+            found.append(Mean(x, mean, None if math.isnan(stderr) else stderr, len(group), group[0].n))
+    return found
+
+
+def as_csv(results: Sequence[Result], x_title: str) -> str:
+    """One run a line: what the figure is drawn from."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["run", "algorithm", "variant", "series", x_title.lower(), "reward_mean", "reward_stderr", "prompts",
+                     "step", "finished"])  # fmt: skip
+    for one in results:
+        writer.writerow([one.name, one.algorithm, one.variant or "", one.series, one.x, one.reward,
+                         "" if one.stderr is None else one.stderr, one.n, one.step, str(one.finished).lower()])  # fmt: skip
+    return out.getvalue()
+
+
+def _lines(results: Sequence[Result]) -> Mapping[tuple[str, str | None, str], list[Result]]:
+    lines: dict[tuple[str, str | None, str], list[Result]] = defaultdict(list)
+    for one in results:
+        lines[one.algorithm, one.variant, one.series].append(one)
+    return lines
+
+
+def _dots(chosen: Sequence[Result], symbol: str, opacity: float, common: Mapping[str, Any]) -> go.Scatter:
+    told = [
+        [f"{one.name}<br>{one.reward:.3f}{_plus_minus(one.stderr)}{'' if one.finished else f' at step {one.step:,}, not finished'}"]
+        for one in chosen
+    ]  # fmt: skip
+    return go.Scatter(
+        x=[one.x for one in chosen], y=[one.reward for one in chosen], mode="markers", showlegend=False, opacity=opacity,
+        name="runs" if symbol == "circle" else "not finished", customdata=told,
+        marker={"size": 6 if symbol == "circle" else 9, "symbol": symbol, "color": COLOURS[chosen[0].algorithm]},
+        hovertemplate="%{customdata[0]}<extra></extra>", **common,
+    )  # fmt: skip
+
+
+def _plus_minus(stderr: float | None) -> str:
+    return "" if stderr is None else f" ± {stderr:.2g}"
+
+
+def _meta(role: str, algorithm: str) -> dict[str, str]:
+    return {"role": role, "algorithm": algorithm, "source": "evaluation"}

@@ -1,0 +1,198 @@
+"""Sweeps: preview, launch, look at, steer and extend many runs as one."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend import idempotency, runs, sweep_plan, sweep_views, sweeps
+from backend.data_files import as_file_where_analysed
+from backend.errors import Conflict
+from backend.models_sweeps import Sweep
+from backend.preconditions import IfMatch, check
+from backend.routes.context import Context, IdempotencyKey, Studio
+from backend.routes.paging import pack, unpack_numbers
+from backend.schemas.sweeps import (
+    MemberList,
+    PlannedMember,
+    SweepChange,
+    SweepCreate,
+    SweepExtend,
+    SweepList,
+    SweepOut,
+    SweepPatch,
+    SweepPreview,
+    SweepSpec,
+)
+from backend.sweep_estimates import sweep_estimates
+from backend.sweep_names import name_of, varying
+from backend.sweep_plan import Plan, PlannedRun
+
+router = APIRouter(prefix="/sweeps", tags=["sweeps"])
+
+_SHOWN = 200  # members of a preview
+
+
+def _plan(context: Studio, spec: SweepSpec) -> Plan:
+    return sweep_plan.plan(spec, lambda data: as_file_where_analysed(context.database, context.settings, data))
+
+
+@router.post("/preview", response_model=SweepPreview)
+def preview_sweep(body: SweepCreate, context: Context) -> SweepPreview:
+    """The runs that a sweep would make and what they would take. The same checks as launching it; nothing is stored."""
+    planned = _plan(context, body)
+    with context.database.snapshot() as session:
+        sweep_plan.check_parents(session, planned)
+        estimates = sweep_estimates(session, planned, context.settings.lease_seconds)
+    differing = varying(one.overrides for one in planned.members)
+
+    def shown(one: PlannedRun) -> PlannedMember:
+        return PlannedMember(
+            name=one.parent or name_of(one.config, one.overrides, differing), algorithm=one.config.algorithm,
+            base=one.base, overrides=one.overrides, parent=one.parent,
+        )  # fmt: skip
+
+    return SweepPreview(
+        total=len(planned.members),
+        duplicates=planned.duplicates,
+        parents=[shown(one) for one in planned.parents],
+        members=[shown(one) for one in planned.members[:_SHOWN]],
+        estimates=estimates,
+    )
+
+
+@router.post("", status_code=201, response_model=SweepOut)
+def create_sweep(body: SweepCreate, context: Context, response: Response, key: IdempotencyKey = None) -> SweepOut:
+    """Queue all runs of a sweep, or none. Every run is checked before anything is stored; equal ones are made once."""
+    planned = _plan(context, body)
+    with context.database.transaction() as session:
+        row, replayed = idempotency.once(
+            session, "sweeps", key, body,
+            make=lambda: _make(session, body, planned, context.settings.queue),
+            find=lambda uid: session.scalar(select(Sweep).where(Sweep.uid == uid)),
+        )  # fmt: skip
+        created = sweep_views.detail(session, row, context.settings)
+    if replayed:
+        response.status_code = 200
+    response.headers["Location"] = f"/api/v1/sweeps/{created.id}"
+    context.wake()
+    return created
+
+
+def _make(session: Session, body: SweepCreate, planned: Plan, queue: str) -> Sweep:
+    sweep_plan.check_parents(session, planned)
+    return sweeps.create(session, body, planned, queue=queue)
+
+
+@router.get("", response_model=SweepList)
+def list_sweeps(
+    context: Context,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> SweepList:
+    """Sweeps with where they stand, newest first."""
+    page = select(Sweep).order_by(Sweep.id.desc()).limit(limit + 1)
+    if cursor is not None:
+        [last] = unpack_numbers(cursor, 1)
+        page = page.where(Sweep.id < last)
+    with context.database.snapshot() as session:
+        found = list(session.scalars(page))
+        more, found = len(found) > limit, found[:limit]
+        items = sweep_views.summaries(session, found, context.settings)
+    return SweepList(items=items, next_cursor=pack(found[-1].id) if more else None)
+
+
+@router.get("/{sweep_id}", response_model=SweepOut)
+def get_sweep(sweep_id: str, context: Context, response: Response) -> SweepOut:
+    """One sweep: states, progress, cost, remaining time, the best runs, and what it was made of."""
+    with context.database.snapshot() as session:
+        sweep = sweeps.get(session, sweep_id)
+        response.headers["ETag"] = sweeps.etag(sweep)
+        return sweep_views.detail(session, sweep, context.settings)
+
+
+@router.get("/{sweep_id}/members", response_model=MemberList)
+def list_sweep_members(
+    sweep_id: str,
+    context: Context,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 200,
+) -> MemberList:
+    """The runs of a sweep in the order of their making, each with its own values and its last evaluation."""
+    after = None if cursor is None else unpack_numbers(cursor, 1)[0]
+    with context.database.snapshot() as session:
+        found, last = sweep_views.members(session, sweeps.get(session, sweep_id), after, limit)
+    return found.model_copy(update={"next_cursor": None if last is None else pack(last)})
+
+
+@router.patch("/{sweep_id}", response_model=SweepOut)
+def update_sweep(
+    sweep_id: str, body: SweepPatch, context: Context, response: Response, if_match: IfMatch = None
+) -> SweepOut:
+    """Change name, notes or early stop; what is not named stays. With If-Match only where nobody edited it since."""
+    with context.database.transaction() as session:
+        sweep = sweeps.get(session, sweep_id, lock=True)
+        check(if_match, sweeps.etag(sweep), f"sweep {sweep.name!r}")
+        sweeps.update(session, sweep, body)
+        response.headers["ETag"] = sweeps.etag(sweep)
+        return sweep_views.detail(session, sweep, context.settings)
+
+
+@router.delete("/{sweep_id}", status_code=204)
+def delete_sweep(sweep_id: str, context: Context) -> None:
+    """Delete a sweep with its runs and their files. Refused while one is being trained, or where other runs build on one."""
+    with context.database.transaction() as session:
+        uids = sweeps.delete(session, sweeps.get(session, sweep_id, lock=True))
+    for uid in uids:
+        shutil.rmtree(runs.folder(context.settings, uid), ignore_errors=True)
+
+
+@router.post("/{sweep_id}/cancel", response_model=SweepChange)
+def cancel_sweep(sweep_id: str, context: Context) -> SweepChange:
+    """Stop every run that has not ended. One that is being trained writes a checkpoint first."""
+    with context.database.transaction() as session:
+        sweep = sweeps.get(session, sweep_id, lock=True)
+        changed = sweeps.cancel(session, sweep)
+        session.expire_all()
+        answer = SweepChange(changed=changed, skipped=[], sweep=sweep_views.detail(session, sweep, context.settings))
+    context.wake()
+    return answer
+
+
+@router.post("/{sweep_id}/resume", response_model=SweepChange)
+def resume_sweep(
+    sweep_id: str,
+    context: Context,
+    stopped_early: Annotated[bool, Query(description="Also the runs that were stopped early.")] = False,
+) -> SweepChange:
+    """Queue every failed or cancelled run again, each from its last checkpoint. Runs that cannot go on are told apart."""
+    with context.database.transaction() as session:
+        sweep = sweeps.get(session, sweep_id, lock=True)
+        changed, skipped = sweeps.resume(session, sweep, stopped_early=stopped_early)
+        session.expire_all()
+        out = sweep_views.detail(session, sweep, context.settings)
+    context.wake()
+    return SweepChange(changed=changed, skipped=skipped, sweep=out)
+
+
+@router.post("/{sweep_id}/extend", response_model=SweepChange)
+def extend_sweep(sweep_id: str, body: SweepExtend, context: Context) -> SweepChange:
+    """Add values, entries or bases. Only combinations that the sweep was not asked for before are made."""
+    with context.database.snapshot() as session:
+        before = sweeps.spec_of(sweeps.get(session, sweep_id))
+    # Plans read data files, so they are made outside of the transaction.
+    wider = sweeps.extended(before, body)
+    planned, known = _plan(context, wider), {one.hash for one in _plan(context, before).members}
+    with context.database.transaction() as session:
+        sweep = sweeps.get(session, sweep_id, lock=True)
+        if sweeps.spec_of(sweep) != before:
+            raise Conflict("somebody extended this sweep at the same moment: try again")
+        sweep_plan.check_parents(session, planned)
+        changed = sweeps.extend(session, sweep, wider, planned, known, queue=context.settings.queue)
+        answer = SweepChange(changed=changed, skipped=[], sweep=sweep_views.detail(session, sweep, context.settings))
+    context.wake()
+    return answer

@@ -1,0 +1,82 @@
+"""A comparison of runs: its groups, what sets them apart, and their differences to a baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from backend.comparisons import Measure
+from backend.figures.compare import FigureName
+from backend.states import RunState
+
+
+class ComparedRun(BaseModel):
+    id: str
+    name: str
+    state: RunState
+    seed: int | None
+
+
+class DifferenceOut(BaseModel):
+    """Group minus baseline over the same prompts; numbers are null where too few prompts say anything."""
+
+    n: int = Field(description="Prompts that both have a score for.")
+    mean: float | None
+    low: float | None = Field(description="Lower end of the 95 % interval.")
+    high: float | None
+    p: float | None = Field(description="Studentized paired bootstrap, corrected by Holm's method.")
+    p_sign: float | None = Field(description="Exact sign test, corrected by Holm's method.")
+    wins: int = Field(description="Prompts on which the group is above the baseline.")
+    losses: int
+    ties: int
+
+
+class ComparedGroup(BaseModel):
+    """Runs that differ by nothing but their seed, at their last common evaluation."""
+
+    id: str
+    label: str
+    algorithm: str
+    beta: float | None
+    runs: list[ComparedRun]
+    settings: dict[str, Any] = Field(description="Value of each of `fields` that it has.")
+    step: int | None
+    mean: float | None = Field(description="Of the chosen measure.")
+    stderr: float | None
+    error_over: str | None = Field(description="What the standard error is over: `3 seeds`, or `64 prompts`.")
+    n: int | None = Field(description="Prompts of an evaluation.")
+    kl: float | None
+    is_best: bool = Field(description="Largest mean of its algorithm.")
+    difference: DifferenceOut | None = Field(description="Null for the baseline itself.")
+
+
+class FieldOut(BaseModel):
+    path: str
+    label: str
+
+
+class ComparedFigure(BaseModel):
+    name: FigureName
+    title: str
+
+
+class BaselineOut(BaseModel):
+    id: str
+    label: str
+
+
+class CompareOut(BaseModel):
+    measure: Measure
+    has_gold: bool
+    groups: list[ComparedGroup]
+    fields: list[FieldOut] = Field(description="Settings in which groups differ.")
+    baselines: list[BaselineOut] = Field(
+        description="What may be the baseline: groups, and `reference`, the policy of step 0."
+    )
+    baseline: str
+    method: str = Field(description="How differences are tested, in a sentence.")
+    notes: list[str] = Field(description="What to know before reading the numbers.")
+    figures: list[ComparedFigure]
+    active: bool = Field(description="Whether any of the runs still changes.")
+    target: float | None = Field(description="The reward that the figure of times asks for where nobody says one.")

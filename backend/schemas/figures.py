@@ -1,0 +1,43 @@
+"""Figures of a run, and what was added to them since."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+FigureName = Literal[
+    "reward", "accuracy", "kl", "explained_contrast", "log_ratios", "loss", "gradient_norm", "length", "throughput"
+]  # fmt: skip
+
+
+class FigureOut(BaseModel):
+    """A Plotly figure and where its data ends: ask `/points?after=cursor` for what came since."""
+
+    figure: dict[str, Any]
+    cursor: str = Field(description="Opaque; hand it back as `after`.")
+    fence: int
+    empty: bool = Field(description="Nothing to draw yet.")
+
+
+class TracePoints(BaseModel):
+    x: list[float]
+    y: list[float | None]
+
+
+class FigurePoints(BaseModel):
+    """What to append to each trace, in order. `reset`: the run was resumed, fetch the whole figure again."""
+
+    cursor: str
+    fence: int
+    reset: bool
+    traces: list[TracePoints] = Field(description="One for each trace of the figure, in its order.")
+
+
+class FigureInfo(BaseModel):
+    name: FigureName
+    title: str
+
+
+class RunFigures(BaseModel):
+    items: list[FigureInfo]

@@ -1,0 +1,52 @@
+"""Workers and health."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class GpuOut(BaseModel):
+    index: int
+    uuid: str
+    name: str
+    memory_total: int | None = Field(description="Bytes.")
+    memory_used: int | None = Field(description="Bytes, by whomever.")
+    utilisation: int | None = Field(description="Percent of time in which something was computed.")
+    run: str | None = Field(description="Id of the run that has it.")
+    run_name: str | None
+
+
+class WorkerOut(BaseModel):
+    name: str
+    host: str
+    pid: int
+    queue: str
+    slots: int = Field(description="Runs that fit at once: one for each GPU, and the CPU slots.")
+    cpu_slots: int
+    busy: int
+    version: str
+    devices: list[dict[str, Any]]
+    gpus: list[GpuOut]
+    draining: bool = Field(description="It hands its runs back with a checkpoint and leaves.")
+    alive: bool
+    seen_seconds_ago: float
+    started_at: datetime
+
+
+class WorkerList(BaseModel):
+    items: list[WorkerOut]
+    queued: int
+    running: int
+    waiting: int
+
+
+class Health(BaseModel):
+    status: Literal["ok", "degraded"]
+    version: str
+    database: Literal["ok", "down"]
+    broker: Literal["ok", "down"]
+    workers: int
+    detail: str = ""

@@ -1,0 +1,41 @@
+"""Answers that many viewers ask for at the same moment are made once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from threading import Lock
+
+
+class SharedAnswers:
+    """The last `size` answers by key. Thread-safe; who asks for one that is being made waits for it.
+
+    The key must hold everything that the answer depends on, a run's `rev` among it, so that none is ever out of date.
+    """
+
+    def __init__(self, size: int = 512) -> None:
+        self._size = size
+        self._lock = Lock()
+        self._answers: OrderedDict[Hashable, Future[bytes]] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
+        """The answer, made by `make()` where nobody asked before. What `make` raises, everybody who waits gets; it is
+        not kept."""
+        with self._lock:
+            future = self._answers.get(key)
+            if mine := future is None:
+                future = self._answers[key] = Future()
+                while len(self._answers) > self._size:
+                    self._answers.popitem(last=False)
+            else:
+                self._answers.move_to_end(key)
+        if mine:
+            try:
+                future.set_result(make())
+            except Exception as error:  # noqa: BLE001 - whoever waits gets it
+                with self._lock:
+                    if self._answers.get(key) is future:
+                        del self._answers[key]
+                future.set_exception(error)
+        return future.result()

@@ -1,0 +1,72 @@
+"""What a run of a sweep is called: what it trains, and what sets it apart from the others."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from copg_core.config import RunConfig, variant_of
+
+_MOST_LETTERS = 40  # of one value
+
+
+def varying(overrides: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The fields that differ between runs, in the order in which they were given. One that some runs leave alone differs."""
+    rows = list(overrides)
+    paths = list(dict.fromkeys(path for row in rows for path in row))
+    missing = object()
+    return [path for path in paths if len({_key(row.get(path, missing)) for row in rows}) > 1]
+
+
+def _key(value: Any) -> str:
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list | str | bool | int | float | None) else ""
+
+
+def labels(paths: Sequence[str]) -> dict[str, str]:
+    """A short word for each path: its last part, or the whole where two end alike.
+
+    >>> labels(["optimizer.learning_rate", "seed"])
+    {'optimizer.learning_rate': 'learning rate', 'seed': 'seed'}
+    """
+    ends = Counter(path.rpartition(".")[2] for path in paths)
+    short = {path: path.rpartition(".")[2] for path in paths}
+    return {path: (end if ends[end] == 1 else path).replace("_", " ") for path, end in short.items()}
+
+
+def name_of(config: RunConfig, overrides: Mapping[str, Any], differing: Sequence[str]) -> str:
+    """`copg β=0.03 seed 1`: the algorithm, its beta, and the values of the differing fields that this run names."""
+    words = [config.algorithm, variant_of(config.model_dump(mode="json"))]
+    beta = getattr(config, "beta", None)
+    if beta is not None:
+        words.append(f"β={beta:g}")
+    named = labels(differing)
+    told = [path for path in differing if path in overrides and path not in {"beta", "algorithm"}]
+    words += [f"{named[path]} {written(overrides[path])}" for path in told]
+    return " ".join(filter(None, words))[:200]
+
+
+def written(value: Any) -> str:
+    """A value in a few letters.
+
+    >>> written(1e-05), written(True), written("cosine"), written({"kind": "run", "run": "abc"})
+    ('1e-05', 'on', 'cosine', 'run abc')
+    """
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, dict):
+        parts = [written(part) for part in value.values()]
+        return " ".join(parts)[:_MOST_LETTERS]
+    return (value if isinstance(value, str) else json.dumps(value))[:_MOST_LETTERS]
+
+
+def sweep_name(algorithms: Sequence[str], differing: Sequence[str], count: int) -> str:
+    """What a sweep is called that nobody named: `copg, dpo over beta, seed (12 runs)`."""
+    which = ", ".join(dict.fromkeys(algorithms))
+    over = ", ".join(labels(differing).values())
+    return f"{which}{f' over {over}' if over else ''} ({count} run{'' if count == 1 else 's'})"[:200]

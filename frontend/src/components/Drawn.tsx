@@ -1,0 +1,45 @@
+/** A figure that was fetched whole: drawn anew with every answer, its place as high before the first one as after it. */
+import { Skeleton, useComputedColorScheme } from '@mantine/core';
+import { type ReactNode, useEffect, useRef } from 'react';
+import { type FigureOut, messageOf } from '../api/client';
+import type { Scheme } from '../theme';
+import { CONFIG, plotly, type PlotlyFigure, themed } from './plotly';
+
+interface Props {
+  name: string; title: string; answer: FigureOut | undefined; error: unknown; csv: string; empty: string;
+  /** The legend has many lines: it stands below, and the figure grows by it. */
+  below?: boolean; wide?: boolean; children?: ReactNode;
+} // prettier-ignore
+
+const LINE = 19; // px of a legend's line
+
+export function Drawn({ name, title, answer, error, csv, empty, below = false, wide = true, children }: Props) {
+  const element = useRef<HTMLDivElement>(null);
+  const scheme = useComputedColorScheme('light') as Scheme;
+  const shown = answer !== undefined && !answer.empty;
+  const lines = below && shown ? (answer.figure as unknown as PlotlyFigure).data.filter((trace) => trace.showlegend !== false).length : 0;
+  useEffect(() => {
+    const target = element.current!;
+    if (!answer || answer.empty) return;
+    const figure = themed(answer.figure as unknown as PlotlyFigure, scheme);
+    const layout = below ? { ...figure.layout, legend: { ...(figure.layout.legend as object), y: -0.16, yanchor: 'top' } } : figure.layout;
+    void plotly().then(({ react }) => react(target, figure.data, layout, CONFIG)).then(() => window.dispatchEvent(new CustomEvent('copg:drawn', { detail: { figure: name, cursor: '', at: Date.now() } })));
+  }, [answer, scheme, below, name]);
+  useEffect(() => {
+    const target = element.current!;
+    return () => void plotly().then(({ purge }) => purge(target));
+  }, []);
+  return (
+    <section className={`panel figure${wide ? ' wide' : ''}`} aria-label={title} data-testid={`figure-${name}`} data-status={shown ? 'shown' : answer ? 'empty' : 'loading'}>
+      <div style={{ display: 'flex', alignItems: 'baseline', gap: 10, flexWrap: 'wrap' }}>
+        <h2>{title}</h2>
+        {children}
+        <a className="push muted" style={{ fontSize: 12, textDecoration: 'none' }} href={csv} download aria-label={`${title} as CSV`}>CSV</a>
+      </div>
+      <div className="plot" style={below ? { height: 330 + LINE * Math.ceil(lines / 2) } : undefined}>
+        <div ref={element} style={{ position: 'absolute', inset: 0, visibility: shown ? 'visible' : 'hidden' }} />
+        {error && !shown ? <div className="cover" role="alert">{messageOf(error)}</div> : !answer ? <div className="cover"><Skeleton height="86%" /></div> : answer.empty && <div className="cover">{empty}</div>}
+      </div>
+    </section>
+  ); // prettier-ignore
+}

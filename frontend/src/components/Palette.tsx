@@ -1,0 +1,115 @@
+/** Command palette (Ctrl or Cmd and K) and the list of keys (?): go anywhere, find anything by name, act on this page's run. */
+import { Kbd, Modal } from '@mantine/core';
+import { useDebouncedValue } from '@mantine/hooks';
+import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query';
+import { type KeyboardEvent as Pressed, useEffect, useId, useState } from 'react';
+import { useLocation, useNavigate } from 'react-router';
+import { api, data, type RunDetail } from '../api/client';
+import { actionsFor, useDatasets } from '../api/queries';
+import { useMay } from '../api/session';
+import { words } from '../format';
+import { useSweeps } from '../pages/sweeps/queries';
+import { useAsk } from './actions';
+import { useKeys } from './keys';
+import './palette.css';
+
+interface Entry { id: string; group: string; label: string; hint?: string; act: () => void }
+const PAGES = [['Runs', '/runs'], ['Sweeps', '/sweeps'], ['Compare', '/compare'], ['Launch', '/launch'], ['Data', '/data'], ['Bandit', '/bandit'], ['System', '/system']] as const;
+const KEYS = [['Ctrl or ⌘ + K', 'Go to, find, do'], ['/', 'Search the runs'], ['j, k', 'Next or previous run of the table'], ['Enter', 'Open it'], ['x', 'Select it'], ['?', 'Show these keys'], ['Esc', 'Close']] as const;
+const FOUND = 6; // of each kind
+const STILL = { duration: 0 }; // it must stand there at once, and nothing moves for those who asked for that
+
+export function Palette() {
+  const [open, setOpen] = useState<'palette' | 'keys' | null>(null);
+  useKeys({ '?': () => setOpen('keys') });
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent): void => {
+      if (event.key.toLowerCase() !== 'k' || event.altKey || event.shiftKey || !(event.ctrlKey || event.metaKey)) return;
+      if (document.querySelector('[role=dialog]:not([data-palette])')) return; // another dialog wants its answer first
+      event.preventDefault();
+      setOpen((now) => (now === 'palette' ? null : 'palette'));
+    };
+    document.addEventListener('keydown', pressed);
+    return () => document.removeEventListener('keydown', pressed);
+  }, []);
+  const close = (): void => setOpen(null);
+  return (
+    <>
+      <Modal.Root opened={open === 'palette'} onClose={close} transitionProps={STILL} size="lg" yOffset="12vh">
+        <Modal.Overlay transitionProps={STILL} />
+        <Modal.Content aria-label="Command palette" data-palette><Modal.Body p={0}><Commands close={close} /></Modal.Body></Modal.Content>
+      </Modal.Root>
+      <Modal opened={open === 'keys'} onClose={close} title={<b>Keys</b>} transitionProps={STILL} closeButtonProps={{ 'aria-label': 'Close' }}>
+        <dl className="keys">{KEYS.map(([key, what]) => <div key={key}><dt><Kbd>{key}</Kbd></dt><dd>{what}</dd></div>)}</dl>
+      </Modal>
+    </>
+  );
+}
+
+function Commands({ close }: { close: () => void }) {
+  const [text, setText] = useState('');
+  const [at, setAt] = useState(0);
+  const list = useId();
+  const entries = useEntries(text.trim());
+  const place = Math.min(at, entries.length - 1);
+  const perform = (entry: Entry): void => { close(); entry.act(); };
+  useEffect(() => { document.getElementById(`${list}-${place}`)?.scrollIntoView({ block: 'nearest' }); }, [list, place]);
+
+  const pressed = (event: Pressed): void => {
+    const moved = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (moved && entries.length) setAt((place + moved + entries.length) % entries.length);
+    else if (event.key === 'Enter' && entries[place] && !event.nativeEvent.isComposing) perform(entries[place]);
+    else return;
+    event.preventDefault();
+  };
+  return (
+    <div className="palette">
+      <input data-autofocus role="combobox" aria-expanded="true" aria-controls={list} aria-autocomplete="list" aria-activedescendant={entries.length ? `${list}-${place}` : undefined} aria-label="Go to a page, find a run, a sweep or data" placeholder="Go to a page, find a run, a sweep or data" autoComplete="off" spellCheck={false} maxLength={200} value={text} onChange={(event) => { setText(event.currentTarget.value); setAt(0); }} onKeyDown={pressed} />
+      <ul id={list} role="listbox" aria-label="What fits">
+        {entries.map((entry, index) => (
+          <li key={entry.id} id={`${list}-${index}`} role="option" aria-selected={index === place} onPointerMove={() => setAt(index)} onClick={() => perform(entry)}>
+            <span className="cut">{entry.label}</span>{entry.hint && <span className="sub">{entry.hint}</span>}<span className="sub push">{entry.group}</span>
+          </li>
+        ))}
+      </ul>
+      {entries.length === 0 && <p className="muted" role="status">Nothing fits these words.</p>}
+    </div>
+  );
+}
+
+/** What fits the words: runs are searched by the server, which knows all of them. */
+function useEntries(text: string): Entry[] {
+  const navigate = useNavigate();
+  const client = useQueryClient();
+  const ask = useAsk();
+  const may = useMay('launch');
+  const { pathname } = useLocation();
+  const [search] = useDebouncedValue(text, 80);
+  const runs = useQuery({
+    queryKey: ['palette', search],
+    queryFn: ({ signal }) => data(api.GET('/api/v1/runs', { params: { query: { search, limit: FOUND } }, signal })),
+    placeholderData: keepPreviousData,
+    enabled: search !== '',
+  });
+  const sweeps = useSweeps();
+  const sets = useDatasets();
+  const fits = (name: string): boolean => text.toLowerCase().split(/\s+/).every((word) => name.toLowerCase().includes(word));
+  const to = (path: string) => () => void navigate(path);
+
+  const here = /^\/runs\/([^/]+)/.exec(pathname)?.[1];
+  const run = here === undefined ? undefined : client.getQueryData<RunDetail>(['run', here]);
+  const actions: Entry[] = !may || !run ? [] : [
+    ...actionsFor(run).map((action) => ({ id: action, group: 'This run', label: words(action), act: () => ask(action, [run], () => { if (action === 'delete') void navigate('/runs'); }) })),
+    { id: 'clone', group: 'This run', label: 'Clone', act: to(`/launch?algorithm=${run.algorithm}&from=${run.id}`) },
+  ];
+  const pages = PAGES.filter(([, path]) => may || path !== '/launch').map(([label, path]) => ({ id: path, group: 'Page', label, act: to(path) }));
+  // Pages first: Enter pressed too early then changes nothing but the place.
+  const known = [...pages, ...actions].filter((entry) => fits(entry.label));
+  if (text === '') return known;
+  return [
+    ...known,
+    ...(search === '' ? [] : (runs.data?.items ?? [])).map((one) => ({ id: one.id, group: 'Run', label: one.name, hint: words(one.state), act: to(`/runs/${one.id}`) })),
+    ...(sweeps.data ?? []).filter((one) => fits(one.name)).slice(0, FOUND).map((one) => ({ id: one.id, group: 'Sweep', label: one.name, act: to(`/sweeps/${one.id}`) })),
+    ...(sets.data?.items ?? []).flatMap((one) => (one.id !== null && fits(one.name) ? [{ id: one.id, group: 'Data', label: one.name, act: to(`/data/${one.id}`) }] : [])).slice(0, FOUND),
+  ];
+}

@@ -1,0 +1,92 @@
+/** Runs side by side: the figures make themselves, and the table says what may be concluded. Everything chosen stands in the address. */
+import { Button, NumberInput, SegmentedControl, Select, Skeleton } from '@mantine/core';
+import { useEffect, useState } from 'react';
+import { Link, useSearchParams } from 'react-router';
+import type { Comparison } from '../../api/client';
+import { Drawn } from '../../components/Drawn';
+import { Copy, Failure } from '../../components/parts';
+import { number } from '../../format';
+import './compare.css';
+import { type Chosen, csvOf, type FigureName, isNothing, type Measure, useComparison, useCompareEvents, useCompareFigure } from './queries';
+import { Differences, Settings } from './Table';
+
+const BELOW: readonly FigureName[] = ['reward', 'best', 'final', 'frontier', 'gold'];
+const HALF: readonly FigureName[] = ['frontier', 'gold', 'time', 'final'];
+
+export function ComparePage() {
+  const [query, setQuery] = useSearchParams();
+  const chosen: Chosen = { runs: query.getAll('run'), sweep: query.get('sweep') };
+  const measure: Measure = query.get('measure') === 'gold' ? 'gold' : 'reward';
+  const baseline = query.get('baseline');
+  const asked = query.get('target');
+  const target = asked !== null && Number.isFinite(Number(asked)) ? Number(asked) : null;
+  const set = (key: string, value: string | null): void =>
+    setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
+  const { data: seen, error } = useComparison(chosen, measure, baseline);
+  useCompareEvents(chosen, seen?.active ? seen.groups.flatMap((group) => group.runs.map((run) => run.id)) : []);
+  useEffect(() => { document.title = 'Compare · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
+  if (isNothing(chosen)) return <Nothing />;
+  const runs = seen?.groups.reduce((sum, group) => sum + group.runs.length, 0) ?? 0;
+  return (
+    <>
+      <div className="head">
+        <h1>Compare</h1>
+        {seen && <span className="muted" style={{ fontSize: 13 }} data-testid="compared" data-active={seen.active}>{runs} run{runs === 1 ? '' : 's'} in {seen.groups.length} group{seen.groups.length === 1 ? '' : 's'}; a group’s runs differ by their seed alone</span>}
+        <div className="push" style={{ display: 'flex', gap: 8, alignItems: 'center', flexWrap: 'wrap' }}>
+          {seen?.has_gold && <SegmentedControl size="xs" aria-label="Measure" value={measure} data={[{ value: 'reward', label: 'Reward' }, { value: 'gold', label: 'Gold reward' }]} onChange={(value) => set('measure', value === 'gold' ? value : null)} />}
+          <Copy text={window.location.href} label="Copy link" />
+        </div>
+      </div>
+      {error && <Failure title="These runs cannot be compared" error={error}><p><Link to="/runs">All runs</Link></p></Failure>}
+      {!error && (
+        <>
+          <section className="panel differences" aria-label="Differences">
+            <div className="title">
+              <h2>At the last evaluation</h2>
+              {seen ? <Select size="xs" label="Baseline" className="push baseline" allowDeselect={false} value={seen.baseline} data={seen.baselines.map((one) => ({ value: one.id, label: one.label }))} onChange={(value) => set('baseline', value)} comboboxProps={{ width: 320, position: 'bottom-end' }} /> : <Skeleton height={30} width={220} className="push" />}
+            </div>
+            <Differences seen={seen} />
+            {seen && <p className="muted method" data-testid="method">{seen.method}{seen.notes.map((note) => <span key={note}> {note}</span>)}</p>}
+          </section>
+          <div className="figures compare">
+            {seen ? seen.figures.map(({ name, title }) => <Figure key={name} chosen={chosen} name={name} title={title} measure={measure} target={target} seen={seen} onTarget={(value) => set('target', value)} />)
+              : [0, 1].map((place) => <section key={place} className="panel figure wide"><div className="plot"><div className="cover"><Skeleton height="86%" /></div></div></section>)}
+          </div>
+          {seen && seen.fields.length > 0 && <Settings seen={seen} />}
+        </>
+      )}
+    </>
+  ); // prettier-ignore
+}
+
+interface FigureProps { chosen: Chosen; name: FigureName; title: string; measure: Measure; target: number | null; seen: Comparison; onTarget(value: string | null): void }
+function Figure({ chosen, name, title, measure, target, seen, onTarget }: FigureProps) {
+  const goal = name === 'time' ? target : null;
+  const { data: answer, error } = useCompareFigure(chosen, name, measure, goal);
+  return (
+    <Drawn name={`compare-${name}`} title={title} answer={answer} error={error} csv={csvOf(chosen, name, measure, goal)} below={BELOW.includes(name)} wide={!HALF.includes(name)} empty={name === 'time' && seen.target !== null ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
+      {name === 'time' && seen.target !== null && <Target value={target} otherwise={seen.target} onTarget={onTarget} />}
+    </Drawn>
+  ); // prettier-ignore
+}
+
+function Target({ value, otherwise, onTarget }: { value: number | null; otherwise: number; onTarget(value: string | null): void }) {
+  const [draft, setDraft] = useState<string | number>(value ?? '');
+  return (
+    <form className="target" onSubmit={(event) => { event.preventDefault(); onTarget(draft === '' ? null : String(draft)); }}>
+      <NumberInput size="xs" w={110} aria-label="Reward to reach" placeholder={number(otherwise, 3)} value={draft} onChange={setDraft} onBlur={() => onTarget(draft === '' ? null : String(draft))} hideControls />
+    </form>
+  );
+}
+
+function Nothing() {
+  return (
+    <>
+      <div className="head"><h1>Compare</h1></div>
+      <section className="panel" style={{ padding: '40px 24px', textAlign: 'center' }} data-testid="compare-nothing">
+        <p style={{ maxWidth: 520, margin: '0 auto 16px' }} className="muted">Choose runs in the table and press Compare, or open a sweep and compare its runs. Curves for each beta, the best of each algorithm, reward against KL and paired differences over the same prompts make themselves.</p>
+        <div style={{ display: 'flex', gap: 8, justifyContent: 'center' }}><Button component={Link} to="/runs" variant="default" size="xs">Choose runs</Button><Button component={Link} to="/sweeps" variant="default" size="xs">Open a sweep</Button></div>
+      </section>
+    </>
+  );
+}

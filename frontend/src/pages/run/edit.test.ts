@@ -1,0 +1,16 @@
+import { expect, test } from 'vitest';
+import { changes, listed, withTheirs } from './edit';
+
+const base = { name: 'a', notes: 'first', tags: ['x'] };
+
+test('only what differs is sent', () => {
+  expect(changes(base, { ...base, tags: ['x'] })).toEqual({});
+  expect(changes(base, { ...base, notes: '', tags: [] })).toEqual({ notes: '', tags: [] });
+});
+
+test('taking theirs keeps what was typed where they changed nothing', () => {
+  const typed = { name: 'mine', notes: 'mine', tags: ['x'] };
+  expect(withTheirs(base, typed, { ...base, notes: 'theirs' })).toEqual({ name: 'mine', notes: 'theirs', tags: ['x'] });
+});
+
+test('names stand in a sentence', () => expect([[], ['a'], ['a', 'b', 'c']].map(listed)).toEqual(['', 'a', 'a, b and c']));

@@ -1,0 +1,100 @@
+/** One sweep: where it stands, what it costs, reward against beta, and its runs by what differs. */
+import { Button, Group, Modal, Skeleton, Text } from '@mantine/core';
+import { IconChartLine, IconPlayerPlay, IconPlayerStop, IconPlus, IconTrash } from '@tabler/icons-react';
+import { type ReactNode, useEffect, useState } from 'react';
+import { Link, useNavigate, useParams } from 'react-router';
+import type { Sweep } from '../../api/client';
+import { May } from '../../api/session';
+import { AlgorithmChip, Failure, StateChip } from '../../components/parts';
+import { duration } from '../../format';
+import { Extend } from './Extend';
+import { Members } from './Members';
+import { BestLine, StateCounts, SweepProgress } from './parts';
+import { type SweepAction, useMembers, useSweep, useSweepAct, useSweepEvents } from './queries';
+import { SweepFigure } from './SweepFigure';
+
+const ASK: Record<'cancel' | 'delete', { title: string; text: string; label: string }> = {
+  cancel: { title: 'Cancel every run that has not ended?', text: 'Runs that are being trained write a checkpoint first. The sweep can be resumed.', label: 'Cancel the runs' },
+  delete: { title: 'Delete the sweep with all its runs?', text: 'Curves, samples, checkpoints and trained models go with it. This cannot be undone.', label: 'Delete' },
+};
+
+export function SweepPage() {
+  const { id = '' } = useParams();
+  const sweep = useSweep(id);
+  const members = useMembers(id);
+  useSweepEvents(id, [...(members.data?.items ?? []).map((one) => one.run.id), ...(sweep.data?.parents ?? []).map((one) => one.id)]);
+  const name = sweep.data?.name;
+  useEffect(() => { document.title = name ? `${name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [name]);
+  if (sweep.isError && !sweep.data) return <Failure title="This sweep cannot be shown" error={sweep.error}><p><Link to="/sweeps">All sweeps</Link></p></Failure>;
+  if (!sweep.data) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
+  const seen = sweep.data;
+  return (
+    <>
+      <div className="head">
+        <h1 className="cut" title={seen.name} style={{ maxWidth: 'min(90vw, 640px)' }}>{seen.name}</h1>
+        <StateCounts sweep={seen} />
+        <span className="sr" aria-live="polite" data-testid="sweep-state" data-active={seen.active} data-succeeded={seen.states.succeeded ?? 0}>{seen.active ? 'Active' : 'Ended'}</span>
+        <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button><May scope="launch"><Actions sweep={seen} /></May></div>
+      </div>
+      {seen.note && <Failure title="Before you compare" error={seen.note} />}
+      <Facts sweep={seen} />
+      <SweepFigure sweep={id} />
+      {members.isError && <Failure title="The runs cannot be listed" error={members.error} />}
+      <Members fields={members.data?.fields ?? seen.fields} items={members.data?.items} several={seen.algorithms.length > 1} />
+      {seen.notes && <p style={{ whiteSpace: 'pre-wrap', fontSize: 13 }}>{seen.notes}</p>}
+    </>
+  );
+}
+
+function Actions({ sweep }: { sweep: Sweep }) {
+  const navigate = useNavigate();
+  const [asked, setAsked] = useState<'cancel' | 'delete' | null>(null);
+  const [open, setOpen] = useState(false);
+  const [extending, setExtending] = useState(false);
+  const act = useSweepAct(sweep.id, (action: SweepAction) => { setOpen(false); if (action === 'delete') void navigate('/sweeps'); });
+  const ask = (what: 'cancel' | 'delete'): void => { setAsked(what); setOpen(true); };
+  const ended = (sweep.states.failed ?? 0) + (sweep.states.cancelled ?? 0) - sweep.stopped_early + sweep.parents.filter((one) => one.state === 'failed' || one.state === 'cancelled').length;
+  const busy = (sweep.states.running ?? 0) + (sweep.states.cancelling ?? 0) > 0;
+  return (
+    <Group gap={8}>
+      {sweep.active && <Button size="xs" variant="default" leftSection={<IconPlayerStop size={14} />} data-testid="cancel-sweep" onClick={() => ask('cancel')}>Cancel</Button>}
+      {ended > 0 && <Button size="xs" variant="default" leftSection={<IconPlayerPlay size={14} />} loading={act.isPending} data-testid="resume-sweep" onClick={() => act.mutate('resume')}>Resume</Button>}
+      <Button size="xs" variant="default" leftSection={<IconPlus size={14} />} data-testid="extend-sweep" onClick={() => setExtending(true)}>Extend</Button>
+      {!busy && <Button size="xs" variant="default" leftSection={<IconTrash size={14} />} data-testid="delete-sweep" onClick={() => ask('delete')}>Delete</Button>}
+      <Modal opened={open} onClose={() => setOpen(false)} title={asked && <Text fw={600}>{ASK[asked].title}</Text>}>
+        {asked && (
+          <>
+            <Text size="sm" c="dimmed">{ASK[asked].text}</Text>
+            <Group justify="flex-end" mt="lg">
+              <Button variant="default" onClick={() => setOpen(false)}>Keep</Button>
+              <Button color="red.8" loading={act.isPending} data-autofocus data-testid="confirm-button" onClick={() => act.mutate(asked)}>{ASK[asked].label}</Button>
+            </Group>
+          </>
+        )}
+      </Modal>
+      <Extend sweep={sweep} opened={extending} onClose={() => setExtending(false)} />
+    </Group>
+  );
+}
+
+function Facts({ sweep }: { sweep: Sweep }) {
+  const facts: [string, ReactNode][] = [
+    ['Runs', <Link key="runs" to={`/runs?sweep=${sweep.id}`}>{sweep.total}</Link>],
+    ['Device time', <span key="cost" title="What workers held its runs for, all attempts and shared parents included">{duration(sweep.device_seconds)}</span>],
+  ];
+  if (sweep.active) facts.push(['Time left', <span key="left" title={sweep.remaining.reason ?? undefined} style={sweep.remaining.seconds === null ? { fontSize: 13, fontWeight: 400 } : undefined}>{sweep.remaining.seconds === null ? `unknown: ${sweep.remaining.reason}` : duration(sweep.remaining.seconds)}</span>]);
+  if (sweep.early_stop) facts.push(['Stopped early', sweep.stopped_early]);
+  if (sweep.parents.length > 0) facts.push(['Shared parents', <span key="parents" style={{ display: 'flex', gap: 8, flexWrap: 'wrap', fontSize: 13, fontWeight: 400 }}>{sweep.parents.map((one) => <span key={one.id}><Link to={`/runs/${one.id}`} title={one.name}>{one.algorithm === 'sft' ? 'SFT' : 'Reward model'}</Link> <StateChip state={one.state} /></span>)}</span>]);
+  return (
+    <dl className="panel stats" style={{ marginTop: 0 }}>
+      <div className="stat" style={{ flex: '1 1 240px', maxWidth: 400 }}><dt className="sr">Progress</dt><dd style={{ margin: 0, fontWeight: 400 }}><SweepProgress sweep={sweep} /></dd></div>
+      {facts.map(([label, shown]) => <div className="stat" key={label}><dt>{label}</dt><dd>{shown}</dd></div>)}
+      {sweep.best_by_algorithm.length > 0 && (
+        <div className="stat" style={{ flex: '1 1 260px' }}>
+          <dt title="The largest of several noisy means flatters itself">Best of {sweep.best_by_algorithm.reduce((sum, one) => sum + one.of, 0)} finished</dt>
+          <dd style={{ fontSize: 13, fontWeight: 400, display: 'grid', gap: 3 }} data-testid="best">{sweep.best_by_algorithm.map((one) => <span key={one.run}>{sweep.algorithms.length > 1 && <AlgorithmChip algorithm={one.algorithm} variant={one.variant} />} <BestLine best={one} /></span>)}</dd>
+        </div>
+      )}
+    </dl>
+  );
+}

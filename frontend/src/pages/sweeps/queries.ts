@@ -1,0 +1,86 @@
+/** What the sweeps' pages ask, and how live events of runs refresh it. */
+import { notifications } from '@mantine/notifications';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useEffect } from 'react';
+import { api, data, type FigureOut, messageOf, type RunSummary, type SweepMember, type SweepSummary } from '../../api/client';
+import { useLive } from '../../live/live';
+import { isNewer } from '../../live/merge';
+
+const REFRESH = 5_000; // cost and remaining time change without any event
+const PAUSE = 1_500;
+const id = (sweep: string) => ({ params: { path: { sweep_id: sweep } } });
+
+async function allSweeps(): Promise<SweepSummary[]> {
+  const items: SweepSummary[] = [];
+  let cursor: string | null | undefined;
+  do {
+    const page = await data(api.GET('/api/v1/sweeps', { params: { query: { limit: 50, cursor: cursor ?? undefined } } }));
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor && items.length < 500);
+  return items;
+}
+
+async function allMembers(sweep: string): Promise<{ fields: string[]; items: SweepMember[] }> {
+  const items: SweepMember[] = [];
+  let fields: string[] = [];
+  let cursor: string | null | undefined;
+  do {
+    const page = await data(api.GET('/api/v1/sweeps/{sweep_id}/members', { params: { path: { sweep_id: sweep }, query: { limit: 500, cursor: cursor ?? undefined } } }));
+    items.push(...page.items);
+    fields = page.fields;
+    cursor = page.next_cursor;
+  } while (cursor);
+  return { fields, items };
+}
+
+export const useSweeps = () => useQuery({ queryKey: ['sweeps'], queryFn: allSweeps, refetchInterval: (query) => (query.state.data?.some((one) => one.active) ? REFRESH : false) });
+export const useSweep = (sweep: string) =>
+  useQuery({ queryKey: ['sweep', sweep], queryFn: () => data(api.GET('/api/v1/sweeps/{sweep_id}', id(sweep))), refetchInterval: (query) => (query.state.data?.active ? REFRESH : false) });
+export const useMembers = (sweep: string) => useQuery({ queryKey: ['sweep', sweep, 'members'], queryFn: () => allMembers(sweep) });
+export const useSweepFigure = (sweep: string) =>
+  useQuery({ queryKey: ['sweep', sweep, 'figure'], queryFn: () => data(api.GET('/api/v1/figures/final_reward', { params: { query: { sweep } } })) as Promise<FigureOut> });
+
+/** Events put each run's row in its place at once; counts, bests and the figure follow at most every 1.5 s. */
+export function useSweepEvents(sweep: string, runs: readonly string[]): void {
+  const client = useQueryClient();
+  const { listen } = useLive();
+  const key = runs.join();
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const told = (run: RunSummary | null): void => {
+      if (run) {
+        client.setQueryData<{ fields: string[]; items: SweepMember[] }>(['sweep', sweep, 'members'], (known) =>
+          known && { ...known, items: known.items.map((one) => (one.run.id === run.id && isNewer(one.run, run) ? { ...one, run } : one)) });
+      }
+      timer ??= setTimeout(() => { timer = undefined; void client.invalidateQueries({ queryKey: ['sweep', sweep] }); }, PAUSE);
+    };
+    const stops = key.split(',').filter(Boolean).map((run) => listen(run, told));
+    return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
+  }, [client, listen, sweep, key]);
+}
+
+export type SweepAction = 'cancel' | 'resume' | 'delete';
+
+/** Ask something of the whole sweep; runs that were left as they are are told. */
+export function useSweepAct(sweep: string, then?: (action: SweepAction) => void) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async (action: SweepAction) => {
+      if (action === 'delete') { await api.DELETE('/api/v1/sweeps/{sweep_id}', id(sweep)); return null; }
+      return data(action === 'cancel' ? api.POST('/api/v1/sweeps/{sweep_id}/cancel', id(sweep)) : api.POST('/api/v1/sweeps/{sweep_id}/resume', id(sweep)));
+    },
+    onSuccess: (answer, action) => {
+      if (answer) {
+        client.setQueryData(['sweep', sweep], answer.sweep);
+        const left = answer.skipped.map((one) => `${one.name}: ${one.reason}`).slice(0, 4).join('\n');
+        notifications.show({ message: `${action === 'cancel' ? 'Cancelling' : 'Queued again'}: ${answer.changed} run${answer.changed === 1 ? '' : 's'}${left ? `\n${left}` : ''}`, style: { whiteSpace: 'pre-line' }, autoClose: left ? 10_000 : 3000 });
+      } else client.removeQueries({ queryKey: ['sweep', sweep] });
+      void client.invalidateQueries({ queryKey: ['sweeps'] });
+      void client.invalidateQueries({ queryKey: ['runs'] });
+      if (answer) void client.invalidateQueries({ queryKey: ['sweep', sweep, 'members'] });
+      then?.(action);
+    },
+    onError: (error) => notifications.show({ color: 'red', title: 'This could not be done', message: messageOf(error), autoClose: 10_000 }),
+  });
+}

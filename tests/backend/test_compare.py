@@ -1,0 +1,152 @@
+"""Comparisons: what is one group, what is compared with what, and the figures of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backend.comparisons import Member, Point, compare, flat
+from backend.figures import compare as figures
+from backend.states import RunState
+from copg_core import events
+from tests.backend.studio_bench import API, Bench, evaluation, problem
+
+
+def point(step: int, reward: float | None, *, gold: float | None = None, kl: float | None = 0.1) -> Point:
+    return Point(step, reward, 0.1, gold, 0.2, kl, 2.0 * step, 64)
+
+
+def member(
+    beta: float, seed: int = 0, *, algorithm: str = "copg", last: float = 1.0, steps: int = 3, **more: Any
+) -> Member:
+    settings = {"algorithm": algorithm, "beta": beta, "seed": seed, **more}
+    points = [point(100 * number, last * number / (steps - 1), kl=0.5 * number) for number in range(steps)]
+    return Member(f"{algorithm}{beta}{seed}", f"{algorithm} {beta} {seed}", algorithm, None, beta, RunState.SUCCEEDED, settings, points)  # fmt: skip
+
+
+def test_seeds_are_one_group_with_their_own_error() -> None:
+    seen = compare([member(0.1, 0, last=1.0), member(0.1, 1, last=3.0), member(1.0, 0)])
+    first, second = seen.groups
+    assert (first.label, len(first.members), second.label) == ("CoPG β = 0.1", 2, "CoPG β = 1")
+    assert first.last is not None
+    assert (first.last.reward, first.last.stderr, first.last.over) == (2.0, 1.0, "2 seeds")
+    assert second.last is not None
+    assert second.last.over == "64 prompts"
+    assert list(seen.fields) == ["beta"]
+
+
+def test_a_step_that_only_some_seeds_have_reached_is_in_no_mean() -> None:
+    [group] = compare([member(0.1, 0, steps=3), member(0.1, 1, steps=2)]).groups
+    assert [one.step for one in group.points] == [0, 100]
+
+
+def test_what_differs_within_an_algorithm_is_in_the_label() -> None:
+    seen = compare([member(0.1, rate=1e-5), member(0.1, rate=1e-6), member(0.1, algorithm="dpo", rate=1e-6)])
+    assert [group.label for group in seen.groups] == [
+        "CoPG β = 0.1 rate 1e-05",
+        "CoPG β = 0.1 rate 1e-06",
+        "DPO β = 0.1",
+    ]
+    assert set(seen.fields) == {"algorithm", "rate"}
+    assert flat({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
+
+
+def test_curves_have_a_band_say_what_it_is_and_keep_every_seed() -> None:
+    drawn = figures.reward(compare([member(0.1, 0), member(0.1, 1, last=2.0), member(1.0)]), "reward")
+    roles = [trace.meta["role"] for trace in drawn.data]
+    assert roles == ["seed", "seed", "band", "band", "mean", "band", "band", "mean"]
+    names = [trace.name for trace in drawn.data if trace.meta["role"] == "mean"]
+    assert names == ["CoPG β = 0.1 ± 1 s.e., n = 2 seeds", "CoPG β = 1 ± 1 s.e., n = 64 prompts"]
+    shades = [trace.meta["colours"] for trace in drawn.data if trace.meta["role"] == "mean"]
+    assert shades[0]["light"] != shades[1]["light"]
+    assert shades[0]["dark"] != shades[0]["light"]
+
+
+def test_the_best_of_each_algorithm_and_the_mark_on_the_axis_of_beta() -> None:
+    seen = compare([member(0.1, last=1.0), member(1.0, last=2.0), member(0.1, algorithm="dpo", last=3.0)])
+    best = [trace.name for trace in figures.best_of_each(seen, "reward").data if trace.meta["role"] == "mean"]
+    assert best == ["CoPG β = 1, best of 2 ± 1 s.e., n = 64 prompts", "DPO β = 0.1 ± 1 s.e., n = 64 prompts"]
+    marked = [trace for trace in figures.final(seen, "reward").data if trace.meta["role"] == "best"]
+    assert [(list(one.x), list(one.y)) for one in marked] == [([1.0], [2.0])]
+
+
+def test_time_to_a_reward_is_that_of_the_first_evaluation_which_has_it() -> None:
+    seen = compare([member(0.1, last=2.0), member(1.0, last=0.5)])
+    assert figures.default_target(seen, "reward") == 1.0
+    drawn = figures.time_to(seen, "reward")
+    [bars] = drawn.data
+    assert (list(bars.y), list(bars.x)) == (["CoPG β = 0.1"], [200.0])
+    assert "1 did not reach it" in drawn.layout.xaxis.title.text
+    assert figures.is_empty(figures.time_to(seen, "reward", target=9.0))
+
+
+def test_ways_end_in_a_large_point_and_gold_needs_a_gold_reward() -> None:
+    seen = compare([member(0.1), member(1.0)])
+    way = figures.frontier(seen, "reward").data[0]
+    assert (list(way.x), list(way.marker.size)) == ([0.0, 0.5, 1.0], [4, 4, 11])
+    assert figures.names_of(seen) == ["reward", "final", "frontier", "time"]
+    assert figures.is_empty(figures.gold(seen, "gold"))
+    golden = [point(0, 0.0, gold=0.0), point(100, 1.0, gold=1.0)]
+    for kind, has in (("gold", False), ("run", True)):
+        made = replace(member(0.1, **{"reward.kind": kind}), points=golden)
+        assert compare([made]).has_gold is has
+
+
+def trained(bench: Bench, final: float, **config: Any) -> str:
+    uid = bench.launch(**config)
+    claim = bench.claim(uid)
+    bench.record(claim, evaluation(0, reward=0.25, n=8), evaluation(100, reward=final, n=8))
+    bench.record(claim, events.Finished(step=100, output="/nowhere"))
+    bench.finish(claim)
+    return uid
+
+
+def test_the_table_compares_the_same_prompts(bench: Bench) -> None:
+    runs = [trained(bench, 1.0, beta=0.1, seed=0), trained(bench, 2.0, beta=0.1, seed=1), trained(bench, 3.0, beta=1.0)]
+    seen = bench.get("/compare", run=runs)
+    assert (seen["baseline"], seen["baselines"][0]["label"]) == ("reference", "Reference (step 0)")
+    first, second = seen["groups"]
+    assert (first["mean"], first["error_over"], len(first["runs"])) == (1.5, "2 seeds", 2)
+    assert (first["difference"]["n"], first["difference"]["mean"], first["difference"]["wins"]) == (8, 1.25, 8)
+    assert first["difference"]["p_sign"] == pytest.approx(2 * 2 * 0.5**8)  # two comparisons
+    assert second["is_best"] is True
+    assert "bootstrap" in seen["method"]
+    assert any("seeds" in note for note in seen["notes"])
+    beside = bench.get("/compare", run=runs, baseline=second["id"])
+    assert [group["difference"] and group["difference"]["mean"] for group in beside["groups"]] == [-1.5, None]
+
+
+def test_prompts_that_only_one_side_has_are_left_out_and_it_is_said(bench: Bench) -> None:
+    short = bench.launch(beta=0.5)
+    claim = bench.claim(short)
+    bench.record(claim, evaluation(100, reward=1.0, n=3))
+    seen = bench.get("/compare", run=[trained(bench, 2.0, beta=0.1), short])
+    tests = {group["beta"]: group["difference"] for group in seen["groups"]}
+    assert tests[0.5]["n"] == 3
+    assert any("same prompts" in note for note in seen["notes"])
+    assert seen["active"] is True
+
+
+@pytest.mark.parametrize("name", figures.TITLES)
+def test_every_figure_is_served(bench: Bench, name: str) -> None:
+    runs = [trained(bench, 1.0, beta=0.1), trained(bench, 3.0, beta=1.0)]
+    drawn = bench.get(f"/compare/figures/{name}", run=runs)
+    assert drawn["empty"] is False
+    answer = bench.client.get(f"{API}/compare/figures/{name}", params={"run": runs, "format": "csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert {"role", "series", "x", "y"} == set(rows[0])
+
+
+def test_nothing_yet_and_wrong_wishes(bench: Bench) -> None:
+    run = bench.launch()
+    seen = bench.get("/compare", run=[run])
+    assert (seen["groups"][0]["mean"], seen["groups"][0]["difference"], seen["target"]) == (None, None, None)
+    assert bench.get("/compare/figures/reward", run=[run])["empty"] is True
+    problem(bench.client.get(f"{API}/compare"), 422, "run")
+    problem(bench.client.get(f"{API}/compare", params={"run": ["nobody"]}), 404)
+    problem(bench.client.get(f"{API}/compare", params={"run": [str(number) for number in range(101)]}), 422, "run")
+    problem(bench.client.get(f"{API}/compare", params={"run": [run], "baseline": "nobody"}), 422, "baseline")

@@ -1,0 +1,52 @@
+"""One answer for many askers: made once, never kept when it failed, never more than fit."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from backend.shared_answers import SharedAnswers
+
+
+def test_who_asks_meanwhile_waits_for_the_first() -> None:
+    answers = SharedAnswers()
+    started, release = threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def slowly() -> bytes:
+        made.append("once")
+        started.set()
+        release.wait(20)
+        return b"answer"
+
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(answers.get, "key", slowly)
+        started.wait(20)
+        others = [pool.submit(answers.get, "key", slowly) for _ in range(7)]
+        assert not any(one.done() for one in others)
+        release.set()
+        assert {one.result(20) for one in (first, *others)} == {b"answer"}
+    assert made == ["once"]
+
+
+def test_failure_is_passed_on_and_tried_again() -> None:
+    answers = SharedAnswers()
+
+    def fail() -> bytes:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        answers.get("key", fail)
+    assert answers.get("key", lambda: b"now") == b"now"
+
+
+def test_only_the_last_ones_are_kept() -> None:
+    answers = SharedAnswers(size=2)
+    for key in ("a", "b"):
+        answers.get(key, lambda: b"first")
+    answers.get("a", lambda: b"second")  # asked for again: b is the oldest now
+    answers.get("c", lambda: b"first")
+    assert answers.get("a", lambda: b"second") == b"first"
+    assert answers.get("b", lambda: b"second") == b"second"

@@ -1,0 +1,97 @@
+"""Final reward against beta: what is averaged, whose error it is, what is left out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from backend.figures.final_reward import Result, as_csv, final_reward, means
+from backend.figures.sweep_results import x_field
+from backend.states import RunState
+from copg_core import events
+from tests.backend.studio_bench import API, COPG, Bench, evaluation, problem
+from tests.backend.test_sweep_routes import make, named
+
+
+def result(x: float, reward: float, *, algorithm: str = "copg", finished: bool = True, **more: Any) -> Result:
+    values: dict[str, Any] = {
+        "name": f"{algorithm} {x}",
+        "variant": None,
+        "series": "",
+        "stderr": 0.1,
+        "n": 64,
+        "step": 100,
+    }
+    return Result(algorithm=algorithm, x=x, reward=reward, finished=finished, **{**values, **more})
+
+
+def test_seeds_are_averaged_and_single_runs_keep_their_error_over_prompts() -> None:
+    first, second = means([result(1, 1.0), result(0.1, 1.0), result(0.1, 3.0), result(0.1, 99, finished=False)])
+    assert (first.x, first.reward, first.stderr, first.error_over) == (0.1, 2.0, 1.0, "2 seeds")
+    assert (second.x, second.reward, second.stderr, second.error_over) == (1, 1.0, 0.1, "64 prompts")
+
+
+def test_each_algorithm_has_a_line_and_what_is_unfinished_stands_open() -> None:
+    drawn = final_reward(
+        [result(0.01, 1), result(1, 2), result(0.01, 1, algorithm="dpo"), result(1, 5, algorithm="dpo", finished=False)],
+        "Beta", 0.5,
+    )  # fmt: skip
+    copg, dpo, unfinished, before = drawn.data
+    assert (copg.name, list(copg.x), list(copg.error_y.array)) == ("CoPG ± 1 s.e. over prompts", [0.01, 1], [0.1, 0.1])
+    assert (list(dpo.y), unfinished.marker.symbol, list(unfinished.y)) == ([1], "circle-open", [5])
+    assert list(before.y) == [0.5, 0.5]
+    assert drawn.layout.xaxis.type == "log"
+    assert final_reward([], "Beta", None).data == ()
+
+
+def test_settings_besides_beta_and_seed_have_lines_of_their_own() -> None:
+    drawn = final_reward(
+        [result(1, 1, series="learning rate 1e-05"), result(1, 2, series="learning rate 1e-06")], "Beta", None
+    )
+    assert [trace.name for trace in drawn.data] == [
+        f"CoPG learning rate {rate} ± 1 s.e. over prompts" for rate in ("1e-05", "1e-06")
+    ]
+    assert len({trace.line.dash for trace in drawn.data}) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        ([{"beta": 1, "seed": 0}, {"beta": 2, "seed": 1}], "beta"),
+        ([{"seed": 0, "steps": 1}, {"seed": 1, "steps": 2}], "steps"),
+        ([{"seed": 0}, {"seed": 1}], "seed"),
+        ([{"dtype": "float32"}, {"dtype": "bfloat16"}], "beta"),
+        ([{}], "beta"),
+    ],
+)
+def test_the_axis_is_what_differs(overrides: list[dict[str, Any]], field: str) -> None:
+    assert x_field(overrides, has_beta=True) == field
+
+
+def test_csv_has_a_line_for_each_run() -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv([result(0.1, 2.5, stderr=None), result(1, 3)], "Beta"))))
+    assert [(row["beta"], row["reward_mean"], row["reward_stderr"], row["finished"]) for row in rows] == [
+        ("0.1", "2.5", "", "true"),
+        ("1", "3", "0.1", "true"),
+    ]
+
+
+def test_route(bench: Bench) -> None:
+    sweep = make(bench, {"config": COPG, "grid": {"beta": [0.1, 1], "seed": [0, 1]}})["id"]
+    assert bench.get("/figures/final_reward", sweep=sweep)["empty"] is True
+    for number, uid in enumerate(named(bench, sweep).values()):
+        claim = bench.claim(uid)
+        bench.record(claim, evaluation(0, reward=0.25), evaluation(100, reward=1.0 + number))
+        if number < 3:
+            bench.record(claim, events.Finished(step=100, output="/nowhere"))
+            bench.finish(claim, RunState.SUCCEEDED)
+    seen = bench.get("/figures/final_reward", sweep=sweep)
+    mean, single, unfinished, before = seen["figure"]["data"]
+    assert (mean["x"], mean["y"], mean["error_y"]["array"]) == ([0.1, 1], [1.5, 3.0], [0.5, 0.1])
+    assert (len(single["x"]), unfinished["y"], before["y"]) == (3, [4.0], [0.25, 0.25])
+    answer = bench.client.get(f"{API}/figures/final_reward", params={"sweep": sweep, "format": "csv"})
+    assert answer.text.count("\n") == 5
+    problem(bench.client.get(f"{API}/figures/final_reward", params={"sweep": "nobody"}), 404)

@@ -1,0 +1,68 @@
+"""The compare page does its job: from a sweep or a selection to figures and honest differences, by links that keep everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.accessibility import serious_faults
+from tests.e2e.conftest import Studio
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+BASE: dict[str, Any] = {
+    "algorithm": "copg", "policy": {"kind": "preset", "size": "nano"}, "reward": {"kind": "gold"}, "batch_size": 8, "steps": 4,
+    "data": {"kind": "task", "train_size": 48, "validation_size": 16},
+    "evaluation": {"every": 2, "prompts": 8, "generation": {"max_new_tokens": 4}},
+}  # fmt: skip
+
+
+def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> None:
+    made = studio.post("/sweeps", {"name": "to compare", "config": BASE, "grid": {"beta": [0.1, 1.0], "seed": [0, 1]}})
+    runs = [one["run"]["id"] for one in studio.get(f"/sweeps/{made['id']}/members")["items"]]
+    page.goto(f"{studio.url}/compare?sweep={made['id']}")
+    expect(page.get_by_test_id("compared")).to_contain_text("4 runs in 2 groups")
+    # Its runs end one after the other while one looks: nobody reloads the page.
+    expect(page.get_by_test_id("compared")).to_have_attribute("data-active", "false", timeout=240_000)
+    table = page.get_by_test_id("differences")
+    first = table.locator("tbody tr").first
+    expect(first).to_contain_text("over 2 seeds")
+    expect(first).to_contain_text("n = 8 prompts")
+    expect(page.get_by_test_id("method")).to_contain_text("Holm")
+    for name in ("reward", "final", "frontier", "time"):
+        expect(page.get_by_test_id(f"figure-compare-{name}")).to_have_attribute("data-status", "shown")
+
+    page.get_by_role("combobox", name="Baseline").click()
+    page.get_by_role("option", name="CoPG β = 0.1").click()
+    expect(table.locator("tbody tr").nth(0)).to_contain_text("baseline")
+    assert "baseline=" in page.url
+    page.reload()
+    expect(table.locator("tbody tr").nth(0)).to_contain_text("baseline")
+    page.get_by_test_id("settings").locator("summary").click()
+    expect(page.get_by_test_id("settings")).to_contain_text("Beta")
+
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for width in (360, 1440):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.reload()
+            expect(page.get_by_test_id("figure-compare-reward")).to_have_attribute("data-status", "shown")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert serious_faults(page) == []
+
+    page.goto(f"{studio.url}/runs?sweep={made['id']}")
+    for run in (runs[0], runs[2]):
+        page.locator(f"[data-run-id='{run}']").get_by_role("checkbox").check()
+    page.get_by_test_id("compare-button").click()
+    expect(page.get_by_test_id("compared")).to_contain_text("2 runs in 2 groups")
+    assert page.url.count("run=") == 2
+
+
+def test_nothing_chosen_and_wrong_choices_are_said(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/compare")
+    expect(page.get_by_test_id("compare-nothing")).to_contain_text("Choose runs")
+    assert serious_faults(page) == []
+    page.goto(f"{studio.url}/compare?run=nobody")
+    expect(page.get_by_role("alert")).to_contain_text("there is no run 'nobody'")

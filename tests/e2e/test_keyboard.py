@@ -1,0 +1,68 @@
+"""The page by keyboard alone: palette, list of keys, and the runs table."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.accessibility import serious_faults
+from tests.e2e.conftest import Studio
+
+pytestmark = pytest.mark.e2e
+
+TINY = {
+    "algorithm": "sft", "policy": {"kind": "preset", "size": "nano"}, "batch_size": 8, "steps": 2,
+    "data": {"kind": "task", "train_size": 32, "validation_size": 8},
+}  # fmt: skip
+
+
+def test_all_by_keyboard(studio: Studio, page: Page) -> None:
+    ids = [studio.post("/runs", {"name": name, "config": TINY})["id"] for name in ("older", "newer")]
+    page.goto(f"{studio.url}/runs")
+    links = [page.locator(f"[data-run-id='{run}'] a.name") for run in ids]
+    expect(links[0]).to_be_visible()
+
+    page.keyboard.press("j")
+    expect(links[1]).to_be_focused()  # the newest is first
+    page.keyboard.press("j")
+    expect(links[0]).to_be_focused()
+    page.keyboard.press("x")
+    expect(page.locator(f"[data-run-id='{ids[0]}']")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("x")
+    expect(page.locator(f"[data-run-id='{ids[0]}']")).to_have_attribute("aria-selected", "false")
+    page.keyboard.press("k")
+    expect(links[1]).to_be_focused()
+
+    page.keyboard.press("/")
+    search = page.get_by_label("Search runs")
+    expect(search).to_be_focused()
+    page.keyboard.type("jk?x/")  # text, and no command
+    expect(search).to_have_value("jk?x/")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    search.fill("")
+    search.blur()
+
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    assert serious_faults(page) == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+    page.keyboard.press("Control+k")
+    field = page.get_by_role("combobox", name="Go to a page")
+    expect(field).to_be_focused()
+    page.keyboard.type("older")
+    found = page.get_by_role("option", name="older")
+    expect(found).to_have_attribute("aria-selected", "true")
+    assert serious_faults(page) == []
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{studio.url}/runs/{ids[0]}")
+    expect(page.get_by_role("heading", name="older")).to_be_visible()
+
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("option", name="Clone")).to_be_visible()  # of the run on this page
+    page.keyboard.type("no such thing at all")
+    expect(page.get_by_text("Nothing fits these words.")).to_be_visible()
+    field.fill("sys")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{studio.url}/system")

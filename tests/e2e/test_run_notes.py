@@ -1,0 +1,72 @@
+"""Name, notes and tags on the page of a run, also where somebody else edits them meanwhile; tags filter the table."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.accessibility import serious_faults
+from tests.e2e.conftest import Studio
+
+pytestmark = pytest.mark.e2e
+
+TINY = {
+    "algorithm": "sft", "policy": {"kind": "preset", "size": "nano"}, "batch_size": 8, "steps": 2,
+    "data": {"kind": "task", "train_size": 32, "validation_size": 8},
+}  # fmt: skip
+
+
+def elsewhere(studio: Studio, run: str, **fields: object) -> None:
+    """Somebody else's edit."""
+    assert httpx.patch(f"{studio.url}/api/v1/runs/{run}", json=fields, timeout=30).status_code == 200
+
+
+def test_two_who_edit_at_once_lose_nothing(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"name": "first", "config": TINY})["id"]
+    other = studio.post("/runs", {"name": "untagged", "config": TINY})["id"]
+    page.goto(f"{studio.url}/runs/{run}")
+    page.get_by_test_id("add-notes").click()
+    form = page.get_by_test_id("edit-run")
+    notes = form.get_by_label("Notes")
+    expect(notes).to_be_focused()
+    notes.fill("line one\nline two")
+    form.get_by_label("Tags").fill("paper")
+    page.keyboard.press("Control+Enter")
+    expect(form).to_be_hidden()
+    expect(page.get_by_test_id("notes")).to_have_text("line one\nline two")
+    seen = studio.get(f"/runs/{run}")
+    assert (seen["name"], seen["notes"], seen["tags"]) == ("first", "line one\nline two", ["paper"])
+    pencil = page.get_by_role("button", name="Edit name, notes and tags")
+    expect(pencil).to_be_focused()
+
+    page.keyboard.press("Enter")
+    notes.fill("mine")
+    elsewhere(studio, run, notes="theirs", tags=["paper", "tuned"])
+    form.get_by_role("button", name="Save", exact=True).click()
+    conflict = page.get_by_test_id("edit-conflict")
+    expect(conflict).to_contain_text("Somebody else changed the notes and tags")
+    expect(conflict).to_contain_text("theirs")
+    expect(notes).to_have_value("mine")
+    assert studio.get(f"/runs/{run}")["notes"] == "theirs"
+    assert serious_faults(page) == []
+    form.get_by_role("button", name="Save mine over it").click()
+    expect(form).to_be_hidden()
+    seen = studio.get(f"/runs/{run}")
+    assert (seen["notes"], seen["tags"]) == ("mine", ["paper", "tuned"])  # what was not edited here stays theirs
+
+    pencil.click()
+    notes.fill("mine again")
+    elsewhere(studio, run, notes="theirs again")
+    form.get_by_role("button", name="Save", exact=True).click()
+    form.get_by_role("button", name="Take theirs").click()
+    expect(page.get_by_test_id("notes")).to_have_text("theirs again")
+    assert studio.get(f"/runs/{run}")["notes"] == "theirs again"
+
+    page.goto(f"{studio.url}/runs")
+    expect(page.locator(f"[data-run-id='{other}']")).to_be_visible()
+    page.locator(f"[data-run-id='{run}']").get_by_role("button", name="tuned").click()
+    expect(page.locator(f"[data-run-id='{other}']")).to_be_hidden()
+    expect(page.locator(f"[data-run-id='{run}']")).to_be_visible()
+    assert page.url.endswith("?tag=tuned")
+    assert serious_faults(page) == []
