@@ -2,8 +2,7 @@
 
     python benchmarks/bandit.py [--quick] [--json FILE]
 
-One process, CPU time, the two interleaved. The torch loop is the obvious one: a module of logits, the losses of copg_core,
-backward and torch.optim.Adam, one algorithm and one seed after the other, on the same batches.
+One process, CPU time, the two interleaved. The torch loop is the obvious one, in side_by_side/bandit_loop.py.
 """
 
 from __future__ import annotations
@@ -21,44 +20,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.side_by_side import bandit_loop
 from copg_core.bandit import BanditConfig, regret
 from copg_core.bandit_result import run_bandit
 from copg_core.bandit_run import simulate
-from copg_core.losses import copg_loss, ipo_loss, policy_gradient_loss
 
 
 def naive(config: BanditConfig) -> dict[str, float]:
-    """Regret at the end of the loop that one would write first. Its batches are drawn pair by pair."""
-    torch.manual_seed(0)
-    reward, start = torch.tensor(config.rewards), torch.tensor(config.start(), dtype=torch.float32)
-    first = torch.multinomial(torch.tensor(config.mu1), config.pairs, replacement=True)
-    second = torch.multinomial(torch.tensor(config.mu2), config.pairs, replacement=True)
-    swap = torch.rand(config.pairs) > torch.sigmoid(reward[first] - reward[second])
-    better, worse = torch.where(swap, second, first), torch.where(swap, first, second)
-    ends = {}
-    for name in config.algorithms:
-        logits = start.clone().requires_grad_()
-        optimizer = torch.optim.Adam([logits], lr=config.learning_rate)
-        for _ in range(config.epochs):
-            order = torch.randperm(config.pairs)
-            for batch in order.split(config.batch_size)[: config.batches_per_epoch]:
-                h = logits.log_softmax(-1) - start
-                if name == "ipo":
-                    loss = ipo_loss(h[better[batch]], h[worse[batch]], config.beta)
-                else:
-                    a, b = first[batch], second[batch]
-                    pair = (h[a], h[b], reward[a], reward[b])
-                    value = (logits.softmax(-1) @ reward).detach() if name == "pg_value" else torch.zeros(())
-                    loss = (
-                        copg_loss(*pair, config.beta)
-                        if name == "copg"
-                        else policy_gradient_loss(*pair, value.expand(len(batch)), config.beta)
-                    )
-                optimizer.zero_grad()
-                loss.mean().backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-        ends[name] = float(regret(config, logits.detach().double().numpy()))
-    return ends
+    """Regret at the end of the loop that one would write first."""
+    return {name: float(regret(config, bandit_loop.train(config, name)[-1])) for name in config.algorithms}
 
 
 def cpu_ms(work: Callable[[], object]) -> float:

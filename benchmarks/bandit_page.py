@@ -1,11 +1,12 @@
 """How long it takes from a moved slider to the new picture on the bandit page, and how many pictures a second there are.
 
-    python benchmarks/bandit_page.py [--quick] [--json FILE]
+    python benchmarks/bandit_page.py [--quick] [--beside] [--json FILE]
 
 Starts a studio of its own and drags the beta slider in a real Chromium on the same machine, so that server, browser and
 painting share its cores. Every `input` event of the slider is an event that must become visible: its latency ends after the
 first drawing of the regret that shows its value or a later one of the same drag, and after the browser's next frame.
-Drags of a sampler's slider, for which pairs are drawn anew, and of beta with ten seeds follow. On a machine that others use too,
+Drags of a sampler's slider, for which pairs are drawn anew, and of beta with ten seeds follow. `--beside` drags beta once more on
+the same page with the obvious torch loop behind it (side_by_side/bandit_loop.py). On a machine that others use too,
 wall times say little; the CPU time that a picture costs the server and the browser's renderer (Linux) says more.
 """
 
@@ -17,7 +18,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ window.addEventListener('copg:drawn', (event) => {
 });
 """
 
-
+DRAGS = (("beta", "", "beta"), ("mu1", "", "mu1-1"), ("beta, ten seeds", "?seeds=10", "beta"))
+LOOP = Path(__file__).resolve().parent / "side_by_side" / "bandit_loop.py"
 TOKEN = f"bandit-page-{os.getpid()}"  # by which our renderers are told from another browser's
 
 
@@ -80,7 +82,8 @@ def drag(page: Page, dial: str, seconds: float, server: int, token: str) -> dict
         page.wait_for_timeout(12)
     ended = page.evaluate("performance.now()")
     page.wait_for_timeout(100)  # the last picture of the drag, while the slider is still held
-    page.wait_for_function("window.pictures.length > 0")
+    while not page.evaluate("window.pictures.length"):  # waiting by a string to evaluate is what the page forbids
+        page.wait_for_timeout(50)
     page.wait_for_timeout(1500)
     moves = page.evaluate("window.moves.map(({at, value}) => ({at, value}))")
     pictures = page.evaluate("window.pictures")
@@ -122,45 +125,49 @@ def same(move: str, shown: str, dial: str) -> bool:
     return shown.split(",")[int(dial.rsplit("-", 1)[1]) - 1 :][:1] == [move]
 
 
+def measure(
+    drags: Iterable[tuple[str, str, str]], seconds: float, program: Path | None = None
+) -> dict[str, dict[str, Any]]:
+    """Every drag (its name, the page's query, the slider) in one studio, which `program` may stand in for."""
+    found: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        studio = start_studio(Path(folder) / "data", program=program)
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=[*CHROMIUM_FLAGS, f"--user-agent={TOKEN}"]
+            )
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.add_init_script(WATCH)
+            for name, query, dial in drags:
+                for length in (1.0, seconds):  # the first pictures pay for compilation
+                    page.goto(f"{studio.url}/bandit{query}")
+                    page.wait_for_selector("[data-drawn]")
+                    page.wait_for_timeout(1000)
+                    found[name] = drag(page, dial, length, studio.process.pid, TOKEN)
+                print(
+                    f"{name:16s} {found[name]['pictures_per_second']:5.1f} pictures a second; slider -> picture "
+                    f"p50 {found[name]['p50_ms']:.0f} ms, p95 {found[name]['p95_ms']:.0f} ms, "
+                    f"longest {found[name]['longest_ms']:.0f} ms ({found[name]['moves']} moves); "
+                    f"CPU a picture: server {found[name]['server_cpu_ms']:.0f} ms, renderer {found[name]['renderer_cpu_ms']:.0f} ms",
+                    flush=True,
+                )
+            browser.close()
+        finally:
+            stop_studio(studio)
+    return found
+
+
 def main() -> None:
     """Print the distributions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="shorter drags")
+    parser.add_argument("--beside", action="store_true", help="the same page with the obvious torch loop too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     chosen = parser.parse_args()
     seconds = 3.0 if chosen.quick else 12.0
-    found: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        studio = start_studio(Path(folder) / "data")
-        try:
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(
-                    executable_path=shutil.which("chromium"), args=[*CHROMIUM_FLAGS, f"--user-agent={TOKEN}"]
-                )
-                page = browser.new_page(viewport={"width": 1440, "height": 900})
-                page.add_init_script(WATCH)
-                for name, query, dial in (
-                    ("beta", "", "beta"),
-                    ("mu1", "", "mu1-1"),
-                    ("beta, ten seeds", "?seeds=10", "beta"),
-                ):
-                    page.goto(f"{studio.url}/bandit{query}")
-                    page.wait_for_selector("[data-drawn]")
-                    page.wait_for_timeout(1000)
-                    drag(page, dial, 1.0, studio.process.pid, TOKEN)  # the first pictures pay for compilation
-                    page.goto(f"{studio.url}/bandit{query}")
-                    page.wait_for_selector("[data-drawn]")
-                    page.wait_for_timeout(1000)
-                    found[name] = drag(page, dial, seconds, studio.process.pid, TOKEN)
-                    print(
-                        f"{name:16s} {found[name]['pictures_per_second']:5.1f} pictures a second; slider -> picture "
-                        f"p50 {found[name]['p50_ms']:.0f} ms, p95 {found[name]['p95_ms']:.0f} ms, "
-                        f"longest {found[name]['longest_ms']:.0f} ms ({found[name]['moves']} moves); "
-                        f"CPU a picture: server {found[name]['server_cpu_ms']:.0f} ms, renderer {found[name]['renderer_cpu_ms']:.0f} ms"
-                    )
-                browser.close()
-        finally:
-            stop_studio(studio)
+    found = measure(DRAGS, seconds)
+    if chosen.beside:
+        found |= measure((("beta, torch loop", "", "beta"),), max(seconds, 12.0), LOOP)
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -1,0 +1,311 @@
+"""200 live viewers of 20 growing runs on one web process: how old a point is when a viewer has it, and what else still answers.
+
+    python benchmarks/dashboard.py [--quick] [--json FILE] [--database URL] [--seconds 60] [--viewers 200] [--per-second 2]
+
+Three processes: the web process as `copg up` serves it (uvicorn), a writer that ships points of 20 runs through the workers' own
+fenced write, and the viewers, which do what a run's page does: hold the event stream, and at each event of the run that they
+show ask for the points after their cursor, one request in flight, the newest pending. The value of a point is the moment
+right before its transaction, so that its age at the viewer is the clock minus the value. Every seventh viewer loses its
+connection every few seconds and connects again. At the end each viewer must hold every point of its run, none twice.
+
+Meanwhile one client asks for everything else that a page asks for, five times a second, and its answers are timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from backend import claims, runs
+from backend.database import Database
+from backend.migrations import upgrade
+from copg_core.config import CopgConfig
+from copg_core.events import Metrics
+
+FIGURE = "loss"
+GOALS = {"point_to_viewer_p95_s": 1.0, "everything_else_p95_ms": 100.0}
+BESIDE = (
+    "/runs?limit=100",
+    "/runs/{run}",
+    "/runs/{run}/evaluations",
+    "/health",
+    "/workers",
+    "/algorithms",
+    "/figures/reward?run={run}",
+)
+
+
+def write(url: str, count: int, seconds: float, per_second: float, pipe: Any) -> None:
+    """The writer's process: `count` runs that grow by a batch of points `per_second` times a second each."""
+    database = Database(url)
+    owned: list[tuple[int, int, str]] = []
+    for number in range(count):
+        with database.transaction() as session:
+            uid = runs.create(session, CopgConfig(), name=f"growing {number}").uid
+        with database.transaction() as session:
+            claim = claims.claim(session, uid, "benchmark", 600.0)
+            assert claim is not None
+            owned.append((claim.run_id, claim.fence, uid))
+    pipe.send([uid for _, _, uid in owned])
+    pipe.recv()
+    step = 0
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        for place, (run_id, fence, _) in enumerate(owned):
+            now = time.time()
+            event = Metrics(
+                step=step, values={FIGURE: now, "gradient_norm": 1.0, "accuracy": 0.5, "tokens_per_second": 100.0}
+            )
+            with database.transaction() as session:
+                claims.renew(session, run_id, fence, 600.0, [event])
+            due = begin + (step + (place + 1) / count) / per_second
+            time.sleep(max(0.0, due - time.perf_counter()))
+        step += 1
+    pipe.send(step)
+
+
+class Tab:
+    """Plain HTTP/1.1 over one socket. A client library would need more of the two cores than what is measured."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def open(self, path: str) -> asyncio.StreamReader:
+        """Send a GET and skip the answer's head; the body is the caller's to read."""
+        if (
+            self._streams is not None and self._streams[0].at_eof()
+        ):  # the server closes what was silent for five seconds
+            self.close()
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port, limit=2**22)
+        reader, writer = self._streams
+        writer.write(f"GET /api/v1{path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n\r\n".encode())
+        self._head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert self._head.startswith(b"http/1.1 200"), self._head
+        return reader
+
+    async def get(self, path: str) -> Any:
+        """The JSON of an answer that says its length."""
+        reader = await self.open(path)
+        length = int(self._head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        return json.loads(await reader.readexactly(length))
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+@dataclass
+class Viewer:
+    """One browser tab on a run's page."""
+
+    port: int
+    run: str
+    ages: list[float] = field(default_factory=list)
+    """Seconds, of the points that came while the stream was open; not of those that were waiting when it opened."""
+    steps: list[int] = field(default_factory=list)
+    events: int = 0
+    reconnects: int = -1
+    cursor: str = ""
+    fence: int = -1
+    opened: float = 0.0
+    busy: bool = False
+    pending: bool = False
+
+    def __post_init__(self) -> None:
+        self.asking = Tab(self.port)
+
+    async def hint(self) -> None:
+        if self.busy:
+            self.pending = True
+            return
+        self.busy = True
+        try:
+            while True:
+                self.pending = False
+                await self.once()
+                if not self.pending:
+                    return
+        finally:
+            self.busy = False
+
+    async def once(self) -> None:
+        if self.cursor:
+            answer = await self.asking.get(
+                f"/figures/{FIGURE}/points?run={self.run}&after={self.cursor}&fence={self.fence}"
+            )
+            if not answer["reset"]:
+                self.take(answer["cursor"], answer["traces"][0])
+                return
+        answer = await self.asking.get(f"/figures/{FIGURE}?run={self.run}")
+        if answer["cursor"].startswith("-1"):  # no step yet
+            return
+        trace = answer["figure"]["data"][0]
+        have = len(self.steps)
+        self.fence = answer["fence"]
+        self.take(answer["cursor"], {"x": trace["x"][have:], "y": trace["y"][have:]})
+
+    def take(self, cursor: str, trace: dict[str, Any]) -> None:
+        self.cursor = cursor
+        self.steps += trace["x"]
+        self.ages += [time.time() - value for value in trace["y"] if value > self.opened]
+
+    async def live(self, *, drops: bool, stop: asyncio.Event) -> None:
+        """Hold the stream until `stop`; with `drops`, lose it every few seconds for half a second."""
+        chance = random.Random(self.run)
+        mine = self.run.encode()
+        running = set()
+        while not stop.is_set():
+            stream = Tab(self.port)
+            deadline = time.monotonic() + (chance.uniform(2, 6) if drops else 3600)
+            reader = await stream.open("/events")
+            self.reconnects += 1
+            self.opened = time.time()
+            running.add(asyncio.create_task(self.hint()))  # what happened while nobody listened
+            while not stop.is_set() and time.monotonic() < deadline:
+                try:
+                    chunk = await asyncio.wait_for(reader.read(2**20), 0.5)
+                except TimeoutError:
+                    continue
+                if not chunk:
+                    break
+                if mine in chunk:
+                    self.events += 1
+                    running.add(asyncio.create_task(self.hint()))
+            stream.close()
+            await asyncio.sleep(0.5)
+        await asyncio.gather(*running)
+
+
+async def everything_else(client: httpx.AsyncClient, run: str, stop: asyncio.Event) -> list[float]:
+    found = []
+    while not stop.is_set():
+        for path in BESIDE:
+            begin = time.perf_counter()
+            (await client.get(path.format(run=run))).raise_for_status()
+            found.append((time.perf_counter() - begin) * 1e3)
+            await asyncio.sleep(0.2)
+    return found
+
+
+async def watch(port: int, uids: list[str], viewers: int, pipe: Any, seconds: float, server: int) -> dict[str, Any]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60) as client:
+        stop = asyncio.Event()
+        crowd = [Viewer(port, uids[number % len(uids)]) for number in range(viewers)]
+        tasks = [asyncio.create_task(one.live(drops=number % 7 == 3, stop=stop)) for number, one in enumerate(crowd)]
+        await asyncio.sleep(3)
+        used = _cpu_seconds(server)
+        beside = asyncio.create_task(everything_else(client, uids[0], stop))
+        pipe.send("go")
+        last = await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+        used = _cpu_seconds(server) - used
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and any(one.steps[-1:] != [last - 1] for one in crowd):
+            await asyncio.sleep(0.1)
+        stop.set()
+        others = await beside
+        await asyncio.gather(*tasks)
+    ages = np.array([age for one in crowd for age in one.ages])
+    return {
+        "point_to_viewer_p50_s": float(np.quantile(ages, 0.5)),
+        "point_to_viewer_p95_s": float(np.quantile(ages, 0.95)),
+        "point_to_viewer_max_s": float(ages.max()),
+        "everything_else_p50_ms": float(np.quantile(others, 0.5)),
+        "everything_else_p95_ms": float(np.quantile(others, 0.95)),
+        "points_seen": len(ages),
+        "steps_written_per_run": last,
+        "events": sum(one.events for one in crowd),
+        "reconnects": sum(one.reconnects for one in crowd),
+        "viewers_that_miss_a_point": sum(one.steps != list(range(last)) for one in crowd),
+        "server_cpu_share": used / seconds,
+    }
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="20 viewers for 8 seconds: does it run?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--database", metavar="URL", help="an empty database; none: SQLite in a temporary folder")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--viewers", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--per-second", type=float, default=2, help="batches of points a second and run")
+    parser.add_argument("--port", type=int, default=8765)
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.seconds, chosen.viewers, chosen.runs = 8, 20, 4
+    with tempfile.TemporaryDirectory() as folder:
+        url = chosen.database or f"sqlite:///{folder}/copg.sqlite3"
+        upgrade(url)
+        environment = os.environ | {"COPG_DATABASE_URL": url, "COPG_DATA_DIR": folder}
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--factory",
+            "backend.main:create_app",
+            "--port",
+            str(chosen.port),
+            "--log-level",
+            "warning",
+        ]
+        server = subprocess.Popen(command, env=environment, cwd=Path(__file__).parent.parent)
+        here, there = multiprocessing.Pipe()
+        writer = multiprocessing.get_context("spawn").Process(
+            target=write, args=(url, chosen.runs, chosen.seconds, chosen.per_second, there)
+        )
+        try:
+            base = f"http://127.0.0.1:{chosen.port}/api/v1"
+            _wait_for(base)
+            writer.start()
+            found = asyncio.run(watch(chosen.port, here.recv(), chosen.viewers, here, chosen.seconds, server.pid))
+        finally:
+            server.terminate()
+            server.wait(20)
+            if writer.is_alive():
+                writer.terminate()
+    for name, value in found.items():
+        goal = f"  goal < {GOALS[name]:g}: {'met' if value < GOALS[name] else 'NOT met'}" if name in GOALS else ""
+        print(f"{name:28} {value:12,.3f}{goal}")
+    if found["viewers_that_miss_a_point"]:
+        raise SystemExit("a viewer misses a point or holds one twice")
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _wait_for(base: str) -> None:
+    for _ in range(300):
+        try:
+            httpx.get(f"{base}/health").raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit("the web process does not answer")
+
+
+if __name__ == "__main__":
+    main()
