@@ -6,6 +6,8 @@ import type { Scheme } from '../../theme';
 export interface Picture { answer: BanditFigures; key: string; live: boolean; scheme: Scheme; narrow: boolean }
 
 const FIRST = 'regret';
+/** While a slider moves, the least time between two drawings of figures other than the first, in milliseconds. */
+const BREAK_MS = 180;
 
 export class Board {
   private readonly places = new Map<string, HTMLElement>();
@@ -16,6 +18,8 @@ export class Board {
   private told: Picture | null = null;
   private busy = false;
   private turn = 0;
+  private rested = 0;
+  private timer = 0;
 
   constructor(private readonly tells: (picture: Picture) => void) {
     this.watcher = new IntersectionObserver((entries) => {
@@ -58,9 +62,13 @@ export class Board {
         const others = [...this.places.keys()].filter((name) => name !== FIRST);
         for (let count = 0; count < others.length; count++) {
           const name = others[this.turn % others.length]!;
+          if (!this.owed(name, picture)) { this.turn++; continue; }
+          const rest = picture.live ? this.rested - performance.now() : 0;
+          if (rest > 0 && this.picture === picture) return this.later(rest);
+          if (rest > 0) break;
           this.turn++;
-          if (!this.owed(name, picture)) continue;
           await this.draw(name, picture);
+          this.rested = performance.now() + BREAK_MS;
           await new Promise((later) => setTimeout(later)); // an answer that has arrived is heard of only now
           if (this.picture !== picture) break;
         }
@@ -73,6 +81,11 @@ export class Board {
     } finally {
       this.busy = false;
     }
+  }
+
+  private later(rest: number): void {
+    clearTimeout(this.timer);
+    this.timer = window.setTimeout(() => void this.work(), rest);
   }
 
   private owed(name: string, picture: Picture): boolean {
