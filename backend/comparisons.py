@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from backend.errors import Invalid
 from backend.models import Evaluation, Run, Sample
+from backend.side_by_side import digest, prompt_key
 from backend.states import RunState
 from backend.statistics import mean_and_stderr
 from backend.sweep_names import labels, varying, written
@@ -254,9 +255,7 @@ def _scores(session: Session, ids: Sequence[int], which: Any) -> dict[int, Score
         .group_by(Sample.run_id)
         .subquery()
     )
-    # Prompts are long: PostgreSQL sends their hashes, SQLite has them in this process anyway.
-    hashed = session.get_bind().dialect.name == "postgresql"
-    text = func.md5(Sample.prompt) if hashed else Sample.prompt
+    text, hashed = prompt_key(session)
     query = (
         select(Sample.run_id, Sample.step, text, Sample.reward, Sample.gold)
         .join(steps, (Sample.run_id == steps.c.run_id) & (Sample.step == steps.c.step))
@@ -267,9 +266,9 @@ def _scores(session: Session, ids: Sequence[int], which: Any) -> dict[int, Score
     at: dict[int, int] = {}
     times: Counter[tuple[int, str]] = Counter()
     for run_id, step, prompt, reward, gold in session.execute(query).yield_per(1000):
-        digest = prompt if hashed else hashlib.md5(prompt.encode(), usedforsecurity=False).hexdigest()
-        key = f"{digest}.{times[run_id, digest]}"
-        times[run_id, digest] += 1
+        known = digest(prompt, hashed)
+        key = f"{known}.{times[run_id, known]}"
+        times[run_id, known] += 1
         at[run_id] = step
         for value, into in ((reward, rewards), (gold, golds)):
             if value is not None and math.isfinite(value):

@@ -42,6 +42,7 @@ from backend.routes import (
     pipelines,
     recorded,
     runs,
+    samples,
     storage,
     sweep_figures,
     sweeps,
@@ -121,7 +122,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     api = APIRouter(prefix=API, responses={"default": {"model": Problem, "description": "Problem details (RFC 9457)"}})
     rooms = (
-        estimates, bulk, compare, runs, recorded, artifacts, sweep_figures, figures, pipelines, sweeps, bandit, catalogue, datasets,
+        estimates, bulk, compare, runs, recorded, samples, artifacts, sweep_figures, figures, pipelines, sweeps, bandit, catalogue, datasets,
         data_figures, system, queue_routes, storage, webhooks, live, access,
     )  # fmt: skip
     for room in rooms:

@@ -13,11 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
 
 from backend.comparisons import NAMES, Comparison, Group, Measure, Point, best, by_algorithm
 from backend.figures import final_reward
-from backend.figures.style import COLOURS, NEUTRAL, TEMPLATE, faint
+from backend.figures.style import COLOURS, NEUTRAL, TEMPLATE, faint, sequential
 from backend.statistics import as_values, band
 
 FigureName = Literal["reward", "best", "final", "frontier", "gold", "time"]
@@ -30,8 +29,6 @@ TITLES: Mapping[FigureName, str] = {
     "time": "Time to a reward",
 }
 _UNITS = {"reward": "reward units", "gold": "gold units"}
-# Ends of viridis that are legible on white and on black; the page takes the one of its ground.
-_SCALE = {"light": (0.0, 0.78), "dark": (0.3, 1.0)}
 
 
 def reward(comparison: Comparison, measure: Measure) -> go.Figure:
@@ -204,16 +201,8 @@ def _shades(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
     for group in groups:
         if group.beta is not None:
             share = betas.index(group.beta) / (len(betas) - 1)
-            found[group.id] = {
-                ground: _hex(sample_colorscale("Viridis", low + share * (high - low))[0])
-                for ground, (low, high) in _SCALE.items()
-            }
+            found[group.id] = sequential(share)
     return found
-
-
-def _hex(colour: str) -> str:
-    parts = [round(float(part)) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
-    return "#" + "".join(f"{part:02x}" for part in parts)
 
 
 def _curve(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
 from backend import statistics
 
@@ -32,6 +33,8 @@ COLOURS = {
 }
 GOLD = "#B8860B"
 NEUTRAL = "#808080"
+# Ends of viridis that are legible on white and on black; the page takes the one of its ground.
+_SCALE = {"light": (0.0, 0.78), "dark": (0.3, 1.0)}
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "Inter, system-ui, sans-serif", "size": 13},
@@ -148,3 +151,13 @@ def faint(colour: str) -> str:
     """The colour of a band around a curve of this colour."""
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.18)"
+
+
+def sequential(share: float) -> dict[str, str]:
+    """The colour at `share` (0 to 1) of the scale for ordered values, darkest first, for a light and a dark ground."""
+    found = {}
+    for ground, (low, high) in _SCALE.items():
+        [colour] = sample_colorscale("Viridis", low + share * (high - low))
+        parts = [round(float(part)) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+        found[ground] = "#" + "".join(f"{part:02x}" for part in parts)
+    return found

@@ -33,6 +33,7 @@ const SystemPage = lazy(async () => ({ default: (await import('./pages/system/Sy
 const SweepsPage = lazy(async () => ({ default: (await import('./pages/sweeps/SweepsPage')).SweepsPage }));
 const SweepPage = lazy(async () => ({ default: (await import('./pages/sweeps/SweepPage')).SweepPage }));
 const ComparePage = lazy(async () => ({ default: (await import('./pages/compare/ComparePage')).ComparePage }));
+const SamplesPage = lazy(async () => ({ default: (await import('./pages/samples/SamplesPage')).SamplesPage }));
 const BanditPage = lazy(async () => ({ default: (await import('./pages/bandit/BanditPage')).BanditPage }));
 const DataPage = lazy(async () => ({ default: (await import('./pages/data/DataPage')).DataPage }));
 const DataSetPage = lazy(async () => ({ default: (await import('./pages/data/DataSetPage')).DataSetPage }));
@@ -50,6 +51,7 @@ const router = createBrowserRouter([
       { path: 'sweeps', element: late(<SweepsPage />) },
       { path: 'sweeps/:id', element: late(<SweepPage />) },
       { path: 'compare', element: late(<ComparePage />) },
+      { path: 'samples', element: late(<SamplesPage />) },
       { path: 'data', element: late(<DataPage />) },
       { path: 'data/:id', element: late(<DataSetPage />) },
       { path: 'bandit', element: late(<BanditPage />) },

@@ -27,6 +27,7 @@ export type Checkpoint = Schemas['CheckpointOut'];
 export type StorageUse = Schemas['StorageOut'];
 export type Freeable = Schemas['Freeable'];
 export type Comparison = Schemas['CompareOut'];
+export type SideBySide = Schemas['SamplesSideBySide'];
 export type BanditConfig = Schemas['BanditConfig'];
 export type BanditFigures = Schemas['BanditFigures'];
 export type BanditPreset = Schemas['BanditPreset'];

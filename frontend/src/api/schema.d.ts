@@ -298,6 +298,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List samples side by side
+         * @description What policies wrote for the same prompts. Each completion is one draw: differences are chance as well as training.
+         */
+        get: operations["list_samples_side_by_side"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/samples/figures/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get samples figure
+         * @description Histogram of the rewards or lengths of each column's completions.
+         */
+        get: operations["get_samples_figure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{run_id}/checkpoints": {
         parameters: {
             query?: never;
@@ -1933,6 +1973,31 @@ export interface components {
             bytes: number;
             /** Files */
             files: number;
+        };
+        /** Cell */
+        Cell: {
+            /** Pieces */
+            pieces: components["schemas"]["Piece"][];
+            /**
+             * Same
+             * @description Word for word what the first column has.
+             */
+            same: boolean;
+            /** Reward */
+            reward: number | null;
+            /** Gold */
+            gold: number | null;
+            /** Kl */
+            kl: number | null;
+            /** Length */
+            length: number;
+            /** Finished */
+            finished: boolean;
+            /**
+             * Gain
+             * @description Reward minus the first column's; null in the first column.
+             */
+            gain: number | null;
         };
         /** CheckpointList */
         CheckpointList: {
@@ -3976,6 +4041,16 @@ export interface components {
             state: components["schemas"]["RunState"];
         };
         /**
+         * Piece
+         * @description A stretch of a completion; `new` against the first column's.
+         */
+        Piece: {
+            /** Text */
+            text: string;
+            /** New */
+            new: boolean;
+        };
+        /**
          * PipelineCreate
          * @description Either a built-in preset with its size, or a list of steps.
          */
@@ -5092,6 +5167,107 @@ export interface components {
             length: number;
             /** Finished */
             finished: boolean;
+        };
+        /** SamplesColumn */
+        SamplesColumn: {
+            /** Run */
+            run: string;
+            /** Name */
+            name: string;
+            /** Algorithm */
+            algorithm: string;
+            /**
+             * Label
+             * @description What sets it apart from the other columns.
+             */
+            label: string;
+            /**
+             * Step
+             * @description Null while the run has no samples.
+             */
+            step: number | null;
+            /** Steps */
+            steps: number[];
+            /** N */
+            n: number;
+            /** Reward Mean */
+            reward_mean: number | null;
+            /** Gold Mean */
+            gold_mean: number | null;
+            /** Length Mean */
+            length_mean: number | null;
+            /** Unfinished */
+            unfinished: number;
+        };
+        /**
+         * SamplesCounts
+         * @description Prompts that each filter keeps, of the column `focus`.
+         */
+        SamplesCounts: {
+            /** Unfinished */
+            unfinished: number;
+            /**
+             * Rose
+             * @description Reward above the first column's.
+             */
+            rose: number;
+            /** Fell */
+            fell: number;
+            /**
+             * Rose Gold Fell
+             * @description Reward above, gold reward below the first column's.
+             */
+            rose_gold_fell: number;
+        };
+        /**
+         * SamplesRow
+         * @description One prompt: a cell for each column, null where that run did not have the prompt.
+         */
+        SamplesRow: {
+            /**
+             * Key
+             * @description The prompt's hash: the same in every run.
+             */
+            key: string;
+            /** Prompt */
+            prompt: string;
+            /** Cells */
+            cells: (components["schemas"]["Cell"] | null)[];
+            /**
+             * Gain
+             * @description Reward of the column `focus` minus the first column's.
+             */
+            gain: number | null;
+        };
+        /** SamplesSideBySide */
+        SamplesSideBySide: {
+            /** Columns */
+            columns: components["schemas"]["SamplesColumn"][];
+            /**
+             * Focus
+             * @description The column that is sorted and filtered by.
+             */
+            focus: number;
+            /** Items */
+            items: components["schemas"]["SamplesRow"][];
+            /**
+             * Total
+             * @description Prompts that the filter keeps.
+             */
+            total: number;
+            /**
+             * Prompts
+             * @description Prompts in all.
+             */
+            prompts: number;
+            counts: components["schemas"]["SamplesCounts"];
+            /**
+             * Has Gold
+             * @description Whether there is a gold reward beside the one that is maximised.
+             */
+            has_gold: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * Where completions come from
@@ -7215,6 +7391,93 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LogChunk"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_samples_side_by_side: {
+        parameters: {
+            query: {
+                /** @description RUN@STEP, where STEP is a number, `first` or `last`; given once for each column, at most 8 times. The others are compared with the first one: RUN@first is the reference's own writing. */
+                column: string[];
+                /** @description Place of the column to sort and filter by. None: the last. */
+                focus?: number | null;
+                /** @description `gain` and `loss`: of reward over the first column. */
+                sort?: "prompt" | "gain" | "loss" | "reward" | "kl" | "length";
+                /** @description Which prompts. None: all. */
+                only?: ("unfinished" | "rose" | "fell" | "rose_gold_fell") | null;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SamplesSideBySide"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_samples_figure: {
+        parameters: {
+            query: {
+                /** @description RUN@STEP, where STEP is a number, `first` or `last`; given once for each column, at most 8 times. The others are compared with the first one: RUN@first is the reference's own writing. */
+                column: string[];
+                /** @description Plotly JSON, or the numbers drawn as CSV. */
+                format?: "json" | "csv";
+            };
+            header?: never;
+            path: {
+                name: "reward" | "gold" | "length";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigureOut"];
+                    "text/csv": string;
                 };
             };
             401: components["responses"]["Unauthenticated"];

@@ -34,6 +34,7 @@ export function ComparePage() {
         {seen && <span className="muted" style={{ fontSize: 13 }} data-testid="compared" data-active={seen.active}>{runs} run{runs === 1 ? '' : 's'} in {seen.groups.length} group{seen.groups.length === 1 ? '' : 's'}; a group’s runs differ by their seed alone</span>}
         <div className="push" style={{ display: 'flex', gap: 8, alignItems: 'center', flexWrap: 'wrap' }}>
           {seen?.has_gold && <SegmentedControl size="xs" aria-label="Measure" value={measure} data={[{ value: 'reward', label: 'Reward' }, { value: 'gold', label: 'Gold reward' }]} onChange={(value) => set('measure', value === 'gold' ? value : null)} />}
+          {seen && <Button component={Link} to={samplesOf(seen)} variant="default" size="compact-xs">Samples</Button>}
           <Copy text={window.location.href} label="Copy link" />
         </div>
       </div>
@@ -57,6 +58,12 @@ export function ComparePage() {
       )}
     </>
   ); // prettier-ignore
+}
+
+/** Side by side: what the first run wrote before training, and the newest of one run of each group. */
+function samplesOf({ groups }: Comparison): string {
+  const runs = groups.map((group) => group.runs[0]!.id);
+  return `/samples?${[`${runs[0]}@first`, ...runs.slice(0, 7).map((run) => `${run}@last`)].map((column) => `column=${column}`).join('&')}`;
 }
 
 interface FigureProps { chosen: Chosen; name: FigureName; title: string; measure: Measure; target: number | null; seen: Comparison; onTarget(value: string | null): void }

@@ -1,14 +1,12 @@
 /** What the compare page asks, and how live events of its runs refresh it. */
-import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useEffect } from 'react';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { api, type Comparison, data, type FigureOut } from '../../api/client';
-import { useLive } from '../../live/live';
+import { useRefresh } from '../../live/refresh';
 
 export interface Chosen { runs: string[]; sweep: string | null }
 export type Measure = Comparison['measure'];
 export type FigureName = Comparison['figures'][number]['name'];
 
-const PAUSE = 3_000; // between two refreshes, however many runs report
 const query = ({ runs, sweep }: Chosen) => (sweep ? { sweep } : { run: runs });
 const key = ({ runs, sweep }: Chosen) => sweep ?? runs.join();
 
@@ -37,16 +35,5 @@ export function csvOf(chosen: Chosen, name: FigureName, measure: Measure, target
   return `/api/v1/compare/figures/${name}?${params.toString()}`;
 }
 
-/** Everything on the page follows its runs, at most every 3 s. */
-export function useCompareEvents(chosen: Chosen, runs: readonly string[]): void {
-  const client = useQueryClient();
-  const { listen } = useLive();
-  const group = key(chosen);
-  const ids = runs.join();
-  useEffect(() => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const told = (): void => { timer ??= setTimeout(() => { timer = undefined; void client.invalidateQueries({ queryKey: ['compare', group] }); }, PAUSE); };
-    const stops = ids.split(',').filter(Boolean).map((run) => listen(run, told));
-    return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
-  }, [client, listen, group, ids]);
-}
+/** Everything on the page follows its runs. */
+export const useCompareEvents = (chosen: Chosen, runs: readonly string[]): void => useRefresh(['compare', key(chosen)], runs);

@@ -3,7 +3,7 @@ import { ActionIcon, Button, Group, Select, Skeleton, UnstyledButton } from '@ma
 import { useInfiniteQuery } from '@tanstack/react-query';
 import { IconChevronLeft, IconChevronRight } from '@tabler/icons-react';
 import { useEffect, useMemo, useState } from 'react';
-import { useSearchParams } from 'react-router';
+import { Link, useSearchParams } from 'react-router';
 import { api, data, type RunDetail, type Sample } from '../../api/client';
 import { Failure } from '../../components/parts';
 import { number, reward } from '../../format';
@@ -45,7 +45,8 @@ export function SamplesTab({ run }: { run: RunDetail }) {
         <Select aria-labelledby="step-label" size="xs" w={96} searchable allowDeselect={false} value={String(first.step)} data={first.steps.map(String)} onChange={(value) => go(value === null ? undefined : Number(value))} data-testid="samples-step" />
         <ActionIcon variant="default" aria-label="Later evaluation" disabled={at < 0 || at >= first.steps.length - 1} onClick={() => go(first.steps[at + 1])}><IconChevronRight size={16} /></ActionIcon>
         {first.steps.length > 1 && <input type="range" aria-label="Evaluation" min={0} max={first.steps.length - 1} value={Math.max(0, at)} onChange={(event) => go(first.steps[Number(event.currentTarget.value)])} style={{ width: 180, accentColor: 'var(--c-accent)' }} />}
-        <span className="muted push num" style={{ fontSize: 13 }}>{items.length} of {first.total} prompts</span>
+        <Link className="push" style={{ fontSize: 13 }} to={`/samples?column=${run.id}@first&column=${run.id}@${asked ?? 'last'}`}>Side by side</Link>
+        <span className="muted num" style={{ fontSize: 13 }}>{items.length} of {first.total} prompts</span>
       </Group>
       <div style={{ overflowX: 'auto' }} tabIndex={0} role="region" aria-label="Samples">
         <table className="samples" data-testid="samples-table" data-step={first.step}>

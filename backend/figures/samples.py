@@ -1,0 +1,81 @@
+"""Histograms of what a policy's completions get and how long they are, a line for each step or run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.figures.style import COLOURS, TEMPLATE, sequential
+from backend.side_by_side import Column, Measure
+
+_TITLES: Mapping[Measure, str] = {
+    "reward": "Reward (reward units)",
+    "gold": "Gold reward (gold units)",
+    "length": "Completion (tokens)",
+}
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_MOST_BINS = 30
+
+
+def histogram(columns: Sequence[Column], measure: Measure) -> go.Figure:
+    """Share of the prompts in each bin; the bins are the same for all columns (NumPy's `auto`, at most 30).
+
+    Columns of one algorithm have shades by their order, columns of several algorithms those algorithms' colours.
+    """
+    values = [column.values(measure) for column in columns]
+    edges = _edges([value for of_column in values for value in of_column], whole=measure == "length")
+    one_algorithm = len({column.run.algorithm for column in columns}) == 1 and len(columns) > 1
+    traces = []
+    used: dict[str, int] = {}
+    for place, (column, label, mine) in enumerate(zip(columns, labels(columns), values, strict=True)):
+        counts, _ = np.histogram(mine, edges) if mine else (np.zeros(len(edges) - 1), edges)
+        shares = (counts / max(1, len(mine))).tolist()
+        colours = sequential(place / (len(columns) - 1)) if one_algorithm else None
+        colour = colours["light"] if colours else COLOURS[column.run.algorithm]
+        number = used.get(column.run.algorithm, 0)
+        used[column.run.algorithm] = number + 1
+        mean = f", mean {sum(mine) / len(mine):.3g}" if mine else ""
+        traces.append(
+            go.Scatter(
+                x=edges.tolist() if mine else [], y=[*shares, shares[-1]] if mine else [], mode="lines",
+                name=f"{label}: n = {len(mine):,}{mean}", hovertemplate="%{y:.1%}",
+                line={"color": colour, "width": 2, "shape": "hv", "dash": "solid" if one_algorithm else _DASHES[number % len(_DASHES)]},
+                meta={"role": "histogram", "algorithm": column.run.algorithm, **({"colours": colours} if colours else {})},
+            )
+        )  # fmt: skip
+    drawn = go.Figure(traces)
+    drawn.update_layout(
+        template=TEMPLATE, uirevision="keep", yaxis={"title": {"text": "Share of prompts"}, "tickformat": ".0%", "rangemode": "tozero"},
+        xaxis={"title": {"text": _TITLES[measure]}, "rangemode": "normal", "hoverformat": ",.3~f"},
+    )  # fmt: skip
+    return drawn
+
+
+def labels(columns: Sequence[Column]) -> list[str]:
+    """What sets each column apart: its step, its run, or both."""
+    one_run = len({column.run.uid for column in columns}) == 1
+    found = []
+    for column in columns:
+        step = "no samples yet" if column.step is None else f"step {column.step:,}"
+        named = column.run.name
+        if len({other.run.uid for other in columns if other.run.name == named}) > 1:
+            named = f"{named} ({column.run.uid[:6]})"
+        found.append(step if one_run else f"{named}, {step}")
+    return found
+
+
+def _edges(values: Sequence[float], *, whole: bool) -> np.ndarray:
+    """Edges of the bins; of whole numbers, of a whole width each."""
+    if not values:
+        return np.array([0.0, 1.0])
+    edges = np.histogram_bin_edges(values, "auto")
+    if len(edges) - 1 > _MOST_BINS:
+        edges = np.histogram_bin_edges(values, _MOST_BINS)
+    if not whole:
+        return edges
+    low, high = math.floor(min(values)), math.ceil(max(values)) + 1
+    width = max(1, math.ceil((high - low) / (len(edges) - 1)))
+    return np.arange(low, high + width, width, dtype=float)

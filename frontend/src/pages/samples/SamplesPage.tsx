@@ -1,0 +1,116 @@
+/** What policies wrote for the same prompts, side by side over steps and over runs. Everything chosen stands in the address. */
+import { ActionIcon, Button, Select, Skeleton } from '@mantine/core';
+import { IconX } from '@tabler/icons-react';
+import { useEffect } from 'react';
+import { Link, useSearchParams } from 'react-router';
+import type { SideBySide } from '../../api/client';
+import { useRuns } from '../../api/queries';
+import { Drawn } from '../../components/Drawn';
+import { algorithmStyle, Copy, Failure } from '../../components/parts';
+import { number, reward } from '../../format';
+import { useRefresh } from '../../live/refresh';
+import { type Asked, csvOf, type Histogram, type Only, type Order, useHistogram, useSideBySide } from './queries';
+import { Prompts } from './Prompts';
+import './samples.css';
+
+const SORTS: readonly { value: Order; label: string }[] = [{ value: 'prompt', label: 'Order of the prompts' }, { value: 'gain', label: 'Largest gain first' }, { value: 'loss', label: 'Largest loss first' }, { value: 'reward', label: 'Highest reward first' }, { value: 'kl', label: 'Highest KL first' }, { value: 'length', label: 'Longest first' }];
+const ONLY: readonly [Only, string][] = [['unfinished', 'Did not end'], ['rose', 'Reward rose'], ['fell', 'Reward fell'], ['rose_gold_fell', 'Reward rose, gold fell']];
+const HISTOGRAMS: readonly [Histogram, string][] = [['reward', 'Rewards'], ['gold', 'Gold rewards'], ['length', 'Lengths']];
+const MOST = 8;
+
+export function SamplesPage() {
+  const [query, setQuery] = useSearchParams();
+  const place = Number(query.get('focus') ?? NaN);
+  const asked: Asked = {
+    columns: query.getAll('column'),
+    focus: Number.isInteger(place) && place < query.getAll('column').length ? place : null,
+    sort: SORTS.find((one) => one.value === query.get('sort'))?.value ?? 'prompt',
+    only: ONLY.find(([name]) => name === query.get('only'))?.[0] ?? null,
+  };
+  const set = (key: string, value: string | null): void =>
+    setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
+  const setColumns = (columns: string[]): void =>
+    setQuery((before) => { const next = new URLSearchParams(before); next.delete('column'); next.delete('focus'); columns.forEach((one) => next.append('column', one)); return next; }, { replace: true });
+  const answer = useSideBySide(asked);
+  const seen = answer.data?.pages[0];
+  useRefresh(['samples', asked.columns.join()], asked.columns.filter((one) => !/@\d+$/.test(one)).map((one) => one.split('@')[0]!));
+  useEffect(() => { document.title = 'Samples · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
+  if (asked.columns.length === 0) return <Nothing />;
+  return (
+    <>
+      <div className="head">
+        <h1>Samples</h1>
+        <span className="muted" style={{ fontSize: 13 }}>the same prompts, side by side; each completion is one draw, so what differs is chance as well as training</span>
+        <div className="push"><Copy text={window.location.href} label="Copy link" /></div>
+      </div>
+      {answer.isError && <Failure title="These samples cannot be shown" error={answer.error}><p><Link to="/runs">All runs</Link></p></Failure>}
+      {!answer.isError && (
+        <>
+          <section className="panel columns" aria-label="Columns">
+            <ol>{seen ? seen.columns.map((column, at) => <Column key={at} column={column} at={at} columns={asked.columns} onColumns={setColumns} />) : asked.columns.map((one) => <li key={one}><Skeleton height={52} /></li>)}</ol>
+            {asked.columns.length < MOST && <Add columns={asked.columns} onColumns={setColumns} />}
+          </section>
+          <div className="figures compare histograms">
+            {HISTOGRAMS.filter(([name]) => name !== 'gold' || seen?.has_gold).map(([name, title]) => <Figure key={name} columns={asked.columns} name={name} title={title} />)}
+          </div>
+          <section className="panel prompts" aria-label="Prompts">
+            <div className="choices">
+              <Select size="xs" w={190} label="Sort" allowDeselect={false} data={[...SORTS]} value={asked.sort} onChange={(value) => set('sort', value === 'prompt' ? null : value)} />
+              <Select size="xs" w={230} label="Show" allowDeselect={false} data={choices(seen)} value={asked.only ?? 'all'} onChange={(value) => set('only', value === 'all' ? null : value)} />
+              {seen && seen.columns.length > 2 && <Select size="xs" w={230} label="Judged by" allowDeselect={false} data={seen.columns.map((column, at) => ({ value: String(at), label: column.label })).slice(1)} value={String(seen.focus)} onChange={(value) => set('focus', value)} />}
+              <span className="muted push num" data-testid="prompts-shown">{seen ? `${number(seen.total)} of ${number(seen.prompts)} prompts` : ''}</span>
+            </div>
+            {seen ? <Prompts columns={seen.columns} rows={answer.data!.pages.flatMap((page) => page.items)} gold={seen.has_gold} only={asked.only !== null} /> : <div style={{ padding: 16 }}><Skeleton height={320} /></div>}
+            {answer.hasNextPage && <div className="more"><Button variant="default" size="xs" loading={answer.isFetchingNextPage} onClick={() => void answer.fetchNextPage()}>More prompts</Button></div>}
+          </section>
+        </>
+      )}
+    </>
+  ); // prettier-ignore
+}
+
+const choices = (seen: SideBySide | undefined) => [
+  { value: 'all', label: seen ? `All prompts (${number(seen.prompts)})` : 'All prompts' },
+  ...ONLY.filter(([name]) => name !== 'rose_gold_fell' || seen?.has_gold).map(([value, label]) => ({ value, label: seen ? `${label} (${number(seen.counts[value])})` : label })),
+];
+
+interface Choosing { columns: string[]; onColumns(columns: string[]): void }
+function Column({ column, at, columns, onColumns }: Choosing & { column: SideBySide['columns'][number]; at: number }) {
+  const choose = (step: string | null): void => { if (step) onColumns(columns.map((one, place) => (place === at ? `${column.run}@${step}` : one))); };
+  const written = columns[at]!.split('@')[1]!;
+  const steps = [{ value: 'first', label: 'first' }, { value: 'last', label: 'newest' }, ...column.steps.map((step) => ({ value: String(step), label: String(step) }))];
+  return (
+    <li data-testid="samples-column">
+      <i className="swatch" style={algorithmStyle(column.algorithm)} aria-hidden />
+      <div className="who">
+        <Link to={`/runs/${column.run}/samples`} title={column.name}>{column.name}</Link>
+        <span className="muted num">{at === 0 && columns.length > 1 && 'baseline, '}{column.step === null ? 'no samples yet' : `mean reward ${reward(column.reward_mean)}, n = ${number(column.n)}`}</span>
+      </div>
+      <Select size="xs" w={104} aria-label={`Step of column ${at + 1}`} searchable allowDeselect={false} data={steps} value={written} onChange={choose} />
+      {columns.length > 1 && <ActionIcon variant="subtle" color="gray" aria-label={`Remove column ${at + 1}`} onClick={() => onColumns(columns.filter((_, place) => place !== at))}><IconX size={14} /></ActionIcon>}
+    </li>
+  );
+}
+
+function Add({ columns, onColumns }: Choosing) {
+  const runs = useRuns();
+  const data = (runs.data ?? []).filter((run) => run.algorithm !== 'reward_model').map((run) => ({ value: run.id, label: `${run.name} (${run.id.slice(0, 6)})` }));
+  return <Select size="xs" w={230} className="add" aria-label="Add a run" placeholder="Add a run, or a run’s other step" searchable limit={50} data={data} value={null} nothingFoundMessage="No run of this name" onChange={(run) => { if (run) onColumns([...columns, `${run}@last`]); }} />;
+}
+
+function Figure({ columns, name, title }: { columns: string[]; name: Histogram; title: string }) {
+  const { data: answer, error } = useHistogram(columns, name);
+  return <Drawn name={`samples-${name}`} title={title} answer={answer} error={error} csv={csvOf(columns, name)} below wide={false} empty="Nothing to draw: the first evaluation is yet to come, or no completion has this score." />;
+}
+
+function Nothing() {
+  return (
+    <>
+      <div className="head"><h1>Samples</h1></div>
+      <section className="panel" style={{ padding: '40px 24px', textAlign: 'center' }} data-testid="samples-nothing">
+        <p style={{ maxWidth: 520, margin: '0 auto 16px' }} className="muted">Open a run’s samples, or compare runs, and put their completions side by side: what is new against the first column is marked, and prompts are sorted by what was gained or lost.</p>
+        <Button component={Link} to="/runs" variant="default" size="xs">Choose a run</Button>
+      </section>
+    </>
+  );
+}

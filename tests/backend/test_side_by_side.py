@@ -1,0 +1,163 @@
+"""Completions side by side: the same prompts in one row, what is new, who gained, and the histograms of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from backend.side_by_side import marked
+from copg_core import events
+from tests.backend.studio_bench import API, Bench, evaluation, problem
+
+Said = Sequence[tuple[str, str, float | None, float | None, bool]]  # prompt, completion, reward, gold, whether it ended
+
+
+def at(step: int, said: Said) -> events.Evaluation:
+    samples = tuple(
+        events.Sample(
+            prompt_index=index,
+            prompt=prompt,
+            completion=completion,
+            reward=reward,
+            gold=gold,
+            kl=0.1 * index,
+            length=len(completion.split()),
+            finished=finished,
+        )
+        for index, (prompt, completion, reward, gold, finished) in enumerate(said)
+    )
+    return evaluation(step).model_copy(update={"n": len(samples), "samples": samples})
+
+
+START: Said = [
+    ("a", "the cat sat", 0.0, 1.0, True),
+    ("b", "a dog ran", 0.0, 1.0, True),
+    ("c", "it rained", 0.0, 1.0, True),
+    ("d", "", None, None, True),
+]
+END: Said = [
+    ("a", "the black cat sat", 1.0, 2.0, True),
+    ("b", "a dog ran", 2.0, 0.0, False),
+    ("c", "it snowed", -1.0, 1.0, True),
+    ("d", "at last", 3.0, 1.0, True),
+]
+
+
+def trained(bench: Bench, *evaluations: events.Evaluation, **config: Any) -> str:
+    uid = bench.launch(reward={"kind": "function", "name": "length"}, **config)
+    bench.record(bench.claim(uid), *evaluations)
+    return uid
+
+
+def see(bench: Bench, *columns: str, **query: Any) -> Any:
+    return bench.get("/samples", column=list(columns), **query)
+
+
+def test_two_steps_of_a_run_side_by_side(bench: Bench) -> None:
+    run = trained(bench, at(0, START), at(50, START), at(100, END))
+    seen = see(bench, f"{run}@first", f"{run}@last")
+    assert [(one["label"], one["step"], one["n"], one["unfinished"]) for one in seen["columns"]] == [
+        ("step 0", 0, 4, 0),
+        ("step 100", 100, 4, 1),
+    ]
+    assert (seen["columns"][1]["reward_mean"], seen["columns"][0]["steps"]) == (1.25, [0, 50, 100])
+    first, second, _, last = seen["items"]
+    assert (first["prompt"], first["gain"], last["gain"]) == ("a", 1.0, None)  # nothing to gain over an unknown reward
+    assert [(one["text"], one["new"]) for one in first["cells"][1]["pieces"]] == [
+        ("the ", False),
+        ("black ", True),
+        ("cat sat", False),
+    ]
+    assert (first["cells"][0]["same"], second["cells"][1]["same"]) == (False, True)
+    assert seen["counts"] == {"unfinished": 1, "rose": 2, "fell": 1, "rose_gold_fell": 1}
+
+
+def test_rows_are_sorted_and_kept_by_the_focus(bench: Bench) -> None:
+    run = trained(bench, at(0, START), at(100, END))
+    asked = (f"{run}@0", f"{run}@100")
+
+    def prompts(**query: Any) -> str:
+        return "".join(row["prompt"] for row in see(bench, *asked, **query)["items"])
+
+    assert [prompts(sort=order) for order in ("gain", "loss", "reward", "kl")] == ["bacd", "cabd", "dbac", "dcba"]
+    assert [prompts(only=only) for only in ("unfinished", "rose", "fell", "rose_gold_fell")] == ["b", "ab", "c", "b"]
+    assert prompts(only="rose", focus=0) == ""
+    page = see(bench, *asked, sort="gain", limit=3)
+    assert (page["total"], len(page["items"])) == (4, 3)
+    rest = see(bench, *asked, sort="gain", limit=3, cursor=page["next_cursor"])
+    assert ([row["prompt"] for row in rest["items"]], rest["next_cursor"]) == (["d"], None)
+
+
+def test_runs_with_other_prompts_share_the_rows_that_they_can(bench: Bench) -> None:
+    one = trained(bench, at(0, START), at(100, END), beta=0.1)
+    other = trained(bench, at(0, [START[2], ("e", "new", 1.0, None, True), START[2]]), beta=1.0)
+    queued = bench.launch()
+    seen = see(bench, f"{one}@first", f"{other}@last", f"{queued}@last", focus=1)
+    rows = [(row["prompt"], [cell is not None for cell in row["cells"]]) for row in seen["items"]]
+    assert rows == [
+        ("a", [True, False, False]),
+        ("b", [True, False, False]),
+        ("c", [True, True, False]),
+        ("d", [True, False, False]),
+        ("e", [False, True, False]),
+        ("c", [False, True, False]),  # the same prompt a second time is a row of its own
+    ]
+    assert (seen["columns"][2]["step"], seen["columns"][2]["label"].endswith("no samples yet")) == (None, True)
+    assert see(bench, f"{queued}@first")["items"] == []
+
+
+def test_gold_is_named_only_where_it_is_another_reward(bench: Bench) -> None:
+    assert see(bench, f"{trained(bench, at(0, START))}@first")["has_gold"] is True
+    maximised = bench.launch(reward={"kind": "gold"})
+    bench.record(bench.claim(maximised), at(0, START))
+    assert see(bench, f"{maximised}@first")["has_gold"] is False
+
+
+def test_histograms_have_the_same_bins_for_all_columns(bench: Bench) -> None:
+    run = trained(bench, at(0, START), at(100, END))
+    for name in ("reward", "gold", "length"):
+        drawn = bench.get(f"/samples/figures/{name}", column=[f"{run}@0", f"{run}@100"])
+        assert drawn["empty"] is False
+        answer = bench.client.get(
+            f"{API}/samples/figures/{name}", params={"column": [f"{run}@0", f"{run}@100"], "format": "csv"}
+        )
+        series: dict[str, list[tuple[float, float]]] = {}
+        for row in csv.DictReader(io.StringIO(answer.text)):
+            series.setdefault(row["series"], []).append((float(row["x"]), float(row["y"])))
+        one, other = series.values()
+        assert [x for x, _ in one] == [x for x, _ in other]
+        for points in (one, other):  # the last point only closes the last bin
+            assert sum(y for _, y in points[:-1]) == pytest.approx(1)
+    assert bench.get("/samples/figures/length", column=[f"{bench.launch()}@last"])["empty"] is True
+
+
+def test_wrong_wishes_are_said(bench: Bench) -> None:
+    run = trained(bench, at(0, START), at(100, END))
+    for column, status in ((run, 422), (f"{run}@soon", 422), (f"{run}@60", 422), ("nobody@last", 404)):
+        answer = bench.client.get(f"{API}/samples", params={"column": column})
+        problem(answer, status, "column" if status == 422 else None)
+    assert "nearest are at 100" in bench.client.get(f"{API}/samples", params={"column": f"{run}@60"}).text
+    problem(bench.client.get(f"{API}/samples", params={"column": [f"{run}@0"] * 9}), 422, "column")
+    problem(bench.client.get(f"{API}/samples", params={"column": f"{run}@0", "focus": 1}), 422, "focus")
+    problem(bench.client.get(f"{API}/samples", params={"column": f"{run}@0", "cursor": "x"}), 422, "cursor")
+    problem(bench.client.get(f"{API}/samples"), 422, "column")
+
+
+def test_what_is_new_in_a_text() -> None:
+    assert marked("", "") == []
+    assert marked("same words", "same words") == [("same words", False)]
+    assert marked("", "all of it") == [("all of it", True)]
+    assert marked("one two", "one two three") == [("one two ", False), ("three", True)]
+    assert marked("a  b", "a b") == [("a b", False)]  # white space alone is not news
+    assert marked("x y z", "  x q z\n") == [("  ", True), ("x ", False), ("q ", True), ("z\n", False)]
+    for text in ("  lead", "line\n\nline two\t", "ends "):
+        assert "".join(piece for piece, _ in marked("line two", text)) == text
+
+
+def test_a_policy_that_repeats_itself_for_thousands_of_words_is_compared_at_its_ends() -> None:
+    long = marked("start " + "x y " * 4_000 + "end", "start " + "y z " * 4_000 + "end")
+    assert [(new, len(text)) for text, new in long] == [(False, 6), (True, 16_000), (False, 3)]
