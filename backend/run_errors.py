@@ -4,7 +4,8 @@ RunError
  ├── RunNotFound           no run has this id
  ├── StateConflict         the run's state does not allow what was asked
  ├── ParentError           a run that it builds on is unknown, of the wrong kind, or did not succeed
- │    └── DataMissing      an uploaded data set that it reads is unknown, deleted or unreadable
+ │    ├── DataMissing      an uploaded data set that it reads is unknown, deleted or unreadable
+ │    └── RewardRefused    its reward function does not take its options
  ├── AwaitedError          a run that it is to wait for is unknown or will not succeed
  ├── IdempotencyConflict   the same Idempotency-Key came with another request
  ├── IdempotencyGone       what an Idempotency-Key made was deleted since
@@ -62,6 +63,14 @@ class DataMissing(ParentError):  # noqa: N818 - reads as what happened
     def __init__(self, field: str, message: str) -> None:
         super().__init__("data", message)
         self.field = f"data.{field}"
+
+
+class RewardRefused(ParentError):  # noqa: N818 - reads as what happened
+    """A reward function does not take the options that it is given; found in the form the way a parent is."""
+
+    def __init__(self, role: str, message: str) -> None:
+        super().__init__(role, message)
+        self.field = field_of(role).removesuffix("run") + "options"
 
 
 class IdempotencyConflict(RunError):  # noqa: N818 - reads as what happened

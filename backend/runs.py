@@ -21,11 +21,13 @@ from backend import artifacts, data_sets, lineage, run_fields, who
 from backend.database import NOW
 from backend.models import Checkpoint, Evaluation, MetricPoint, Pipeline, Run, RunEvent, RunParent, Sample
 from backend.moves import move
-from backend.run_errors import RunNotFound, StateConflict
+from backend.run_errors import RewardRefused, RunNotFound, StateConflict
 from backend.settings import Settings
 from backend.states import OWNED, TERMINAL, RunState
 from copg_core.config import CONFIG_SCHEMA, RunConfig, variant_of
-from copg_core.errors import DivergenceError
+from copg_core.errors import ConfigError, DivergenceError
+from copg_core.reward_sources import FunctionReward, parts
+from copg_core.rewards.registry import check_own
 
 FROM_SCRATCH = "tried again from the beginning"
 _ENDED = (RunState.FAILED, RunState.CANCELLED)
@@ -89,8 +91,10 @@ def create(
     """A new run: WAITING while a parent has not succeeded, QUEUED otherwise.
 
     Raises ParentError (a parent is unknown, of the wrong kind, failed or cancelled), AwaitedError (the same of a run that it
-    only waits for) and DataMissing (an uploaded data set is unknown, deleted or unreadable).
+    only waits for), DataMissing (an uploaded data set is unknown, deleted or unreadable) and RewardRefused (a reward function does not
+    take its options).
     """
+    _check_reward(config)
     parents = lineage.find_parents(session, config)
     parents |= lineage.find_awaited(session, schedule.after, schedule.after_any)
     config, links = data_sets.pinned(session, config)
@@ -124,6 +128,15 @@ def create(
     session.execute(insert(RunEvent).values(run_id=run.id, fence=0, target=run.state, actor=who.actor(), at=NOW))
     run_fields.write(session, run)
     return get(session, run.uid)
+
+
+def _check_reward(config: RunConfig) -> None:
+    for role, part in parts(getattr(config, "reward", None)):
+        if isinstance(part, FunctionReward):
+            try:
+                check_own(part)
+            except ConfigError as error:
+                raise RewardRefused(role, str(error)) from error
 
 
 def find(session: Session, uid: str) -> Run | None:

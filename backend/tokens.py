@@ -55,6 +55,11 @@ def create(
     return row, text
 
 
+def find(session: Session, uid: str) -> AccessToken | None:
+    """The token with this public id, revoked or not."""
+    return session.scalars(select(AccessToken).where(AccessToken.uid == uid)).one_or_none()
+
+
 def listed(session: Session) -> list[AccessToken]:
     """Every token that was ever made, newest first."""
     return list(session.scalars(select(AccessToken).order_by(AccessToken.id.desc())))

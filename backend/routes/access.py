@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from backend import tokens, who
+from backend import idempotency, tokens, who
 from backend.doorkeeper import ADMIN_NAME, Doorkeeper, Refused
-from backend.errors import Invalid, NotFound, refusal
+from backend.errors import Conflict, Invalid, NotFound, refusal
 from backend.gate import cookie, cookie_name, session_cookie
 from backend.models_security import AccessToken
 from backend.origins import Origins
-from backend.routes.context import Context
+from backend.routes.context import Context, IdempotencyKey
 from backend.scopes import Scope
 from backend.views import moment
 
@@ -93,16 +93,31 @@ def _doorkeeper(request: Request) -> Doorkeeper:
 
 
 @router.post("/tokens", status_code=201, response_model=TokenCreated)
-def create_token(body: TokenCreate, context: Context, request: Request) -> TokenCreated:
-    """Make a token. From the first one on, everybody needs one."""
+def create_token(body: TokenCreate, context: Context, request: Request, key: IdempotencyKey = None) -> TokenCreated:
+    """Make a token. From the first one on, everybody needs one. Sent again with its Idempotency-Key it makes no second one, and says
+    which it made: its text is shown only once."""
     keeper = _doorkeeper(request)
     if body.name == ADMIN_NAME:
         raise Invalid.field("name", f"{ADMIN_NAME!r} is the name of the token in the studio's settings: choose another")
     with context.database.transaction() as session:
         if body.scope is not Scope.ADMIN and not keeper.needs_token and not tokens.in_force(session):
             raise Invalid.field("scope", "the first token must have scope admin, or nobody could make or revoke others")
-        row, text = tokens.create(session, body.name, body.scope, days=body.days, by=who.actor())
-        created = TokenCreated(**_out(row), token=text)
+        texts = []
+
+        def make() -> AccessToken:
+            row, text = tokens.create(session, body.name, body.scope, days=body.days, by=who.actor())
+            texts.append(text)
+            return row
+
+        row, replayed = idempotency.once(
+            session, "tokens", key, body, make=make, find=lambda uid: tokens.find(session, uid)
+        )
+        if replayed:
+            raise Conflict(
+                f"this Idempotency-Key has made the token {row.uid!r}, whose text is shown only once: if it was lost, revoke that "
+                "one and make another with a new key"
+            )
+        created = TokenCreated(**_out(row), token=texts[0])
     keeper.forget()
     return created
 

@@ -27,7 +27,7 @@ class FunctionScorer:
 
     def __init__(self, source: FunctionReward) -> None:
         self.name = source.name
-        self._options = dict(source.options) | ({"reference": source.reference} if source.reference else {})
+        self._options = _options(source)
         self._function, version = _load(source.name)
         _check_options(self._function, self.name, self._options)
         self.fingerprint = f"function:{source.name}:{version}:{sorted(self._options.items())}:{_code(self._function)}"
@@ -86,6 +86,20 @@ class FunctionScorer:
 def names() -> list[str]:
     """What can be named in a configuration on this machine."""
     return sorted({entry.name for entry in importlib.metadata.entry_points(group=GROUP)})
+
+
+def check_own(source: FunctionReward) -> None:
+    """Raise ConfigError where one of our own functions does not take these options: known before a worker is there.
+
+    Functions of other packages are looked at by the worker alone, on whose machine they are installed.
+    """
+    for entry in importlib.metadata.entry_points(group=GROUP, name=source.name):
+        if entry.value.startswith("copg_core."):
+            _check_options(entry.load(), source.name, _options(source))
+
+
+def _options(source: FunctionReward) -> dict[str, Any]:
+    return dict(source.options) | ({"reference": source.reference} if source.reference else {})
 
 
 def _load(name: str) -> tuple[Callable[..., Any], str]:

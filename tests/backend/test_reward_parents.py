@@ -13,7 +13,7 @@ from backend.pipelines import create, plan
 from backend.run_errors import ParentError
 from backend.schemas.pipelines import PipelineCreate
 from copg_core.config import CopgConfig, RewardModelConfig, RunConfig, SFTConfig
-from copg_core.reward_sources import GoldReward, RunReward, SumReward, WeightedReward
+from copg_core.reward_sources import FunctionReward, GoldReward, RunReward, SumReward, WeightedReward
 
 
 def new(database: Database, config: RunConfig) -> str:
@@ -38,6 +38,19 @@ def test_a_wrong_parent_is_named_where_it_stands(database: Database) -> None:
     with pytest.raises(ParentError, match="reward must be a reward model") as caught:
         new(database, CopgConfig(reward=SumReward(rewards=[WeightedReward(reward=RunReward(run=sft))])))
     assert caught.value.field == "reward.rewards.0.reward.run"
+
+
+def test_options_that_a_function_does_not_take_are_named_where_they_stand(database: Database) -> None:
+    aimless = FunctionReward(name="length")
+    with pytest.raises(ParentError, match="missing a required argument: 'target'") as caught:
+        new(database, CopgConfig(reward=aimless))
+    assert caught.value.field == "reward.options"
+    with pytest.raises(ParentError) as caught:
+        new(database, CopgConfig(reward=SumReward(rewards=[WeightedReward(reward=aimless)])))
+    assert caught.value.field == "reward.rewards.0.reward.options"
+    new(database, CopgConfig(reward=FunctionReward(name="length", options={"target": 3})))
+    # What another package registers is known only where it is installed: on the machine that trains.
+    new(database, CopgConfig(reward=FunctionReward(name="of_somebody_else", options={"any": 1})))
 
 
 def test_a_term_may_name_an_earlier_step_of_its_pipeline(database: Database) -> None:

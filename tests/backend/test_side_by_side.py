@@ -48,7 +48,7 @@ END: Said = [
 
 
 def trained(bench: Bench, *evaluations: events.Evaluation, **config: Any) -> str:
-    uid = bench.launch(reward={"kind": "function", "name": "length"}, **config)
+    uid = bench.launch(reward={"kind": "function", "name": "length", "options": {"target": 3}}, **config)
     bench.record(bench.claim(uid), *evaluations)
     return uid
 

@@ -48,6 +48,18 @@ def test_a_token_is_shown_once(guarded: Guarded) -> None:
     assert [item["name"] for item in listed.json()["items"]] == ["nightly", "a admin token", "the first"]
 
 
+def test_a_request_sent_twice_makes_one_token_and_says_which(guarded: Guarded) -> None:
+    headers = {**guarded.bearer(Scope.ADMIN), "Idempotency-Key": "once"}
+    body = {"name": "nightly", "scope": "launch"}
+    made = guarded.client.post(f"{API}/tokens", json=body, headers=headers).json()
+    again = guarded.client.post(f"{API}/tokens", json=body, headers=headers)
+    assert made["id"] in problem(again, 409)["detail"]
+    assert made["token"] not in again.text
+    problem(guarded.client.post(f"{API}/tokens", json={**body, "name": "other"}, headers=headers), 409)
+    names = [item["name"] for item in guarded.client.get(f"{API}/tokens", headers=headers).json()["items"]]
+    assert names.count("nightly") == 1
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [({"name": "admin", "scope": "read"}, "name"), ({"name": " x", "scope": "read"}, "name"), ({"name": "", "scope": "read"}, "name"),

@@ -1383,7 +1383,8 @@ export interface paths {
         put?: never;
         /**
          * Create token
-         * @description Make a token. From the first one on, everybody needs one.
+         * @description Make a token. From the first one on, everybody needs one. Sent again with its Idempotency-Key it makes no second one, and says
+         *     which it made: its text is shown only once.
          */
         post: operations["create_token"];
         delete?: never;
@@ -9872,7 +9873,10 @@ export interface operations {
     create_token: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Sent again with the same body, the first answer's object is returned; with another body: 409. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9882,6 +9886,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description What an earlier request with this key has made. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenCreated"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -9894,6 +9907,7 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
             422: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
