@@ -1,23 +1,27 @@
 /** Every question the page asks, by its cache key. */
 import { notifications } from '@mantine/notifications';
-import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { type QueryClient, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { applyRun } from '../live/live';
-import { removeRun } from '../live/merge';
+import { removeRun, withLive } from '../live/merge';
 import { api, data, messageOf, type RunSummary } from './client';
 
 const MOST = 20_000;
 const PAGE = 500; // the most that the API gives at once
 
-/** Every run, newest first: the table sorts and filters what is here, live events keep it fresh. */
-async function allRuns(): Promise<readonly RunSummary[]> {
+/** Every run, newest first: the table sorts and filters what is here, live events keep it fresh. Ten thousand take seconds, so the
+ * newest are shown while the others come. */
+async function allRuns({ client }: { client: QueryClient }): Promise<readonly RunSummary[]> {
+  const known = () => client.getQueryData<readonly RunSummary[]>(['runs']);
+  const begins = known() === undefined;
   const items: RunSummary[] = [];
   let cursor: string | null | undefined;
   do {
     const page = await data(api.GET('/api/v1/runs', { params: { query: { limit: PAGE, cursor: cursor ?? undefined } } }));
     items.push(...page.items);
     cursor = page.next_cursor;
+    if (begins && cursor && items.length === page.items.length) client.setQueryData(['runs'], withLive([...items], known()));
   } while (cursor && items.length < MOST);
-  return items;
+  return withLive(items, known());
 }
 
 export const useRuns = () => useQuery({ queryKey: ['runs'], queryFn: allRuns });

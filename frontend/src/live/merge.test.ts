@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { RunSummary } from '../api/client';
-import { mergeRun, removeRun } from './merge';
+import { mergeRun, removeRun, withLive } from './merge';
 
 const run = (id: string, rev: number, created = '2026-01-01T00:00:00Z'): RunSummary => ({ id, rev, created_at: created }) as RunSummary;
 
@@ -20,4 +20,12 @@ test('a deleted run leaves, an unknown one changes nothing', () => {
   const list = [run('a', 1)];
   expect(removeRun(list, 'a')).toEqual([]);
   expect(removeRun(list, 'b')).toBe(list);
+});
+
+test('what events told while a list was fetched is not lost, and what was deleted does not come back', () => {
+  const fetched = [run('b', 2, '2026-02-01T00:00:00Z'), run('a', 2)];
+  const known = [run('made since', 1, '2026-03-01T00:00:00Z'), run('b', 1, '2026-02-01T00:00:00Z'), run('a', 3), run('deleted', 9)];
+  expect(withLive(fetched, known).map((one) => [one.id, one.rev])).toEqual([['made since', 1], ['b', 2], ['a', 3]]);
+  expect(withLive([], [run('first', 1)]).length).toBe(1);
+  expect(withLive(fetched)).toEqual(fetched);
 });

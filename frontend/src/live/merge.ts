@@ -19,3 +19,10 @@ export function mergeRun(list: readonly RunSummary[], arrived: RunSummary): read
 export function removeRun(list: readonly RunSummary[], id: string): readonly RunSummary[] {
   return list.some((run) => run.id === id) ? list.filter((run) => run.id !== id) : list;
 }
+
+/** A list that took a while to fetch, with what live events have told meanwhile: changes, and runs that were made since it began. */
+export function withLive(fetched: readonly RunSummary[], known: readonly RunSummary[] = []): readonly RunSummary[] {
+  const byId = new Map(fetched.map((run) => [run.id, run]));
+  const newest = fetched.length ? Date.parse(fetched[0]!.created_at) : -Infinity;
+  return known.filter((run) => (byId.has(run.id) ? isNewer(byId.get(run.id), run) : Date.parse(run.created_at) > newest)).reduce(mergeRun, fetched);
+}
