@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from backend.migrations import upgrade
 from tests.conftest import empty_database, missing
@@ -32,6 +32,8 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# Where a time is part of what is promised, a test says it itself.
+expect.set_options(timeout=20_000)
 FINISHED = {"succeeded", "failed", "cancelled"}
 
 
