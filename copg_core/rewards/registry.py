@@ -91,11 +91,16 @@ def names() -> list[str]:
 def check_own(source: FunctionReward) -> None:
     """Raise ConfigError where one of our own functions does not take these options: known before a worker is there.
 
-    Functions of other packages are looked at by the worker alone, on whose machine they are installed.
+    Functions of other packages are looked at by the worker alone, on whose machine they are installed; so are ours where what they
+    need is not (a web process without the extra `train`).
     """
     for entry in importlib.metadata.entry_points(group=GROUP, name=source.name):
         if entry.value.startswith("copg_core."):
-            _check_options(entry.load(), source.name, _options(source))
+            try:
+                function = entry.load()
+            except ImportError:
+                return
+            _check_options(function, source.name, _options(source))
 
 
 def _options(source: FunctionReward) -> dict[str, Any]:

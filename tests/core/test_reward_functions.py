@@ -158,6 +158,18 @@ def test_two_packages_with_one_name_are_refused(register: Any) -> None:
         _score("length", options={"target": 3})
 
 
+def test_where_our_own_needs_are_not_installed_the_worker_says_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    aimless = FunctionReward(name="length")
+    with pytest.raises(ConfigError, match="missing a required argument: 'target'"):
+        registry.check_own(aimless)
+
+    def load(entry: importlib.metadata.EntryPoint) -> Any:
+        raise ModuleNotFoundError(f"no module for {entry.value}")
+
+    monkeypatch.setattr(importlib.metadata.EntryPoint, "load", load)
+    registry.check_own(aimless)
+
+
 def test_an_exception_names_the_prompt_at_which_it_happens(register: Any) -> None:
     def fails(prompts: Sequence[str], completions: Any, context: Any) -> list[float]:
         if "second" in prompts:
