@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from backend.commands.exporting import download, export
+from backend.commands.figures import figure
 from backend.commands.queue import queue
 from backend.commands.runs import launch, runs
 from backend.commands.sweeps import sweep, sweeps
@@ -63,7 +64,7 @@ def bandit(arguments: tuple[str, ...]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "copg_core", "bandit", *arguments])
 
 
-for command in (launch, runs, sweep, sweeps, export, queue, tokens):
+for command in (launch, runs, sweep, sweeps, export, figure, queue, tokens):
     main.add_command(command)
 
 

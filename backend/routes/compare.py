@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
@@ -16,6 +16,7 @@ from backend.figures import compare as figures
 from backend.models import Run
 from backend.models_sweeps import SweepMember
 from backend.routes.context import Context
+from backend.routes.figure_answers import RESPONSES, Format, file
 from backend.schemas.compare import CompareOut
 from backend.schemas.figures import FigureOut
 
@@ -45,7 +46,7 @@ def compare_runs(
 @router.get(
     "/figures/{name}",
     response_model=FigureOut,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    responses=RESPONSES,
 )
 def get_compare_figure(
     name: figures.FigureName,
@@ -56,14 +57,13 @@ def get_compare_figure(
     target: Annotated[
         float | None, Query(allow_inf_nan=False, description="Of the figure of times: the reward to reach.")
     ] = None,
-    format: Annotated[Literal["json", "csv"], Query(description="Plotly JSON, or the numbers drawn as CSV.")] = "json",  # noqa: A002
+    format: Format = "json",  # noqa: A002
 ) -> FigureOut | Response:
     """One figure of a comparison."""
     comparison = _load(context, run, sweep)
     drawn = figures.time_to(comparison, measure, target) if name == "time" else figures.DRAW[name](comparison, measure)
-    if format == "csv":
-        attachment = {"Content-Disposition": f'attachment; filename="compare-{name}.csv"'}
-        return Response(figures.as_csv(drawn), media_type="text/csv", headers=attachment)
+    if format != "json":
+        return file(format, f"compare-{name}", drawn, lambda: figures.as_csv(drawn))
     return FigureOut(figure=catalogue.as_json(drawn), cursor="", fence=0, empty=figures.is_empty(drawn))
 
 

@@ -1,10 +1,10 @@
-"""Figures of a data set as Plotly JSON or CSV."""
+"""Figures of a data set: JSON, CSV, SVG or PNG."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from backend import data_sets
@@ -12,6 +12,7 @@ from backend.errors import NotFound
 from backend.figures import catalogue
 from backend.figures import data_sets as figures
 from backend.routes.context import Context
+from backend.routes.figure_answers import RESPONSES, Format, file
 
 router = APIRouter(tags=["figures"])
 DataFigureName = Literal["contrast", "prompt_lengths", "completion_lengths"]
@@ -27,13 +28,13 @@ class DataFigureOut(BaseModel):
 @router.get(
     "/figures/data/{dataset_id}/{figure}",
     response_model=DataFigureOut,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    responses=RESPONSES,
 )
 def get_data_figure(
     dataset_id: str,
     figure: DataFigureName,
     context: Context,
-    format: Annotated[Literal["json", "csv"], Query(description="Plotly JSON, or the bars as CSV.")] = "json",  # noqa: A002
+    format: Format = "json",  # noqa: A002
 ) -> DataFigureOut | Response:
     """One figure of a data set that was analysed."""
     with context.database.snapshot() as session:
@@ -41,10 +42,6 @@ def get_data_figure(
     if report is None or figure not in figures.names_of(report):
         raise NotFound(f"this data set has no figure {figure!r}: ask /datasets/{dataset_id} which it has")
     made = figures.FIGURES[figure].draw(report)
-    if format == "csv":
-        return Response(
-            figures.as_csv(made),
-            media_type="text/csv",
-            headers={"Content-Disposition": f'attachment; filename="{dataset_id}-{figure}.csv"'},
-        )
+    if format != "json":
+        return file(format, f"{dataset_id}-{figure}", made, lambda: figures.as_csv(made))
     return DataFigureOut(title=figures.FIGURES[figure].title, figure=catalogue.as_json(made))

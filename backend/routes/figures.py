@@ -1,9 +1,9 @@
-"""Figures of a run as Plotly JSON or CSV, and the points that were added since."""
+"""Figures of a run as JSON, CSV, SVG or PNG, and the points that were added since."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Annotated, Literal
+from typing import Annotated
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Response
@@ -13,10 +13,12 @@ from sqlalchemy.orm import Session
 
 from backend import runs
 from backend.errors import NotFound
+from backend.figure_images import image
 from backend.figures import catalogue
 from backend.figures.data import Cursor, RunData, load
 from backend.models import Run
 from backend.routes.context import Context
+from backend.routes.figure_answers import RESPONSES, Format, attached
 from backend.schemas.figures import FigureInfo, FigureName, FigureOut, FigurePoints, RunFigures, TracePoints
 
 router = APIRouter(tags=["figures"])
@@ -40,13 +42,13 @@ _DRAWING = CapacityLimiter(4)
 @router.get(
     "/figures/{name}",
     response_model=FigureOut,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    responses=RESPONSES,
 )
 async def get_figure(
     name: FigureName,
     run: RunId,
     context: Context,
-    format: Annotated[Literal["json", "csv"], Query(description="Plotly JSON, or the numbers drawn as CSV.")] = "json",  # noqa: A002
+    format: Format = "json",  # noqa: A002
 ) -> Response:
     """One figure of one run, at most 600 points a curve."""
 
@@ -56,6 +58,8 @@ async def get_figure(
         figure = catalogue.FIGURES[name].draw(data)
         if format == "csv":
             return catalogue.as_csv(figure).encode()
+        if format != "json":
+            return image(figure, format)
         return _json(
             FigureOut(
                 figure=catalogue.as_json(figure),
@@ -68,8 +72,7 @@ async def get_figure(
     content = await _shared(context, run, (name, format), make)
     if format == "json":
         return Response(content, media_type="application/json")
-    attachment = {"Content-Disposition": f'attachment; filename="{run}-{name}.csv"'}
-    return Response(content, media_type="text/csv", headers=attachment)
+    return attached(format, f"{run}-{name}", content)
 
 
 @router.get("/figures/{name}/points", response_model=FigurePoints)

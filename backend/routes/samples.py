@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Query, Response
 
@@ -12,6 +12,7 @@ from backend.errors import Invalid
 from backend.figures import catalogue, compare
 from backend.figures import samples as figures
 from backend.routes.context import Context
+from backend.routes.figure_answers import RESPONSES, Format, file
 from backend.routes.paging import Cursor, pack, unpack_numbers
 from backend.schemas.figures import FigureOut
 from backend.schemas.samples import Cell, Piece, SamplesColumn, SamplesCounts, SamplesRow, SamplesSideBySide
@@ -70,20 +71,19 @@ def list_samples_side_by_side(
 @router.get(
     "/figures/{name}",
     response_model=FigureOut,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    responses=RESPONSES,
 )
 def get_samples_figure(
     name: Measure,
     context: Context,
     column: Columns,
-    format: Annotated[Literal["json", "csv"], Query(description="Plotly JSON, or the numbers drawn as CSV.")] = "json",  # noqa: A002
+    format: Format = "json",  # noqa: A002
 ) -> FigureOut | Response:
     """Histogram of the rewards or lengths of each column's completions."""
     with context.database.snapshot() as session:
         drawn = figures.histogram(side_by_side.load(session, column), name)
-    if format == "csv":
-        attachment = {"Content-Disposition": f'attachment; filename="samples-{name}.csv"'}
-        return Response(compare.as_csv(drawn), media_type="text/csv", headers=attachment)
+    if format != "json":
+        return file(format, f"samples-{name}", drawn, lambda: compare.as_csv(drawn))
     return FigureOut(figure=catalogue.as_json(drawn), cursor="", fence=0, empty=compare.is_empty(drawn))
 
 

@@ -35,6 +35,10 @@ def test_completions_stand_side_by_side(studio: Studio, page: Page) -> None:
     expect(page.get_by_text("step 4").first).to_be_visible()
     for name in ("reward", "length"):
         expect(page.get_by_test_id(f"figure-samples-{name}")).to_have_attribute("data-status", "shown")
+    for form, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"Rewards as {form}", exact=True).click()
+        assert download.value.path().read_bytes().startswith(begins)
     page.get_by_role("button", name="More prompts").click()
     expect(rows).to_have_count(24)
 

@@ -6835,8 +6835,8 @@ export interface operations {
                 measure?: "reward" | "gold";
                 /** @description Of the figure of times: the reward to reach. */
                 target?: number | null;
-                /** @description Plotly JSON, or the numbers drawn as CSV. */
-                format?: "json" | "csv";
+                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
+                format?: "json" | "csv" | "svg" | "png";
             };
             header?: never;
             path: {
@@ -6854,6 +6854,8 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["FigureOut"];
                     "text/csv": string;
+                    "image/svg+xml": string;
+                    "image/png": string;
                 };
             };
             401: components["responses"]["Unauthenticated"];
@@ -7460,8 +7462,8 @@ export interface operations {
             query: {
                 /** @description RUN@STEP, where STEP is a number, `first` or `last`; given once for each column, at most 8 times. The others are compared with the first one: RUN@first is the reference's own writing. */
                 column: string[];
-                /** @description Plotly JSON, or the numbers drawn as CSV. */
-                format?: "json" | "csv";
+                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
+                format?: "json" | "csv" | "svg" | "png";
             };
             header?: never;
             path: {
@@ -7479,6 +7481,8 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["FigureOut"];
                     "text/csv": string;
+                    "image/svg+xml": string;
+                    "image/png": string;
                 };
             };
             401: components["responses"]["Unauthenticated"];
@@ -7835,8 +7839,8 @@ export interface operations {
             query: {
                 /** @description Id of the sweep. */
                 sweep: string;
-                /** @description Plotly JSON, or the numbers drawn as CSV. */
-                format?: "json" | "csv";
+                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
+                format?: "json" | "csv" | "svg" | "png";
             };
             header?: never;
             path?: never;
@@ -7852,6 +7856,8 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["FigureOut"];
                     "text/csv": string;
+                    "image/svg+xml": string;
+                    "image/png": string;
                 };
             };
             401: components["responses"]["Unauthenticated"];
@@ -7910,8 +7916,8 @@ export interface operations {
             query: {
                 /** @description Id of the run. */
                 run: string;
-                /** @description Plotly JSON, or the numbers drawn as CSV. */
-                format?: "json" | "csv";
+                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
+                format?: "json" | "csv" | "svg" | "png";
             };
             header?: never;
             path: {
@@ -7929,6 +7935,8 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["FigureOut"];
                     "text/csv": string;
+                    "image/svg+xml": string;
+                    "image/png": string;
                 };
             };
             401: components["responses"]["Unauthenticated"];
@@ -9164,8 +9172,8 @@ export interface operations {
     get_data_figure: {
         parameters: {
             query?: {
-                /** @description Plotly JSON, or the bars as CSV. */
-                format?: "json" | "csv";
+                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
+                format?: "json" | "csv" | "svg" | "png";
             };
             header?: never;
             path: {
@@ -9184,6 +9192,8 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["DataFigureOut"];
                     "text/csv": string;
+                    "image/svg+xml": string;
+                    "image/png": string;
                 };
             };
             401: components["responses"]["Unauthenticated"];

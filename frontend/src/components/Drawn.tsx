@@ -3,6 +3,7 @@ import { Skeleton, useComputedColorScheme } from '@mantine/core';
 import { type ReactNode, useEffect, useRef } from 'react';
 import { type FigureOut, messageOf } from '../api/client';
 import type { Scheme } from '../theme';
+import { Downloads } from './Downloads';
 import { CONFIG, plotly, type PlotlyFigure, themed } from './plotly';
 
 interface Props {
@@ -34,7 +35,7 @@ export function Drawn({ name, title, answer, error, csv, empty, below = false, w
       <div style={{ display: 'flex', alignItems: 'baseline', gap: 10, flexWrap: 'wrap' }}>
         <h2>{title}</h2>
         {children}
-        <a className="push muted" style={{ fontSize: 12, textDecoration: 'none' }} href={csv} download aria-label={`${title} as CSV`}>CSV</a>
+        <Downloads title={title} file={name} csv={csv} element={element} shown={shown} layout={() => (answer?.figure as unknown as PlotlyFigure | undefined)?.layout} />
       </div>
       <div className="plot" style={below ? { height: 330 + LINE * Math.ceil(lines / 2) } : undefined}>
         <div ref={element} style={{ position: 'absolute', inset: 0, visibility: shown ? 'visible' : 'hidden' }} />

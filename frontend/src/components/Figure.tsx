@@ -5,6 +5,7 @@ import { api, data, type FigureOut, messageOf } from '../api/client';
 import { useLive } from '../live/live';
 import { FigurePump } from '../live/pump';
 import type { Scheme } from '../theme';
+import { Downloads } from './Downloads';
 import { CONFIG, plotly, type PlotlyFigure, themed } from './plotly';
 
 function drawn(figure: string, cursor: string): void {
@@ -77,7 +78,7 @@ export function Figure({ run, name, title, wide = false }: { run: string; name: 
     <section className={`panel figure${wide ? ' wide' : ''}`} data-testid={`figure-${name}`} data-status={status} aria-label={title}>
       <div style={{ display: 'flex', alignItems: 'baseline', gap: 10 }}>
         <h2>{title}</h2>
-        <a className="push muted" style={{ fontSize: 12, textDecoration: 'none' }} href={`/api/v1/figures/${name}?run=${run}&format=csv`} download aria-label={`${title} as CSV`}>CSV</a>
+        <Downloads title={title} file={`${run}-${name}`} csv={`/api/v1/figures/${name}?run=${run}&format=csv`} element={element} shown={status === 'shown'} layout={() => whole.current?.layout} />
       </div>
       <div className="plot">
         <div ref={element} style={{ position: 'absolute', inset: 0, visibility: status === 'shown' ? 'visible' : 'hidden' }} />

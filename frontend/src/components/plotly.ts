@@ -7,6 +7,7 @@ interface PlotlyModule {
   react(element: HTMLElement, data: Trace[], layout: object, config: object): Promise<unknown>;
   extendTraces(element: HTMLElement, update: { x: unknown[][]; y: unknown[][] }, indices: number[]): Promise<unknown>;
   purge(element: HTMLElement): void;
+  toImage(figure: PlotlyFigure, options: object): Promise<string>;
   setPlotConfig(config: object): void;
   Plots: { resize(element: HTMLElement): void };
 }

@@ -3,6 +3,7 @@ import { Skeleton, useComputedColorScheme } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useEffect, useRef } from 'react';
 import { api, data } from '../../api/client';
+import { Downloads } from '../../components/Downloads';
 import { Failure } from '../../components/parts';
 import { CONFIG, plotly, type PlotlyFigure, themed } from '../../components/plotly';
 import type { Scheme } from '../../theme';
@@ -24,7 +25,7 @@ export function DataFigure({ id, name, version }: { id: string; name: string; ve
     <section className="panel figure" aria-label={answer.data?.title ?? 'Figure'} data-testid={`figure-${name}`} data-status={answer.isSuccess ? 'shown' : 'loading'}>
       <div style={{ display: 'flex', alignItems: 'baseline', gap: 10 }}>
         <h2>{answer.data?.title ?? <span className="muted">…</span>}</h2>
-        <a className="push muted" style={{ fontSize: 12, textDecoration: 'none' }} href={`/api/v1/figures/data/${id}/${name}?format=csv`} download aria-label={`${answer.data?.title ?? name} as CSV`}>CSV</a>
+        <Downloads title={answer.data?.title ?? name} file={name} csv={`/api/v1/figures/data/${id}/${name}?format=csv`} element={place} shown={answer.isSuccess} layout={() => (figure as PlotlyFigure | undefined)?.layout} />
       </div>
       <div className="plot">
         <div ref={place} style={{ position: 'absolute', inset: 0 }} />

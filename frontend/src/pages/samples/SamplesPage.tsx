@@ -47,7 +47,8 @@ export function SamplesPage() {
       {!answer.isError && (
         <>
           <section className="panel columns" aria-label="Columns">
-            <ol>{seen ? seen.columns.map((column, at) => <Column key={at} column={column} at={at} columns={asked.columns} onColumns={setColumns} />) : asked.columns.map((one) => <li key={one}><Skeleton height={52} /></li>)}</ol>
+            {/* Until the answer to a change is there, the columns are those of the answer before. */}
+            <ol>{seen ? seen.columns.slice(0, asked.columns.length).map((column, at) => <Column key={at} column={column} at={at} columns={asked.columns} onColumns={setColumns} />) : asked.columns.map((one) => <li key={one}><Skeleton height={52} /></li>)}</ol>
             {asked.columns.length < MOST && <Add columns={asked.columns} onColumns={setColumns} />}
           </section>
           <div className="figures compare histograms">

@@ -1,0 +1,40 @@
+"""Figures as SVG and PNG: what the page shows, drawn by plotly.js in a headless Chrome that kaleido starts for each.
+
+Both are optional: the extra `images`, and Chrome or Chromium on the machine of the web process. Without them a figure still leaves as
+JSON and as CSV, and the page makes pictures by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from backend.errors import Invalid
+
+ImageFormat = Literal["svg", "png"]
+WIDTH, HEIGHT, SCALE = 900, 506, 2  # pixels, and how many of a PNG's for each of them
+_ONE_AT_A_TIME = threading.Lock()  # each takes a browser
+
+
+def image(figure: go.Figure, form: ImageFormat, *, width: int = WIDTH, height: int = HEIGHT) -> bytes:
+    """The figure on a white ground. Raises Invalid, with the way out, where no picture can be made on this machine."""
+    try:
+        import kaleido.errors as errors
+    except ImportError as error:
+        raise _refused("the extra `images` is not installed: pip install 'copg-studio[images]'") from error
+    shown = go.Figure(figure).update_layout(paper_bgcolor="#ffffff", plot_bgcolor="#ffffff")
+    try:
+        with _ONE_AT_A_TIME:
+            return bytes(shown.to_image(format=form, width=width, height=height, scale=1 if form == "svg" else SCALE))
+    except errors.ChromeNotFoundError as error:
+        raise _refused("there is neither Chrome nor Chromium") from error
+    except (errors.BrowserFailedError, errors.BrowserClosedError, TimeoutError) as error:
+        raise _refused(f"the browser that draws it does not run ({type(error).__name__})") from error
+
+
+def _refused(why: str) -> Invalid:
+    return Invalid.field(
+        "format", f"on the studio's machine {why}. CSV and JSON need neither, and the page makes pictures too"
+    )

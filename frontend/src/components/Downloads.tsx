@@ -1,0 +1,25 @@
+/** A figure to take away: its numbers as CSV from the server, and as a picture in light colours on white, whatever the page's. */
+import type { RefObject } from 'react';
+import { plotly, type PlotlyFigure, themed } from './plotly';
+
+interface Props { title: string; file: string; csv: string; element: RefObject<HTMLDivElement | null>; shown: boolean; layout(): Record<string, unknown> | undefined }
+const FORMATS = ['svg', 'png'] as const;
+const SIZE = { width: 900, height: 506, scale: 2 };
+
+export function Downloads({ title, file, csv, element, shown, layout }: Props) {
+  const draw = async (format: (typeof FORMATS)[number]): Promise<void> => {
+    const drawn = (element.current as { data?: PlotlyFigure['data'] } | null)?.data; // with the points that came since
+    const given = layout();
+    if (!drawn || !given) return;
+    const { toImage } = await plotly();
+    const figure = themed({ data: drawn, layout: given }, 'light');
+    const url = await toImage({ data: figure.data, layout: { ...figure.layout, paper_bgcolor: '#ffffff', plot_bgcolor: '#ffffff' } }, { format, ...SIZE });
+    Object.assign(document.createElement('a'), { href: url, download: `${file}.${format}` }).click();
+  };
+  return (
+    <span className="push downloads">
+      <a href={csv} download aria-label={`${title} as CSV`}>CSV</a>
+      {FORMATS.map((format) => <button key={format} type="button" disabled={!shown} aria-label={`${title} as ${format.toUpperCase()}`} onClick={() => void draw(format)}>{format.toUpperCase()}</button>)}
+    </span>
+  );
+}
