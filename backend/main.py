@@ -43,6 +43,7 @@ from backend.routes import (
     recorded,
     runs,
     samples,
+    saved_views,
     storage,
     sweep_figures,
     sweeps,
@@ -123,7 +124,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api = APIRouter(prefix=API, responses={"default": {"model": Problem, "description": "Problem details (RFC 9457)"}})
     rooms = (
         estimates, bulk, compare, runs, recorded, samples, artifacts, sweep_figures, figures, pipelines, sweeps, bandit, catalogue, datasets,
-        data_figures, system, queue_routes, storage, webhooks, live, access,
+        data_figures, system, queue_routes, storage, saved_views, webhooks, live, access,
     )  # fmt: skip
     for room in rooms:
         api.include_router(room.router)

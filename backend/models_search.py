@@ -1,4 +1,4 @@
-"""Tables that lists are filtered, sorted and searched by, and the keys that make requests repeatable.
+"""Tables that lists are filtered, sorted and searched by, views that somebody kept, and the keys that make requests repeatable.
 
 `run_field` holds every single value of every configuration, clustered by field as in a column store: a filter or an
 order reads the values of its field alone, one after the other (decision 20 has what that was measured against).
@@ -6,7 +6,7 @@ order reads the values of its field alone, one after the other (decision 20 has 
 
 from __future__ import annotations
 
-from sqlalchemy import Double, ForeignKey, Integer, PrimaryKeyConstraint, String, Text
+from sqlalchemy import BigInteger, Double, ForeignKey, Integer, PrimaryKeyConstraint, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models import Base
@@ -53,3 +53,15 @@ class IdempotencyKey(Base):
     request_hash: Mapped[str] = mapped_column(String(64))
     made: Mapped[str] = mapped_column(String(64), server_default="")  # public id of the object
     created_at: Mapped[float] = mapped_column(Double, index=True)
+
+
+class SavedView(Base):
+    """A page as somebody wants to find it again: whatever is chosen on a page stands in its address."""
+
+    __tablename__ = "saved_view"
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    uid: Mapped[str] = mapped_column(String(32), unique=True)
+    name: Mapped[str] = mapped_column(String(80), unique=True)
+    address: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[float] = mapped_column(Double)
+    created_by: Mapped[str] = mapped_column(String(80))

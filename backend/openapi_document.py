@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from backend import openapi_examples
 from backend.scopes import Scope, needed
 
 PROBLEM = "application/problem+json"
@@ -24,6 +25,7 @@ TAGS = {
     "queue": "The queue and its machines.",
     "system": "Workers, health and what this studio is.",
     "live": "One stream of server-sent events that says what has changed.",
+    "saved views": "Pages with everything that was chosen on them, by a name.",
     "access": "Tokens and browser sessions.",
     "webhooks": "Addresses that are told when runs end.",
 }
@@ -98,3 +100,4 @@ def _explain(operation: dict[str, Any], method: str, path: str, prefix: str) -> 
         "description": "Any other error, in the one shape of all (RFC 9457).", "content": {PROBLEM: content.popitem()[1]},
     }  # fmt: skip
     operation["responses"] = dict(sorted(responses.items()))
+    openapi_examples.put(operation)

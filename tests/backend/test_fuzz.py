@@ -47,6 +47,7 @@ ID = {
     "name",
     "figure",
     "step",
+    "view_id",
 }
 
 DOCUMENT = create_app(Settings(data_dir="/nonexistent")).openapi()

@@ -66,3 +66,26 @@ def test_all_by_keyboard(studio: Studio, page: Page) -> None:
     field.fill("sys")
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{studio.url}/system")
+
+
+def test_a_view_is_kept_found_and_forgotten(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/runs?state=failed&sort=-beta")
+    page.get_by_role("button", name="Saved views").click()
+    page.get_by_label("Name of this view").fill("What failed")
+    page.get_by_role("button", name="Keep").click()
+    kept = page.get_by_role("link", name="What failed")
+    expect(kept).to_have_attribute("aria-current", "page")
+    assert serious_faults(page) == []
+    page.get_by_label("Name of this view").fill("What failed")
+    page.get_by_role("button", name="Keep").click()
+    expect(page.get_by_role("alert")).to_contain_text("choose another name")
+
+    page.goto(f"{studio.url}/bandit")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("what failed")
+    expect(page.get_by_role("option", name="What failed")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{studio.url}/runs?state=failed&sort=-beta")
+    page.get_by_role("button", name="Saved views").click()
+    page.get_by_role("button", name="Forget What failed").click()
+    expect(kept).to_have_count(0)

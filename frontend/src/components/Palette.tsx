@@ -11,10 +11,11 @@ import { words } from '../format';
 import { useSweeps } from '../pages/sweeps/queries';
 import { useAsk } from './actions';
 import { useKeys } from './keys';
+import { useSavedViews } from './SavedViews';
 import './palette.css';
 
 interface Entry { id: string; group: string; label: string; hint?: string; act: () => void }
-const PAGES = [['Runs', '/runs'], ['Sweeps', '/sweeps'], ['Compare', '/compare'], ['Launch', '/launch'], ['Data', '/data'], ['Bandit', '/bandit'], ['System', '/system']] as const;
+const PAGES = [['Runs', '/runs'], ['Sweeps', '/sweeps'], ['Compare', '/compare'], ['Samples', '/samples'], ['Launch', '/launch'], ['Data', '/data'], ['Bandit', '/bandit'], ['System', '/system']] as const;
 const KEYS = [['Ctrl or ⌘ + K', 'Go to, find, do'], ['/', 'Search the runs'], ['j, k', 'Next or previous run of the table'], ['Enter', 'Open it'], ['x', 'Select it'], ['?', 'Show these keys'], ['Esc', 'Close']] as const;
 const FOUND = 6; // of each kind
 const STILL = { duration: 0 }; // it must stand there at once, and nothing moves for those who asked for that
@@ -93,6 +94,7 @@ function useEntries(text: string): Entry[] {
   });
   const sweeps = useSweeps();
   const sets = useDatasets();
+  const views = useSavedViews();
   const fits = (name: string): boolean => text.toLowerCase().split(/\s+/).every((word) => name.toLowerCase().includes(word));
   const to = (path: string) => () => void navigate(path);
 
@@ -104,7 +106,8 @@ function useEntries(text: string): Entry[] {
   ];
   const pages = PAGES.filter(([, path]) => may || path !== '/launch').map(([label, path]) => ({ id: path, group: 'Page', label, act: to(path) }));
   // Pages first: Enter pressed too early then changes nothing but the place.
-  const known = [...pages, ...actions].filter((entry) => fits(entry.label));
+  const kept = (views.data ?? []).map((view) => ({ id: view.id, group: 'View', label: view.name, act: to(view.address) }));
+  const known = [...pages, ...kept, ...actions].filter((entry) => fits(entry.label));
   if (text === '') return known;
   return [
     ...known,

@@ -8,6 +8,7 @@ import { logOut, May, useSession } from '../api/session';
 import { useLive } from '../live/live';
 import { Brand } from './Brand';
 import { Palette } from './Palette';
+import { SavedViews } from './SavedViews';
 
 const SCHEMES = [['light', 'Light', IconSun], ['dark', 'Dark', IconMoon], ['auto', 'As the system', IconDeviceDesktop]] as const;
 
@@ -68,6 +69,7 @@ export function Shell() {
           <Tooltip label={connected ? 'Changes arrive by themselves' : 'Trying to connect again'}>
             <span className="live" role="status" data-testid="live" data-connected={connected}><i className={`dot ${connected ? 'on' : 'off'}`} aria-hidden /><span className="word">{connected ? 'Live' : 'Offline'}</span></span>
           </Tooltip>
+          <SavedViews />
           <SchemeMenu />
           <UserMenu />
         </div>
