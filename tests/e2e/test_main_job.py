@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -63,6 +64,13 @@ def test_paper_in_miniature_from_one_button(studio: Studio, page: Page) -> None:
     expect(table).to_contain_text(first["completion"].strip()[:20])
 
 
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
 def _until_step(studio: Studio, run: str, step: int) -> None:
     deadline = time.monotonic() + 120
     while studio.get(f"/runs/{run}")["step"] < step:
@@ -97,12 +105,32 @@ def test_a_run_is_cancelled_resumed_cloned_and_deleted(studio: Studio, page: Pag
     page.wait_for_url(f"**/launch?algorithm=sft&from={run}")
     expect(page.locator("#field-steps")).to_have_value("100000")
 
+    row = page.locator(f"[data-run-id='{run}']")
+    for taken_back in (True, False):
+        page.goto(f"{studio.url}/runs/{run}")
+        page.get_by_test_id("delete-button").click()
+        page.get_by_test_id("confirm-button").click()
+        page.wait_for_url("**/runs*")
+        expect(row).to_have_count(0)
+        if taken_back:
+            page.get_by_role("button", name="Undo").click()
+            expect(row).to_have_count(1)
+            assert (studio.data_dir / "runs" / run).exists()
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)  # its time is up
+    expect(row).to_have_count(0)
+    until(lambda: not (studio.data_dir / "runs" / run).exists())
+
+
+def test_a_page_that_is_closed_still_deletes(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"config": LONG_RUN})["id"]
+    studio.post(f"/runs/{run}/cancel", status=200)
+    studio.wait_for(run, {"cancelled"}, 60)
     page.goto(f"{studio.url}/runs/{run}")
     page.get_by_test_id("delete-button").click()
     page.get_by_test_id("confirm-button").click()
-    page.wait_for_url("**/runs*")
-    expect(page.locator(f"[data-run-id='{run}']")).to_have_count(0)
-    assert not (studio.data_dir / "runs" / run).exists()
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    page.goto("about:blank")
+    until(lambda: run not in {one["id"] for one in studio.get("/runs")["items"]})
 
 
 def test_a_wrong_field_is_shown_where_it_is(studio: Studio, page: Page) -> None:

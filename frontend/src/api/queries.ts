@@ -1,9 +1,11 @@
 /** Every question the page asks, by its cache key. */
 import { notifications } from '@mantine/notifications';
 import { type QueryClient, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useCallback } from 'react';
 import { applyRun } from '../live/live';
 import { removeRun, withLive } from '../live/merge';
 import { api, data, messageOf, type RunSummary } from './client';
+import { useDeleting } from './deleting';
 
 const MOST = 20_000;
 const PAGE = 500; // the most that the API gives at once
@@ -24,7 +26,11 @@ async function allRuns({ client }: { client: QueryClient }): Promise<readonly Ru
   return withLive(items, known());
 }
 
-export const useRuns = () => useQuery({ queryKey: ['runs'], queryFn: allRuns });
+export function useRuns() {
+  const deleting = useDeleting();
+  const select = useCallback((list: readonly RunSummary[]) => (deleting.size ? list.filter((run) => !deleting.has(run.id)) : list), [deleting]);
+  return useQuery({ queryKey: ['runs'], queryFn: allRuns, select });
+}
 export const useRun = (run: string) =>
   useQuery({ queryKey: ['run', run], queryFn: () => data(api.GET('/api/v1/runs/{run_id}', { params: { path: { run_id: run } } })) });
 export const useAlgorithms = () =>
@@ -74,17 +80,18 @@ export function actionsFor(run: Pick<RunSummary, 'state' | 'error_kind'>): Actio
 
 const MOST_AT_ONCE = 1000;
 
-/** Ask the same of several runs; those that refuse are told together. */
+/** Ask the same of several runs, or only whether they would do it (`rehearsed`); those that refuse are told together. */
 export function useAct() {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: async ({ action, runs }: { action: Action; runs: readonly RunSummary[] }) => {
+    mutationFn: async ({ action, runs, rehearsed = false }: { action: Action; runs: readonly RunSummary[]; rehearsed?: boolean }) => {
       const refused: string[] = [];
       for (let begin = 0; begin < runs.length; begin += MOST_AT_ONCE) {
         const ids = runs.slice(begin, begin + MOST_AT_ONCE).map((run) => run.id);
-        const answer = await data(api.POST('/api/v1/runs/bulk', { body: { action, ids, dry_run: false } }));
+        const answer = await data(api.POST('/api/v1/runs/bulk', { body: { action, ids, dry_run: rehearsed } }));
         for (const { id, name, outcome, reason, run } of answer.items) {
           if (outcome === 'refused') refused.push(runs.length > 1 && name ? `${name}: ${reason}` : reason);
+          else if (rehearsed) continue;
           else if (run) {
             applyRun(client, run);
             void client.invalidateQueries({ queryKey: ['run', id] });

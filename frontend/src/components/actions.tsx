@@ -6,13 +6,14 @@ import { createContext, type ReactNode, useCallback, useContext, useState } from
 import { useNavigate } from "react-router";
 import { messageOf, type RunSummary } from '../api/client';
 import { type Action, actionsFor, useAct } from '../api/queries';
+import { hide, show } from '../api/deleting';
 import { useMay } from '../api/session';
 
 const TEXT: Record<Action, { label: string; title: string; explain: string; done: string; icon: typeof IconTrash }> = {
   cancel: { label: 'Cancel', title: 'Cancel', explain: 'A running one writes a checkpoint first, so it can be resumed. Runs that wait for it are cancelled too.', done: 'Cancelling', icon: IconPlayerStop },
   resume: { label: 'Resume', title: 'Resume', explain: 'Goes on from the last checkpoint.', done: 'Queued again, from the checkpoint', icon: IconPlayerPlay },
   retry: { label: 'Retry from scratch', title: 'Retry from scratch', explain: 'Its curves, samples and checkpoints are dropped, and it starts at step 0.', done: 'Queued again, from the start', icon: IconRefresh },
-  delete: { label: 'Delete', title: 'Delete', explain: 'Its curves, samples, checkpoints and trained model are removed. This cannot be undone.', done: 'Deleted', icon: IconTrash },
+  delete: { label: 'Delete', title: 'Delete', explain: 'Its curves, samples, checkpoints and trained model are removed. For a few seconds it can be taken back.', done: 'Deleted', icon: IconTrash },
 };
 
 type Ask = (action: Action, runs: readonly RunSummary[], then?: () => void) => void;
@@ -26,6 +27,13 @@ export function ActionsProvider({ children }: { children: ReactNode }) {
   const { mutateAsync, isPending } = useAct();
   const perform = useCallback(async (action: Action, runs: readonly RunSummary[], then?: () => void) => {
     try {
+      if (action === 'delete') {
+        await mutateAsync({ action, runs, rehearsed: true }); // who refuses says so now, not when the moment is over
+        setOpen(false);
+        deleteSoon(runs, () => mutateAsync({ action, runs }));
+        then?.();
+        return;
+      }
       await mutateAsync({ action, runs });
       notifications.show({ message: `${TEXT[action].done}: ${runs.length === 1 ? runs[0]!.name : `${runs.length} runs`}`, autoClose: 3000 });
       then?.();
@@ -57,6 +65,29 @@ export function ActionsProvider({ children }: { children: ReactNode }) {
       </Modal>
     </Context>
   );
+}
+
+const MOMENT = 8_000; // in which a deletion can be taken back; longer while the pointer rests on the notice
+
+/** Hide runs at once and delete them a moment later, unless somebody takes it back. */
+function deleteSoon(runs: readonly RunSummary[], perform: () => Promise<unknown>): void {
+  const ids = runs.map((run) => run.id);
+  const id = `delete-${ids[0]}`;
+  let kept = false;
+  hide(ids);
+  const undo = (): void => { kept = true; show(ids); notifications.hide(id); };
+  notifications.show({
+    id,
+    autoClose: MOMENT,
+    message: <Group gap={10} wrap="nowrap" justify="space-between"><span>Deleted: {runs.length === 1 ? runs[0]!.name : `${runs.length} runs`}</span><Button size="compact-xs" variant="default" onClick={undo}>Undo</Button></Group>,
+    closeButtonProps: { 'aria-label': 'Close' },
+    onClose: () => {
+      if (kept) return;
+      void perform()
+        .catch((error: unknown) => notifications.show({ color: 'red', title: 'Not everything could be deleted', message: messageOf(error), autoClose: 10_000 }))
+        .finally(() => show(ids));
+    },
+  });
 }
 
 export function RunMenu({ run }: { run: RunSummary }) {
