@@ -81,7 +81,9 @@ def test_a_view_is_kept_found_and_forgotten(studio: Studio, page: Page) -> None:
     expect(page.get_by_role("alert")).to_contain_text("choose another name")
 
     page.goto(f"{studio.url}/bandit")
+    expect(page.get_by_role("button", name="Saved views")).to_be_visible()
     page.keyboard.press("Control+k")
+    expect(page.get_by_role("dialog", name="Command palette")).to_be_visible()
     page.keyboard.type("what failed")
     expect(page.get_by_role("option", name="What failed")).to_be_visible()
     page.keyboard.press("Enter")

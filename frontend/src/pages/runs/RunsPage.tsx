@@ -135,9 +135,9 @@ export function RunsPage() {
             </div>
           </div>
           {runs.isPending ? (
-            <div style={{ padding: 12, display: 'grid', gap: 12 }} aria-busy="true">{Array.from({ length: 8 }, (_, index) => <Skeleton key={index} height={height - 14} />)}</div>
+            <div role="rowgroup" aria-busy="true"><div role="row"><div role="cell" aria-colspan={COLUMNS.length + 2} style={{ padding: 12, display: 'grid', gap: 12 }}>{Array.from({ length: 8 }, (_, index) => <Skeleton key={index} height={height - 14} />)}</div></div></div>
           ) : rows.length === 0 ? (
-            <div style={{ padding: '56px 20px', textAlign: 'center' }} className="muted">No run fits this filter. <Button variant="subtle" size="compact-sm" onClick={() => setQuery({}, { replace: true })}>Show all runs</Button></div>
+            <div role="rowgroup"><div role="row"><div role="cell" aria-colspan={COLUMNS.length + 2} style={{ padding: '56px 20px', textAlign: 'center' }} className="muted">No run fits this filter. <Button variant="subtle" size="compact-sm" onClick={() => setQuery({}, { replace: true })}>Show all runs</Button></div></div></div>
           ) : (
             <div role="rowgroup" style={{ height: virtual.getTotalSize(), position: 'relative', minWidth: narrow ? 0 : 1020 }}>
               {virtual.getVirtualItems().map((item) => {
