@@ -52,7 +52,7 @@ export function SamplesPage() {
             {asked.columns.length < MOST && <Add columns={asked.columns} onColumns={setColumns} />}
           </section>
           <div className="figures compare histograms">
-            {HISTOGRAMS.filter(([name]) => name !== 'gold' || seen?.has_gold).map(([name, title]) => <Figure key={name} columns={asked.columns} name={name} title={title} />)}
+            {HISTOGRAMS.filter(([name]) => name !== 'gold' || seen?.has_gold).map(([name, title]) => <Figure key={name} columns={asked.columns} name={name} title={title} known={seen !== undefined} />)}
           </div>
           <section className="panel prompts" aria-label="Prompts">
             <div className="choices">
@@ -99,9 +99,10 @@ function Add({ columns, onColumns }: Choosing) {
   return <Select size="xs" w={230} className="add" aria-label="Add a run" placeholder="Add a run, or a run’s other step" searchable limit={50} data={data} value={null} nothingFoundMessage="No run of this name" onChange={(run) => { if (run) onColumns([...columns, `${run}@last`]); }} />;
 }
 
-function Figure({ columns, name, title }: { columns: string[]; name: Histogram; title: string }) {
+/** Where the columns themselves are wrong (`known` is not yet so) the page says it once, not each figure. */
+function Figure({ columns, name, title, known }: { columns: string[]; name: Histogram; title: string; known: boolean }) {
   const { data: answer, error } = useHistogram(columns, name);
-  return <Drawn name={`samples-${name}`} title={title} answer={answer} error={error} csv={csvOf(columns, name)} below wide={false} empty="Nothing to draw: the first evaluation is yet to come, or no completion has this score." />;
+  return <Drawn name={`samples-${name}`} title={title} answer={answer} error={known ? error : null} csv={csvOf(columns, name)} below wide={false} empty="Nothing to draw: the first evaluation is yet to come, or no completion has this score." />;
 }
 
 function Nothing() {
