@@ -13,7 +13,9 @@ export function Downloads({ title, file, csv, element, shown, layout }: Props) {
     if (!drawn || !given) return;
     const { toImage } = await plotly();
     const figure = themed({ data: drawn, layout: given }, 'light');
-    const url = await toImage({ data: figure.data, layout: { ...figure.layout, paper_bgcolor: '#ffffff', plot_bgcolor: '#ffffff' } }, { format, ...SIZE });
+    // A picture has no fonts of the page: text that was measured in one and shown in another would overlap.
+    const font = { ...(figure.layout.font as object), family: 'Arial, Helvetica, sans-serif' };
+    const url = await toImage({ data: figure.data, layout: { ...figure.layout, font, paper_bgcolor: '#ffffff', plot_bgcolor: '#ffffff' } }, { format, ...SIZE });
     Object.assign(document.createElement('a'), { href: url, download: `${file}.${format}` }).click();
   };
   return (
