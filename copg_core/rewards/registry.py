@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import inspect
@@ -94,13 +96,19 @@ def check_own(source: FunctionReward) -> None:
     Functions of other packages are looked at by the worker alone, on whose machine they are installed; so are ours where what they
     need is not (a web process without the extra `train`).
     """
-    for entry in importlib.metadata.entry_points(group=GROUP, name=source.name):
+    function = _own(source.name)
+    if function is not None:
+        _check_options(function, source.name, _options(source))
+
+
+@functools.cache  # looking through what is installed takes 13 ms, and a sweep makes a thousand runs
+def _own(name: str) -> Callable[..., Any] | None:
+    for entry in importlib.metadata.entry_points(group=GROUP, name=name):
         if entry.value.startswith("copg_core."):
-            try:
-                function = entry.load()
-            except ImportError:
-                return
-            _check_options(function, source.name, _options(source))
+            with contextlib.suppress(ImportError):
+                function: Callable[..., Any] = entry.load()
+                return function
+    return None
 
 
 def _options(source: FunctionReward) -> dict[str, Any]:

@@ -167,7 +167,9 @@ def test_where_our_own_needs_are_not_installed_the_worker_says_what_fits(monkeyp
         raise ModuleNotFoundError(f"no module for {entry.value}")
 
     monkeypatch.setattr(importlib.metadata.EntryPoint, "load", load)
+    registry._own.cache_clear()
     registry.check_own(aimless)
+    registry._own.cache_clear()
 
 
 def test_an_exception_names_the_prompt_at_which_it_happens(register: Any) -> None:
