@@ -124,6 +124,12 @@ class NoSpace(ProblemError):  # noqa: N818
     status = HTTPStatus.INSUFFICIENT_STORAGE
 
 
+class Busy(ProblemError):  # noqa: N818
+    """Others are before it; the same request may be sent again."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
 class PreconditionFailed(ProblemError):  # noqa: N818
     """Somebody else has changed it meanwhile; `errors` say what."""
 

@@ -11,27 +11,32 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from backend.errors import Invalid
+from backend.errors import Busy, Invalid
 
 ImageFormat = Literal["svg", "png"]
 WIDTH, HEIGHT, SCALE = 900, 506, 2  # pixels, and how many of a PNG's for each of them
+PATIENCE = 20.0  # seconds that a picture waits for those before it
 _ONE_AT_A_TIME = threading.Lock()  # each takes a browser
 
 
 def image(figure: go.Figure, form: ImageFormat, *, width: int = WIDTH, height: int = HEIGHT) -> bytes:
-    """The figure on a white ground. Raises Invalid, with the way out, where no picture can be made on this machine."""
+    """The figure on a white ground. Raises Invalid, with the way out, where no picture can be made on this machine, and Busy where
+    too many are wanted at once."""
     try:
         import kaleido.errors as errors
     except ImportError as error:
         raise _refused("the extra `images` is not installed: pip install 'copg-studio[images]'") from error
     shown = go.Figure(figure).update_layout(paper_bgcolor="#ffffff", plot_bgcolor="#ffffff")
+    if not _ONE_AT_A_TIME.acquire(timeout=PATIENCE):
+        raise Busy("other pictures are being drawn: ask for this one again in a minute")
     try:
-        with _ONE_AT_A_TIME:
-            return bytes(shown.to_image(format=form, width=width, height=height, scale=1 if form == "svg" else SCALE))
+        return bytes(shown.to_image(format=form, width=width, height=height, scale=1 if form == "svg" else SCALE))
     except errors.ChromeNotFoundError as error:
         raise _refused("there is neither Chrome nor Chromium") from error
     except (errors.BrowserFailedError, errors.BrowserClosedError, TimeoutError) as error:
         raise _refused(f"the browser that draws it does not run ({type(error).__name__})") from error
+    finally:
+        _ONE_AT_A_TIME.release()
 
 
 def _refused(why: str) -> Invalid:

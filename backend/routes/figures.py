@@ -37,6 +37,7 @@ def list_run_figures(run_id: str, context: Context) -> RunFigures:
 
 # Hundreds of viewers ask for points at the same moment. They share few threads, so that everybody else finds one free.
 _DRAWING = CapacityLimiter(4)
+_PICTURES = CapacityLimiter(2)
 
 
 @router.get(
@@ -69,6 +70,8 @@ async def get_figure(
             )
         )
 
+    if format in ("svg", "png"):  # a browser's seconds: not on the threads that viewers wait for
+        return attached(format, f"{run}-{name}", await to_thread.run_sync(make, limiter=_PICTURES))
     content = await _shared(context, run, (name, format), make)
     if format == "json":
         return Response(content, media_type="application/json")

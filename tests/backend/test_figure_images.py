@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import plotly.graph_objects as go
 import pytest
 
+from backend import figure_images
 from backend.database import Database
 from backend.figure_images import HEIGHT, SCALE, WIDTH
 from copg_core import events
@@ -61,12 +62,21 @@ def test_without_the_extra_it_says_how_to_get_pictures(bench: Bench, monkeypatch
     assert bench.client.get(f"{API}/figures/reward", params={"run": run, "format": "csv"}).status_code == 200
 
 
+def test_who_waits_too_long_for_a_picture_may_ask_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figure_images, "PATIENCE", 0.01)
+    run = trained(bench)
+    with figure_images._ONE_AT_A_TIME:
+        answer = bench.client.get(f"{API}/figures/reward", params={"run": run, "format": "svg"})
+    problem(answer, 503)
+    assert bench.client.get(f"{API}/figures/reward", params={"run": run}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [("ChromeNotFoundError", "neither Chrome nor Chromium"), ("BrowserFailedError", "does not run")],
 )
 def test_without_chrome_it_says_so_too(bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str, words: str) -> None:
-    errors = pytest.importorskip("kaleido.errors")
+    from kaleido import errors
 
     def fails(figure: go.Figure, **options: Any) -> bytes:
         raise getattr(errors, kind)("no display")
