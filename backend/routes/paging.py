@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -37,7 +38,7 @@ def unpack(cursor: str, length: int) -> list[Any]:
 def unpack_numbers(cursor: str, length: int) -> list[Any]:
     """The same for keys that are numbers: a word in their place would not be compared but refused by PostgreSQL."""
     key = unpack(cursor, length)
-    if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in key):
+    if not all(isinstance(item, int | float) and not isinstance(item, bool) and math.isfinite(item) for item in key):
         raise Invalid.field("cursor", "this is not a cursor that a list has given out")
     return key
 

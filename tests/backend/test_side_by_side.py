@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backend.routes.paging import pack
 from backend.side_by_side import marked
 from copg_core import events
 from tests.backend.studio_bench import API, Bench, evaluation, problem
@@ -143,7 +144,8 @@ def test_wrong_wishes_are_said(bench: Bench) -> None:
     assert "nearest are at 100" in bench.client.get(f"{API}/samples", params={"column": f"{run}@60"}).text
     problem(bench.client.get(f"{API}/samples", params={"column": [f"{run}@0"] * 9}), 422, "column")
     problem(bench.client.get(f"{API}/samples", params={"column": f"{run}@0", "focus": 1}), 422, "focus")
-    problem(bench.client.get(f"{API}/samples", params={"column": f"{run}@0", "cursor": "x"}), 422, "cursor")
+    for cursor in ("x", pack(float("nan")), pack(float("inf")), pack("a")):
+        problem(bench.client.get(f"{API}/samples", params={"column": f"{run}@0", "cursor": cursor}), 422, "cursor")
     problem(bench.client.get(f"{API}/samples"), 422, "column")
 
 
