@@ -5,7 +5,7 @@ import { useCallback } from 'react';
 import { applyRun } from '../live/live';
 import { removeRun, withLive } from '../live/merge';
 import { api, data, messageOf, type RunSummary } from './client';
-import { useDeleting } from './deleting';
+import { MOST_AT_ONCE, useDeleting } from './deleting';
 
 const MOST = 20_000;
 const PAGE = 500; // the most that the API gives at once
@@ -77,8 +77,6 @@ export function actionsFor(run: Pick<RunSummary, 'state' | 'error_kind'>): Actio
     default: return [];
   }
 }
-
-const MOST_AT_ONCE = 1000;
 
 /** Ask the same of several runs, or only whether they would do it (`rehearsed`); those that refuse are told together. */
 export function useAct() {
