@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import tempfile
 import zipfile
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from backend.commands.connection import with_studio
+from backend.commands.connection import whole_file, with_studio
 
 if TYPE_CHECKING:
     from backend.rest import Studio
@@ -102,14 +101,8 @@ def export(
     if target is None:
         _write(rows, form, sys.stdout.buffer)
         return
-    try:
-        # Whole or not at all: a file that somebody reads meanwhile is never half a table.
-        part = target.with_name(f".{target.name}.{os.getpid()}")
-        with part.open("wb") as file:
-            _write(rows, form, file)
-        part.replace(target)
-    except OSError as error:
-        raise click.ClickException(f"{target} cannot be written: {error.strerror}") from error
+    with whole_file(target) as file:
+        _write(rows, form, file)
     click.echo(f"{target}: {len(rows)} rows of {len(chosen)} runs", err=True)
 
 

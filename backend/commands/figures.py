@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from backend.commands.connection import with_studio
+from backend.commands.connection import whole_file, with_studio
 
 if TYPE_CHECKING:
     from backend.rest import Studio
@@ -53,13 +52,6 @@ def figure(
     if target is None:
         studio.download(path, sys.stdout.buffer, **query)
         return
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as file:
-            studio.download(path, file, **query)
-        part.replace(target)  # whole or not at all
-    except OSError as error:
-        raise click.ClickException(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(target) as file:
+        studio.download(path, file, **query)
     click.echo(target, err=True)

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from backend.comparisons import NAMES, Comparison, Group, Measure, Point, best, by_algorithm
 from backend.figures import final_reward
-from backend.figures.style import COLOURS, NEUTRAL, TEMPLATE, faint, sequential
+from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE, faint, sequential
 from backend.statistics import as_values, band
 
 FigureName = Literal["reward", "best", "final", "frontier", "gold", "time"]
@@ -37,7 +37,7 @@ def reward(comparison: Comparison, measure: Measure) -> go.Figure:
     for algorithm, groups in by_algorithm(comparison):
         shades = _shades(groups) if _one_algorithm(comparison) else {}
         for place, group in enumerate(groups):
-            dash = "solid" if shades else _DASHES[place % len(_DASHES)]
+            dash = "solid" if shades else DASHES[place % len(DASHES)]
             traces += _curve(group, measure, algorithm, shades.get(group.id), dash)
     return _over_steps(traces, measure)
 
@@ -181,9 +181,6 @@ def as_csv(figure: go.Figure) -> str:
     return out.getvalue()
 
 
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-
-
 def _name(measure: Measure) -> str:
     return "Reward" if measure == "reward" else "Gold reward"
 
@@ -266,7 +263,7 @@ def _ways(
             traces.append(
                 go.Scatter(
                     x=[x for _, x, _ in known], y=[y for _, _, y in known], mode="lines+markers", name=group.label,
-                    line={"color": colour, "width": 1.5, "dash": "solid" if shades else _DASHES[number % len(_DASHES)]},
+                    line={"color": colour, "width": 1.5, "dash": "solid" if shades else DASHES[number % len(DASHES)]},
                     marker={"size": sizes, "color": colour}, customdata=[step for step, _, _ in known],
                     hovertemplate="step %{customdata:,}: %{x:.3f}, %{y:.3f}",
                     meta={"role": "way", "algorithm": algorithm, **({"colours": dict(shade)} if shade else {})},

@@ -12,12 +12,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from backend.figures.style import COLOURS, NEUTRAL, TEMPLATE
+from backend.comparisons import NAMES
+from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE
 from backend.statistics import mean_and_stderr
-
-NAMES = {"copg": "CoPG", "dpo": "DPO", "ipo": "IPO", "policy_gradient": "Policy gradient", "sft": "SFT",
-         "reward_model": "Reward model"}  # fmt: skip
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def final_reward(results: Sequence[Result], x_title: str, before: float | None) 
             if over == {"prompts"}
             else "seeds, or over prompts where there is one"
         )
-        dash = _DASHES[dashes[algorithm] % len(_DASHES)]
+        dash = DASHES[dashes[algorithm] % len(DASHES)]
         dashes[algorithm] += 1
         group = f"{algorithm} {variant} {series}"
         common: dict[str, Any] = {"legendgroup": group, "meta": _meta("final", algorithm)}

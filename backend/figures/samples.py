@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from backend.figures.style import COLOURS, TEMPLATE, sequential
+from backend.figures.style import COLOURS, DASHES, TEMPLATE, sequential
 from backend.side_by_side import Column, Measure
 
 _TITLES: Mapping[Measure, str] = {
@@ -16,7 +16,6 @@ _TITLES: Mapping[Measure, str] = {
     "gold": "Gold reward (gold units)",
     "length": "Completion (tokens)",
 }
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _MOST_BINS = 30
 
 
@@ -42,7 +41,7 @@ def histogram(columns: Sequence[Column], measure: Measure) -> go.Figure:
             go.Scatter(
                 x=edges.tolist() if mine else [], y=[*shares, shares[-1]] if mine else [], mode="lines",
                 name=f"{label}: n = {len(mine):,}{mean}", hovertemplate="%{y:.1%}",
-                line={"color": colour, "width": 2, "shape": "hv", "dash": "solid" if one_algorithm else _DASHES[number % len(_DASHES)]},
+                line={"color": colour, "width": 2, "shape": "hv", "dash": "solid" if one_algorithm else DASHES[number % len(DASHES)]},
                 meta={"role": "histogram", "algorithm": column.run.algorithm, **({"colours": colours} if colours else {})},
             )
         )  # fmt: skip

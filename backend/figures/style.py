@@ -33,6 +33,7 @@ COLOURS = {
 }
 GOLD = "#B8860B"
 NEUTRAL = "#808080"
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # what tells curves of one colour apart
 # Ends of viridis that are legible on white and on black; the page takes the one of its ground.
 _SCALE = {"light": (0.0, 0.78), "dark": (0.3, 1.0)}
 TEMPLATE = go.layout.Template(

@@ -111,7 +111,8 @@ def _row(row: Row, texts: Sequence[dict[str, tuple[str, str]]]) -> SamplesRow:
             Cell(
                 pieces=[Piece(text=piece, new=new) for piece, new in pieces],
                 same=place > 0 and first is not None and first[1] == completion,
-                reward=score.reward, gold=score.gold, kl=score.kl, length=score.length, finished=score.finished, gain=row.gain_of(place) if place else None,
+                reward=score.reward, gold=score.gold, kl=score.kl, length=score.length, finished=score.finished,
+                gain=row.gain_of(place) if place else None,
             )
         )  # fmt: skip
     return SamplesRow(key=row.key, prompt=prompt, cells=cells, gain=row.gain)

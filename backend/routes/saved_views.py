@@ -16,6 +16,7 @@ from backend.database import NOW
 from backend.errors import Conflict, NotFound
 from backend.models_search import SavedView
 from backend.routes.context import Context, IdempotencyKey
+from backend.schemas.body import Body
 from backend.views import moment
 
 router = APIRouter(prefix="/saved-views", tags=["saved views"])
@@ -29,11 +30,11 @@ def _own(address: str) -> str:
     return address
 
 
-class SavedViewCreate(BaseModel):
+class SavedViewCreate(Body):
     """A view to keep."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "What failed", "address": "/runs?state=failed"}]}
+        json_schema_extra={"examples": [{"name": "What failed", "address": "/runs?state=failed"}]}
     )
     name: str = Field(min_length=1, max_length=80, pattern=r"^\S(.*\S)?$", description="No two have the same.")
     address: Annotated[str, AfterValidator(_own)] = Field(
