@@ -4,10 +4,11 @@ import '@mantine/notifications/styles.css';
 import './styles.css';
 import { MantineProvider } from '@mantine/core';
 import { Notifications } from '@mantine/notifications';
-import { QueryClient, QueryClientProvider } from '@tanstack/react-query';
+import { QueryClientProvider } from '@tanstack/react-query';
 import { lazy, StrictMode, Suspense } from 'react';
 import { createRoot } from 'react-dom/client';
 import { createBrowserRouter, Navigate, RouterProvider } from 'react-router';
+import { Answers } from './api/cache';
 import { ApiError } from './api/client';
 import { May } from './api/session';
 import { ActionsProvider } from './components/actions';
@@ -17,7 +18,7 @@ import { LoginPage } from './pages/login/LoginPage';
 import { RunsPage } from './pages/runs/RunsPage';
 import { cssVariables, theme } from './theme';
 
-const client = new QueryClient({
+const client = new Answers({
   defaultOptions: {
     queries: {
       staleTime: 15_000,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
@@ -39,6 +39,26 @@ def test_a_file_becomes_a_data_set_and_a_runs_source(studio: Studio, page: Page,
     assert serious_faults(page) == []
     page.get_by_test_id("use-button").click()
     expect(page.locator("#field-data-id")).to_have_value(f"{name} · 30 rows")
+
+
+def test_a_file_that_is_sent_while_the_list_is_on_its_way_is_in_the_list(
+    studio: Studio, page: Page, tmp_path: Path
+) -> None:
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:  # The server has read its list, without the file that comes.
+            held.append((route, route.fetch()))
+
+    page.route("**/api/v1/datasets", hold)
+    page.goto(f"{studio.url}/data")
+    with page.expect_response(lambda answer: answer.request.method == "POST"):
+        page.get_by_test_id("file-input").set_input_files(pairs(tmp_path / "early.jsonl", prompt="early"))
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    expect(page.get_by_role("link", name="early.jsonl")).to_have_count(2)  # of what was sent, and in the list
 
 
 def test_what_is_no_data_is_said_beside_the_file(studio: Studio, page: Page, tmp_path: Path) -> None:

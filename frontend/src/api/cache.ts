@@ -1,0 +1,22 @@
+/** What the page remembers of the answers of the API. */
+import { type InvalidateQueryFilters, type InvalidateOptions, type Query, QueryClient, type QueryKey } from '@tanstack/react-query';
+
+/** An answer counts as stale where something changed after it was asked for: `QueryClient` asks again for what it has an answer to,
+ * and takes a first answer that is under way for a fresh one, although it may have been written before the change. */
+export class Answers extends QueryClient {
+  readonly #early = new WeakSet<Query>();
+
+  override invalidateQueries<Key extends QueryKey = QueryKey>(filters?: InvalidateQueryFilters<Key>, options?: InvalidateOptions): Promise<void> {
+    for (const query of this.getQueryCache().findAll(filters as InvalidateQueryFilters)) {
+      const underWay = query.state.data === undefined ? query.promise : undefined;
+      if (!underWay || this.#early.has(query)) continue;
+      this.#early.add(query);
+      const settled = (again: boolean): void => {
+        this.#early.delete(query);
+        if (again) void super.invalidateQueries({ queryKey: query.queryKey, exact: true });
+      };
+      underWay.then(() => settled(true), () => settled(false));
+    }
+    return super.invalidateQueries(filters, options);
+  }
+}
