@@ -10,8 +10,8 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -25,6 +25,8 @@ from backend.sweep_names import labels, varying, written
 from copg_core.config import variant_of
 
 MOST_RUNS = 100
+MOST_POINTS = 16_000
+"""Of all curves of a figure: what a browser draws anew, while somebody zooms, within a tenth of a second."""
 Measure = Literal["reward", "gold"]
 NAMES = {"copg": "CoPG", "dpo": "DPO", "ipo": "IPO", "policy_gradient": "Policy gradient", "sft": "SFT",
          "reward_model": "Reward model"}  # fmt: skip
@@ -32,8 +34,7 @@ REFERENCE = "reference"
 _OUTSIDE = {"seed"}  # what a run may have of its own within a group
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """One evaluation of a run, or the mean of a group's evaluations at a step. `over` is what the error is over."""
 
     step: int
@@ -109,10 +110,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups in the order of algorithm and beta, and the settings in which any of them differ."""
+    """Groups in the order of algorithm and beta, and the settings in which any of them differ. `every`: of how many
+    evaluations one is kept (see `thinned`)."""
 
     groups: Sequence[Group]
     fields: Sequence[str]
+    every: int = 1
 
     @property
     def members(self) -> list[Member]:
@@ -129,29 +132,53 @@ class Comparison:
         )
 
 
-def load(session: Session, runs: Sequence[Run], *, samples: bool = False) -> Comparison:
-    """Read what a comparison needs. `samples`: the scores of each prompt at the first and the last step too."""
+def load(session: Session, runs: Sequence[Run]) -> Comparison:
+    """Read what a comparison needs: every evaluation, and the scores of each prompt at the first and the last step."""
     if len(runs) > MOST_RUNS:
         raise Invalid.field(
             "run", f"at most {MOST_RUNS} runs are compared at once, and these are {len(runs)}: choose fewer"
         )
     ids = [run.id for run in runs]
-    points: dict[int, list[Evaluation]] = defaultdict(list)
-    query = select(Evaluation).where(Evaluation.run_id.in_(ids)).order_by(Evaluation.run_id, Evaluation.step)
-    for row in session.scalars(query):
-        points[row.run_id].append(row)
-    ends = _scores(session, ids, func.max) if samples else {}
-    starts = _scores(session, ids, func.min) if samples else {}
+    points = _points(session, ids)
+    ends, starts = _scores(session, ids, func.max), _scores(session, ids, func.min)
     members = []
     for run in runs:
         start = starts.get(run.id)
         members.append(
             Member(
                 run.uid, run.name, run.algorithm, variant_of(run.config), run.beta, RunState(run.state), flat(run.config),
-                _points(points[run.id]), start if start is not None and start.step == 0 else None, ends.get(run.id),
+                points.get(run.id, []), start if start is not None and start.step == 0 else None, ends.get(run.id),
             )
         )  # fmt: skip
     return compare(members)
+
+
+def thinned(comparison: Comparison, most: int = MOST_POINTS) -> Comparison:
+    """Every second, fourth, eighth… evaluation and the last of each curve, until at most about `most` points are left.
+
+    Kept points stay where they are while a curve grows, until it has doubled.
+    """
+    curves = [group.points for group in comparison.groups]
+    curves += [one.points for group in comparison.groups if len(group.members) > 1 for one in group.members]
+    every = 1
+    while sum(len(points) for points in curves) / every > most:
+        every *= 2
+    if every == 1:
+        return comparison
+
+    def kept(points: Sequence[Point]) -> list[Point]:
+        ends_between = points and (len(points) - 1) % every
+        return [*points[::every], *points[-1:]] if ends_between else list(points[::every])
+
+    groups = [
+        replace(
+            group,
+            points=kept(group.points),
+            members=[replace(member, points=kept(member.points)) for member in group.members],
+        )
+        for group in comparison.groups
+    ]
+    return replace(comparison, groups=groups, every=every)
 
 
 def compare(members: Sequence[Member]) -> Comparison:
@@ -209,15 +236,22 @@ def prompt_scores(members: Sequence[Member], measure: Measure, *, start: bool = 
     return {prompt: sum(one[prompt] for one in scored) / len(scored) for prompt in sorted(common)}
 
 
-def _points(rows: Sequence[Evaluation]) -> list[Point]:
-    began = rows[0].recorded_at if rows else 0.0
-    return [
-        Point(
-            row.step, row.reward_mean, row.reward_stderr, row.gold_mean, row.values.get("gold_stderr"), row.kl,
-            max(0.0, row.recorded_at - began), row.n,
+def _points(session: Session, ids: Sequence[int]) -> dict[int, list[Point]]:
+    """The evaluations of each run by step; columns, not objects: there may be a hundred thousand."""
+    query = (
+        select(
+            Evaluation.run_id, Evaluation.step, Evaluation.reward_mean, Evaluation.reward_stderr, Evaluation.gold_mean,
+            Evaluation.values["gold_stderr"].as_float(), Evaluation.kl, Evaluation.recorded_at, Evaluation.n,
         )
-        for row in rows
-    ]  # fmt: skip
+        .where(Evaluation.run_id.in_(ids))
+        .order_by(Evaluation.run_id, Evaluation.step)
+    )  # fmt: skip
+    found: dict[int, list[Point]] = defaultdict(list)
+    began: dict[int, float] = {}
+    for run_id, step, reward, stderr, gold, gold_stderr, kl, recorded_at, n in session.execute(query):
+        since = max(0.0, recorded_at - began.setdefault(run_id, recorded_at))
+        found[run_id].append(Point(step, reward, stderr, gold, gold_stderr, kl, since, n))
+    return found
 
 
 def _mean(members: Sequence[Member]) -> list[Point]:

@@ -6,9 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from threading import Lock
+from typing import Generic, TypeVar
+
+Answer = TypeVar("Answer")
 
 
-class SharedAnswers:
+class SharedAnswers(Generic[Answer]):
     """The last `size` answers by key. Thread-safe; who asks for one that is being made waits for it.
 
     The key must hold everything that the answer depends on, a run's `rev` among it, so that none is ever out of date.
@@ -17,9 +20,9 @@ class SharedAnswers:
     def __init__(self, size: int = 512) -> None:
         self._size = size
         self._lock = Lock()
-        self._answers: OrderedDict[Hashable, Future[bytes]] = OrderedDict()
+        self._answers: OrderedDict[Hashable, Future[Answer]] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
+    def get(self, key: Hashable, make: Callable[[], Answer]) -> Answer:
         """The answer, made by `make()` where nobody asked before. What `make` raises, everybody who waits gets; it is
         not kept."""
         with self._lock:

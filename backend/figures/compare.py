@@ -28,6 +28,7 @@ TITLES: Mapping[FigureName, str] = {
     "gold": "Learned against gold reward",
     "time": "Time to a reward",
 }
+MOST_MARKS = 100
 _UNITS = {"reward": "reward units", "gold": "gold units"}
 
 
@@ -39,7 +40,7 @@ def reward(comparison: Comparison, measure: Measure) -> go.Figure:
         for place, group in enumerate(groups):
             dash = "solid" if shades else DASHES[place % len(DASHES)]
             traces += _curve(group, measure, algorithm, shades.get(group.id), dash)
-    return _over_steps(traces, measure)
+    return _over_steps(comparison, traces, measure)
 
 
 def best_of_each(comparison: Comparison, measure: Measure) -> go.Figure:
@@ -49,7 +50,7 @@ def best_of_each(comparison: Comparison, measure: Measure) -> go.Figure:
         if (winner := best(groups, measure)) is not None:
             chosen = f", best of {len(groups)}" if len(groups) > 1 else ""
             traces += _curve(winner, measure, algorithm, None, "solid", chosen)
-    return _over_steps(traces, measure)
+    return _over_steps(comparison, traces, measure)
 
 
 def final(comparison: Comparison, measure: Measure) -> go.Figure:
@@ -233,16 +234,25 @@ def _curve(
     traces.append(
         go.Scatter(
             x=steps, y=means, name=f"{group.label}{more}{over}", line={"color": colour, "width": 2, "dash": dash},
-            hovertemplate="%{y:.3f}", meta={**meta, "role": "mean"}, legendgroup=group.id, mode="lines+markers", marker={"size": 4, "color": colour},
+            hovertemplate="%{y:.3f}", meta={**meta, "role": "mean"}, legendgroup=group.id, mode=_mode(points), marker={"size": 4, "color": colour},
         )
     )  # fmt: skip
     return traces
 
 
-def _over_steps(traces: Sequence[go.Scatter], measure: Measure) -> go.Figure:
+def _mode(points: Sequence[object]) -> str:
+    """Marks show where a curve was measured while they can be told apart."""
+    return "lines+markers" if len(points) <= MOST_MARKS else "lines"
+
+
+def _every(comparison: Comparison) -> str:
+    return "" if comparison.every == 1 else f" (1 evaluation of {comparison.every} is drawn)"
+
+
+def _over_steps(comparison: Comparison, traces: Sequence[go.Scatter], measure: Measure) -> go.Figure:
     drawn = go.Figure(list(traces))
     drawn.update_layout(
-        template=TEMPLATE, uirevision="keep", xaxis={"title": {"text": "Optimizer step"}},
+        template=TEMPLATE, uirevision="keep", xaxis={"title": {"text": f"Optimizer step{_every(comparison)}"}},
         yaxis={"title": {"text": f"{_name(measure)} ({_UNITS[measure]})"}},
     )  # fmt: skip
     return drawn
@@ -259,21 +269,22 @@ def _ways(
             known = [(step, x, y) for step, x, y in points if x is not None and y is not None]
             shade = shades.get(group.id)
             colour = shade["light"] if shade else COLOURS[algorithm]
-            sizes = [4] * (len(known) - 1) + [11] if known else []
-            traces.append(
-                go.Scatter(
-                    x=[x for _, x, _ in known], y=[y for _, _, y in known], mode="lines+markers", name=group.label,
-                    line={"color": colour, "width": 1.5, "dash": "solid" if shades else DASHES[number % len(DASHES)]},
-                    marker={"size": sizes, "color": colour}, customdata=[step for step, _, _ in known],
-                    hovertemplate="step %{customdata:,}: %{x:.3f}, %{y:.3f}",
-                    meta={"role": "way", "algorithm": algorithm, **({"colours": dict(shade)} if shade else {})},
-                )
-            )  # fmt: skip
+            for role, some in (("way", known), ("way_end", known[-1:])):
+                end = role == "way_end"
+                traces.append(
+                    go.Scatter(
+                        x=[x for _, x, _ in some], y=[y for _, _, y in some], mode="markers" if end else _mode(known), name=group.label,
+                        line={"color": colour, "width": 1.5, "dash": "solid" if shades else DASHES[number % len(DASHES)]},
+                        marker={"size": 11 if end else 4, "color": colour}, customdata=[step for step, _, _ in some],
+                        hovertemplate="step %{customdata:,}: %{x:.3f}, %{y:.3f}", legendgroup=group.id, showlegend=not end,
+                        meta={"role": role, "algorithm": algorithm, **({"colours": dict(shade)} if shade else {})},
+                    )
+                )  # fmt: skip
     drawn = go.Figure(traces)
     drawn.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name="large: the last evaluation", meta={"role": "reference", "algorithm": ""},
                                marker={"size": 11, "color": NEUTRAL}))  # fmt: skip
     drawn.update_layout(
         template=TEMPLATE, hovermode="closest", uirevision="keep", yaxis={"title": {"text": y_title}},
-        xaxis={"title": {"text": x_title}, "rangemode": "normal", "hoverformat": ".3f", "exponentformat": "power"},
+        xaxis={"title": {"text": f"{x_title}{_every(comparison)}"}, "rangemode": "normal", "hoverformat": ".3f", "exponentformat": "power"},
     )  # fmt: skip
     return drawn

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import plotly.graph_objects as go
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import comparison_table, sweeps
-from backend.comparisons import MOST_RUNS, Comparison, Measure, load
+from backend.comparisons import MOST_RUNS, Comparison, Measure, load, thinned
 from backend.errors import Invalid, NotFound
-from backend.figures import catalogue
+from backend.figures import catalogue, tails
 from backend.figures import compare as figures
 from backend.models import Run
 from backend.models_sweeps import SweepMember
-from backend.routes.context import Context
+from backend.routes.context import Context, Studio
 from backend.routes.figure_answers import RESPONSES, Format, file
 from backend.schemas.compare import CompareOut
-from backend.schemas.figures import FigureOut
+from backend.schemas.figures import FigureOut, FigureTails, TraceTail
 
 router = APIRouter(prefix="/compare", tags=["compare"])
 
 Runs = Annotated[list[str] | None, Query(description=f"Id of a run; given once for each, at most {MOST_RUNS} times.")]
 SweepId = Annotated[str | None, Query(description="Id of a sweep, in the place of its runs.")]
+Target = Annotated[float | None, Query(allow_inf_nan=False, description="Of the figure of times: the reward to reach.")]
+State = tuple[tuple[int, int], ...]
+"""The runs and the `rev` of each: an answer for it is never out of date."""
 MeasureOf = Annotated[Measure, Query(description="The reward that is maximised, or the gold reward beside it.")]
 
 
@@ -38,9 +42,7 @@ def compare_runs(
     ] = None,
 ) -> CompareOut:
     """Groups of runs that differ only by seed, with paired differences to a baseline over the same prompts."""
-    with context.database.snapshot() as session:
-        comparison = load(session, _chosen(session, run, sweep), samples=True)
-    return comparison_table.table(comparison, measure, baseline)
+    return comparison_table.table(_seen(context, run, sweep)[1], measure, baseline)
 
 
 @router.get(
@@ -54,22 +56,60 @@ def get_compare_figure(
     run: Runs = None,
     sweep: SweepId = None,
     measure: MeasureOf = "reward",
-    target: Annotated[
-        float | None, Query(allow_inf_nan=False, description="Of the figure of times: the reward to reach.")
-    ] = None,
+    target: Target = None,
     format: Format = "json",  # noqa: A002
-) -> FigureOut | Response:
-    """One figure of a comparison."""
-    comparison = _load(context, run, sweep)
-    drawn = figures.time_to(comparison, measure, target) if name == "time" else figures.DRAW[name](comparison, measure)
+) -> Response:
+    """One figure of a comparison. Of very many evaluations every second, fourth, eighth… is drawn; the CSV has all."""
+    state, comparison = _seen(context, run, sweep)
     if format != "json":
+        drawn = _draw(comparison if format == "csv" else thinned(comparison), name, measure, target)
         return file(format, f"compare-{name}", drawn, lambda: figures.as_csv(drawn))
-    return FigureOut(figure=catalogue.as_json(drawn), cursor="", fence=0, empty=figures.is_empty(drawn))
+
+    def make() -> bytes:
+        figure = _draw(thinned(comparison), name, measure, target)
+        plain = catalogue.as_json(figure)
+        answer = FigureOut(figure=plain, cursor=tails.cursor(plain), fence=0, empty=figures.is_empty(figure))
+        return answer.model_dump_json().encode()
+
+    content = context.answers.get(("compare", state, name, measure, target), make)
+    return Response(content, media_type="application/json")
 
 
-def _load(context: Context, run: list[str] | None, sweep: str | None) -> Comparison:
+@router.get("/figures/{name}/points", response_model=FigureTails)
+def get_compare_figure_points(
+    name: figures.FigureName,
+    context: Context,
+    after: Annotated[
+        str, Query(pattern=tails.PATTERN, max_length=12_000, description="`cursor` of the answer before.")
+    ],
+    run: Runs = None,
+    sweep: SweepId = None,
+    measure: MeasureOf = "reward",
+    target: Target = None,
+) -> Response:
+    """How the curves of a figure that was fetched before go on."""
+    state, comparison = _seen(context, run, sweep)
+
+    def make() -> bytes:
+        plain = catalogue.as_json(_draw(thinned(comparison), name, measure, target))
+        ends = tails.after(plain, after)
+        found = [] if ends is None else [TraceTail.model_validate(end) for end in ends]
+        return FigureTails(cursor=tails.cursor(plain), reset=ends is None, traces=found).model_dump_json().encode()
+
+    content = context.answers.get(("compare", state, name, measure, target, after), make)
+    return Response(content, media_type="application/json")
+
+
+def _draw(comparison: Comparison, name: figures.FigureName, measure: Measure, target: float | None) -> go.Figure:
+    return figures.time_to(comparison, measure, target) if name == "time" else figures.DRAW[name](comparison, measure)
+
+
+def _seen(context: Studio, run: list[str] | None, sweep: str | None) -> tuple[State, Comparison]:
+    """The comparison and what it is a state of. The table and the figures of one page read it once."""
     with context.database.snapshot() as session:
-        return load(session, _chosen(session, run, sweep))
+        chosen = _chosen(session, run, sweep)
+        state = tuple((one.id, one.rev) for one in chosen)
+        return state, context.comparisons.get(state, lambda: load(session, chosen))
 
 
 def _chosen(session: Session, wanted: list[str] | None, sweep: str | None) -> list[Run]:

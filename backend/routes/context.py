@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 
+from backend.comparisons import Comparison
 from backend.database import Database
 from backend.feed import Feed
 from backend.settings import Settings
@@ -25,7 +26,9 @@ class Studio:
     """Says, after a commit, that runs may be due. Never waits: the reconcile loop sends the hints."""
     wake_analyst: Callable[[], None] = lambda: None
     """Says, after a commit, that a data set is to be analysed. Never waits."""
-    answers: SharedAnswers = field(default_factory=SharedAnswers)
+    answers: SharedAnswers[bytes] = field(default_factory=SharedAnswers)
+    comparisons: SharedAnswers[Comparison] = field(default_factory=lambda: SharedAnswers(size=4))
+    """A comparison of fifty long runs takes tens of megabytes: a few, for the figures of one page."""
 
 
 def _studio(request: Request) -> Any:

@@ -34,6 +34,19 @@ class FigurePoints(BaseModel):
     traces: list[TracePoints] = Field(description="One for each trace of the figure, in its order.")
 
 
+class TraceTail(BaseModel):
+    start: int = Field(description="Point from which the trace goes on; what the viewer has from there is dropped.")
+    arrays: dict[str, list[Any]] = Field(description="`x`, `y` and, where the trace has it, `customdata`.")
+
+
+class FigureTails(BaseModel):
+    """How each trace goes on. `reset`: more has changed than ends, fetch the whole figure again."""
+
+    cursor: str
+    reset: bool
+    traces: list[TraceTail] = Field(description="One for each trace of the figure, in its order.")
+
+
 class FigureInfo(BaseModel):
     name: FigureName
     title: str

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backend.comparisons import Member, Point, compare, flat
+from backend.comparisons import Member, Point, compare, flat, thinned
 from backend.figures import compare as figures
 from backend.states import RunState
 from copg_core import events
@@ -86,14 +86,31 @@ def test_time_to_a_reward_is_that_of_the_first_evaluation_which_has_it() -> None
 
 def test_ways_end_in_a_large_point_and_gold_needs_a_gold_reward() -> None:
     seen = compare([member(0.1), member(1.0)])
-    way = figures.frontier(seen, "reward").data[0]
-    assert (list(way.x), list(way.marker.size)) == ([0.0, 0.5, 1.0], [4, 4, 11])
+    way, end = figures.frontier(seen, "reward").data[:2]
+    assert (list(way.x), way.marker.size) == ([0.0, 0.5, 1.0], 4)
+    assert (list(end.x), end.marker.size, end.showlegend) == ([1.0], 11, False)
     assert figures.names_of(seen) == ["reward", "final", "frontier", "time"]
     assert figures.is_empty(figures.gold(seen, "gold"))
     golden = [point(0, 0.0, gold=0.0), point(100, 1.0, gold=1.0)]
     for kind, has in (("gold", False), ("run", True)):
         made = replace(member(0.1, **{"reward.kind": kind}), points=golden)
         assert compare([made]).has_gold is has
+
+
+def test_of_very_many_evaluations_some_are_drawn_and_it_is_said() -> None:
+    seen = compare([member(0.1, steps=1001), member(0.1, 1, steps=1002), member(1.0, steps=40)])
+    few = thinned(seen, most=500)
+    assert few.every == 8
+    first, second = few.groups
+    assert [one.step for one in first.points] == [*range(0, 100_000, 800), 100_000]
+    assert [one.step for one in first.members[1].points][-2:] == [100_000, 100_100]
+    assert [one.step for one in second.points] == [0, 800, 1600, 2400, 3200, 3900]
+    assert first.last == seen.groups[0].last
+    assert thinned(seen, most=10_000) is seen
+    drawn = figures.reward(few, "reward")
+    assert drawn.layout.xaxis.title.text == "Optimizer step (1 evaluation of 8 is drawn)"
+    assert [trace.mode for trace in drawn.data if trace.meta["role"] == "mean"] == ["lines", "lines+markers"]
+    assert "1 evaluation of 8" in figures.frontier(few, "reward").layout.xaxis.title.text
 
 
 def trained(bench: Bench, final: float, **config: Any) -> str:
@@ -139,6 +156,31 @@ def test_every_figure_is_served(bench: Bench, name: str) -> None:
     answer = bench.client.get(f"{API}/compare/figures/{name}", params={"run": runs, "format": "csv"})
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert {"role", "series", "x", "y"} == set(rows[0])
+
+
+@pytest.mark.parametrize("name", figures.TITLES)
+def test_whoever_has_a_figure_is_told_how_it_goes_on(bench: Bench, name: str) -> None:
+    uid = bench.launch(beta=0.1)
+    runs = [uid, trained(bench, 3.0, beta=1.0)]
+    claim = bench.claim(uid)
+    bench.record(claim, *(evaluation(step, reward=0.01 * step, n=8) for step in range(0, 400, 100)))
+    held = bench.get(f"/compare/figures/{name}", run=runs)
+    bench.record(claim, evaluation(400, reward=4.0, n=8))
+    whole = bench.get(f"/compare/figures/{name}", run=runs)
+    ends = bench.get(f"/compare/figures/{name}/points", run=runs, after=held["cursor"])
+    assert ends["cursor"] == whole["cursor"]
+    if name in ("reward", "frontier"):
+        assert ends["reset"] is False
+        assert sum(len(one["arrays"]["x"]) for one in ends["traces"]) < 12
+        for trace, end in zip(held["figure"]["data"], ends["traces"], strict=True):
+            for key, array in end["arrays"].items():
+                trace[key] = trace[key][: end["start"]] + array
+        assert held["figure"] == whole["figure"]
+    again = bench.get(f"/compare/figures/{name}/points", run=runs, after=whole["cursor"])
+    assert (again["reset"], again["cursor"]) == (False, whole["cursor"])
+    assert bench.get(f"/compare/figures/{name}/points", run=runs, after="0" * 16)["reset"] is True
+    refused = bench.client.get(f"{API}/compare/figures/{name}/points", params={"run": runs, "after": "what"})
+    problem(refused, 422, "after")
 
 
 def test_nothing_yet_and_wrong_wishes(bench: Bench) -> None:

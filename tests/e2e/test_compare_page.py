@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
@@ -66,3 +66,26 @@ def test_nothing_chosen_and_wrong_choices_are_said(studio: Studio, page: Page) -
     assert serious_faults(page) == []
     page.goto(f"{studio.url}/compare?run=nobody")
     expect(page.get_by_role("alert")).to_contain_text("there is no run 'nobody'")
+
+
+def test_a_growing_curve_asks_for_what_is_new_alone(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"config": {**BASE, "steps": 160}})["id"]
+    page.goto(f"{studio.url}/compare?run={run}")
+    figure = page.get_by_test_id("figure-compare-reward")
+    expect(figure).to_have_attribute("data-status", "shown", timeout=120_000)
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer) if "/compare/figures/reward" in answer.url else None)
+    expect(page.get_by_test_id("compared")).to_have_attribute("data-active", "false", timeout=240_000)
+    plot = figure.locator(".js-plotly-plot")
+    drawn = "plot => plot.data.find((trace) => trace.meta.role === 'mean').x.length"
+    for _ in range(100):  # what came last is drawn within seconds
+        if plot.evaluate(drawn) == 81:
+            break
+        page.wait_for_timeout(200)
+    assert plot.evaluate(drawn) == 81
+    assert answers
+    told = [answer.json() for answer in answers]
+    assert all("/points?" in answer.url for answer in answers)
+    assert [one["reset"] for one in told] == [False] * len(told)
+    lengths = [len(end["arrays"]["x"]) for one in told for end in one["traces"]]
+    assert sum(lengths) < 3 * (81 + len(told))  # mean and both edges of the band: each new point once, the last again

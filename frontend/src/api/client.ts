@@ -12,6 +12,7 @@ export type Preview = Schemas['DatasetPreview'];
 export type Pipeline = Schemas['PipelineOut'];
 export type FigureOut = Schemas['FigureOut'];
 export type FigurePoints = Schemas['FigurePoints'];
+export type FigureTails = Schemas['FigureTails'];
 export type DeviceEstimate = Schemas['DeviceEstimate'];
 export type Sweep = Schemas['SweepOut'];
 export type SweepSummary = Schemas['SweepSummary'];

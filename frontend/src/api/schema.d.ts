@@ -73,9 +73,29 @@ export interface paths {
         };
         /**
          * Get compare figure
-         * @description One figure of a comparison.
+         * @description One figure of a comparison. Of very many evaluations every second, fourth, eighth… is drawn; the CSV has all.
          */
         get: operations["get_compare_figure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compare/figures/{name}/points": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get compare figure points
+         * @description How the curves of a figure that was fetched before go on.
+         */
+        get: operations["get_compare_figure_points"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3339,6 +3359,21 @@ export interface components {
             traces: components["schemas"]["TracePoints"][];
         };
         /**
+         * FigureTails
+         * @description How each trace goes on. `reset`: more has changed than ends, fetch the whole figure again.
+         */
+        FigureTails: {
+            /** Cursor */
+            cursor: string;
+            /** Reset */
+            reset: boolean;
+            /**
+             * Traces
+             * @description One for each trace of the figure, in its order.
+             */
+            traces: components["schemas"]["TraceTail"][];
+        };
+        /**
          * File
          * @description A file: .jsonl, .jsonl.gz, .json, .csv or .parquet.
          */
@@ -6291,6 +6326,21 @@ export interface components {
             /** Y */
             y: (number | null)[];
         };
+        /** TraceTail */
+        TraceTail: {
+            /**
+             * Start
+             * @description Point from which the trace goes on; what the viewer has from there is dropped.
+             */
+            start: number;
+            /**
+             * Arrays
+             * @description `x`, `y` and, where the trace has it, `customdata`.
+             */
+            arrays: {
+                [key: string]: unknown[];
+            };
+        };
         /**
          * Unit tests
          * @description Runs the code of a completion against the row's tests, in a sandbox without network (bubblewrap, Linux only).
@@ -6944,6 +6994,53 @@ export interface operations {
                     "text/csv": string;
                     "image/svg+xml": string;
                     "image/png": string;
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_compare_figure_points: {
+        parameters: {
+            query: {
+                /** @description `cursor` of the answer before. */
+                after: string;
+                /** @description Id of a run; given once for each, at most 100 times. */
+                run?: string[] | null;
+                /** @description Id of a sweep, in the place of its runs. */
+                sweep?: string | null;
+                /** @description The reward that is maximised, or the gold reward beside it. */
+                measure?: "reward" | "gold";
+                /** @description Of the figure of times: the reward to reach. */
+                target?: number | null;
+            };
+            header?: never;
+            path: {
+                name: "reward" | "best" | "final" | "frontier" | "gold" | "time";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigureTails"];
                 };
             };
             401: components["responses"]["Unauthenticated"];

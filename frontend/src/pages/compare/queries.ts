@@ -1,7 +1,8 @@
 /** What the compare page asks, and how live events of its runs refresh it. */
-import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query';
 import { api, type Comparison, data, type FigureOut } from '../../api/client';
 import { useRefresh } from '../../live/refresh';
+import { refreshed } from '../../live/tails';
 
 export interface Chosen { runs: string[]; sweep: string | null }
 export type Measure = Comparison['measure'];
@@ -20,12 +21,25 @@ export const useComparison = (chosen: Chosen, measure: Measure, baseline: string
     placeholderData: keepPreviousData,
   });
 
-export const useCompareFigure = (chosen: Chosen, name: FigureName, measure: Measure, target: number | null) =>
-  useQuery({
-    queryKey: ['compare', key(chosen), name, measure, target],
-    queryFn: () => data(api.GET('/api/v1/compare/figures/{name}', { params: { path: { name }, query: { ...query(chosen), measure, target: target ?? undefined } } })) as Promise<FigureOut>,
+/** Curves, which only grow; the other figures have one point for each run, and every one of them moves. */
+const CURVES: readonly FigureName[] = ['reward', 'best', 'frontier', 'gold'];
+
+/** Drawn whole once; after that only how its curves go on is asked for. */
+export function useCompareFigure(chosen: Chosen, name: FigureName, measure: Measure, target: number | null) {
+  const client = useQueryClient();
+  const queryKey = ['compare', key(chosen), name, measure, target];
+  const asked = { ...query(chosen), measure, target: target ?? undefined };
+  return useQuery({
+    queryKey,
+    queryFn: () => refreshed(
+      CURVES.includes(name) ? client.getQueryData<FigureOut>(queryKey) : undefined,
+      (after) => data(api.GET('/api/v1/compare/figures/{name}/points', { params: { path: { name }, query: { ...asked, after } } })),
+      () => data(api.GET('/api/v1/compare/figures/{name}', { params: { path: { name }, query: asked } })) as Promise<FigureOut>,
+    ),
     placeholderData: keepPreviousData,
+    structuralSharing: false, // comparing a hundred thousand numbers takes longer than drawing them
   });
+}
 
 export function csvOf(chosen: Chosen, name: FigureName, measure: Measure, target: number | null): string {
   const params = new URLSearchParams(chosen.sweep ? { sweep: chosen.sweep } : chosen.runs.map((run) => ['run', run]));
