@@ -19,7 +19,7 @@ from copg_core.objectives import Table, objective_of
 from tests.core.conftest import ROWS
 
 PATH = CodePath(packed=True, chunked=True)
-COUNT = 6
+COUNT = 24  # log-probabilities of -200 are rounded to 1e-5: over many pairs that cancels, however a processor rounds
 BATCH = list(range(COUNT))
 
 
@@ -73,7 +73,8 @@ def test_loss_and_gradient_are_those_of_trl(
 ) -> None:
     theirs, their_gradient = of_trl(setting, tmp_path, loss_type)
     ours, our_gradient = of_ours(setting, config)
-    assert ours == pytest.approx(theirs, abs=1e-6, rel=1e-7)
+    # Relative: float32 has steps of 1.9e-6 at 25, where IPO's loss is.
+    assert ours == pytest.approx(theirs, rel=1e-6)
     assert float((our_gradient - their_gradient).norm() / their_gradient.norm()) < 1e-5
 
 
