@@ -8,17 +8,17 @@ import { CONFIG, plotly, type PlotlyFigure, themed } from './plotly';
 
 interface Props {
   name: string; title: string; answer: FigureOut | undefined; error: unknown; csv: string; empty: string;
-  /** The legend has many lines: it stands below, and the figure grows by it. */
-  below?: boolean; wide?: boolean; children?: ReactNode;
+  /** The legend has many lines: it stands below, and the figure grows by it. `awaited`: by how many entries it may, until it is there. */
+  below?: boolean; awaited?: number; wide?: boolean; children?: ReactNode;
 } // prettier-ignore
 
 const LINE = 19; // px of a legend's line
 
-export function Drawn({ name, title, answer, error, csv, empty, below = false, wide = true, children }: Props) {
+export function Drawn({ name, title, answer, error, csv, empty, below = false, awaited = 0, wide = true, children }: Props) {
   const element = useRef<HTMLDivElement>(null);
   const scheme = useComputedColorScheme('light') as Scheme;
   const shown = answer !== undefined && !answer.empty;
-  const lines = below && shown ? (answer.figure as unknown as PlotlyFigure).data.filter((trace) => trace.showlegend !== false).length : 0;
+  const lines = below && shown ? (answer.figure as unknown as PlotlyFigure).data.filter((trace) => trace.showlegend !== false).length : below && !answer ? awaited : 0;
   useEffect(() => {
     const target = element.current!;
     if (!answer || answer.empty) return;

@@ -31,10 +31,10 @@ export function ComparePage() {
     <>
       <div className="head">
         <h1>Compare</h1>
-        {seen && <span className="muted" style={{ fontSize: 13 }} data-testid="compared" data-active={seen.active}>{runs} run{runs === 1 ? '' : 's'} in {seen.groups.length} group{seen.groups.length === 1 ? '' : 's'}; a group’s runs differ by their seed alone</span>}
+        {seen ? <span className="muted" style={{ fontSize: 13 }} data-testid="compared" data-active={seen.active}>{runs} run{runs === 1 ? '' : 's'} in {seen.groups.length} group{seen.groups.length === 1 ? '' : 's'}; a group’s runs differ by their seed alone</span> : !error && <Skeleton height={20} width={320} />}
         <div className="push" style={{ display: 'flex', gap: 8, alignItems: 'center', flexWrap: 'wrap' }}>
           {seen?.has_gold && <SegmentedControl size="xs" aria-label="Measure" value={measure} data={[{ value: 'reward', label: 'Reward' }, { value: 'gold', label: 'Gold reward' }]} onChange={(value) => set('measure', value === 'gold' ? value : null)} />}
-          {seen && <Button component={Link} to={samplesOf(seen)} variant="default" size="compact-xs">Samples</Button>}
+          {seen ? <Button component={Link} to={samplesOf(seen)} variant="default" size="compact-xs">Samples</Button> : !error && <Button variant="default" size="compact-xs" disabled>Samples</Button>}
           <Copy text={window.location.href} label="Copy link" />
         </div>
       </div>
@@ -46,8 +46,8 @@ export function ComparePage() {
               <h2>At the last evaluation</h2>
               {seen ? <Select size="xs" label="Baseline" className="push baseline" allowDeselect={false} value={seen.baseline} data={seen.baselines.map((one) => ({ value: one.id, label: one.label }))} onChange={(value) => set('baseline', value)} comboboxProps={{ width: 320, position: 'bottom-end' }} /> : <Skeleton height={30} width={220} className="push" />}
             </div>
-            <Differences seen={seen} />
-            {seen && <p className="muted method" data-testid="method">{seen.method}{seen.notes.map((note) => <span key={note}> {note}</span>)}</p>}
+            <Differences seen={seen} expected={Math.min(Math.max(chosen.runs.length, 2), 4)} />
+            {seen ? <p className="muted method" data-testid="method">{seen.method}{seen.notes.map((note) => <span key={note}> {note}</span>)}</p> : <div className="method"><Skeleton className="lines" /></div>}
           </section>
           <div className="figures compare">
             {seen ? seen.figures.map(({ name, title }) => <Figure key={name} chosen={chosen} name={name} title={title} measure={measure} target={target} seen={seen} onTarget={(value) => set('target', value)} />)

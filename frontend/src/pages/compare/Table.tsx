@@ -11,14 +11,15 @@ type Group = Comparison['groups'][number];
 const signed = (given: number): string => `${given > 0 ? '+' : given < 0 ? '−' : ''}${reward(Math.abs(given))}`;
 const chance = (p: number | null): string => (p === null ? NONE : p < 0.001 ? '< 0.001' : p.toFixed(3));
 
-export function Differences({ seen }: { seen: Comparison | undefined }) {
+/** `expected`: how many rows there may be, so that nothing moves when they come. */
+export function Differences({ seen, expected }: { seen: Comparison | undefined; expected: number }) {
   const heads = ['Group', 'Runs', 'Mean ± s.e.', 'KL, nats', 'Difference [95 %]', 'p, bootstrap', 'p, sign test', 'Better / worse'];
   return (
     <div className="scroll" tabIndex={0} role="region" aria-label="Differences to the baseline">
       <table className="samples compare" data-testid="differences">
         <thead><tr>{heads.map((head, place) => <th key={head} scope="col" className={place > 0 ? 'n' : undefined}>{head}</th>)}</tr></thead>
         <tbody>
-          {!seen && [0, 1, 2].map((row) => <tr key={row}><td colSpan={heads.length}><Skeleton height={24} /></td></tr>)}
+          {!seen && Array.from({ length: expected }, (_, row) => <tr key={row}><td colSpan={heads.length}><Skeleton className="awaited" /></td></tr>)}
           {seen?.groups.map((group) => <Row key={group.id} group={group} heads={heads} baseline={group.id === seen.baseline} />)}
         </tbody>
       </table>

@@ -48,11 +48,11 @@ export function SamplesPage() {
         <>
           <section className="panel columns" aria-label="Columns">
             {/* Until the answer to a change is there, the columns are those of the answer before. */}
-            <ol>{seen ? seen.columns.slice(0, asked.columns.length).map((column, at) => <Column key={at} column={column} at={at} columns={asked.columns} onColumns={setColumns} />) : asked.columns.map((one) => <li key={one}><Skeleton height={52} /></li>)}</ol>
+            <ol>{seen ? seen.columns.slice(0, asked.columns.length).map((column, at) => <Column key={at} column={column} at={at} columns={asked.columns} onColumns={setColumns} />) : asked.columns.map((one) => <li key={one}><Skeleton height={39} /></li>)}</ol>
             {asked.columns.length < MOST && <Add columns={asked.columns} onColumns={setColumns} />}
           </section>
           <div className="figures compare histograms">
-            {HISTOGRAMS.filter(([name]) => name !== 'gold' || seen?.has_gold).map(([name, title]) => <Figure key={name} columns={asked.columns} name={name} title={title} known={seen !== undefined} />)}
+            {HISTOGRAMS.filter(([name]) => name !== 'gold' || !seen || seen.has_gold).map(([name, title]) => <Figure key={name} columns={asked.columns} name={name} title={title} known={seen !== undefined} />)}
           </div>
           <section className="panel prompts" aria-label="Prompts">
             <div className="choices">
@@ -102,7 +102,7 @@ function Add({ columns, onColumns }: Choosing) {
 /** Where the columns themselves are wrong (`known` is not yet so) the page says it once, not each figure. */
 function Figure({ columns, name, title, known }: { columns: string[]; name: Histogram; title: string; known: boolean }) {
   const { data: answer, error } = useHistogram(columns, name);
-  return <Drawn name={`samples-${name}`} title={title} answer={answer} error={known ? error : null} csv={csvOf(columns, name)} below wide={false} empty="Nothing to draw: the first evaluation is yet to come, or no completion has this score." />;
+  return <Drawn name={`samples-${name}`} title={title} answer={answer} error={known ? error : null} csv={csvOf(columns, name)} below awaited={columns.length} wide={false} empty="Nothing to draw: the first evaluation is yet to come, or no completion has this score." />;
 }
 
 function Nothing() {

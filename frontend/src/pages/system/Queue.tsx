@@ -33,7 +33,7 @@ export function Queue() {
         {queue.data && !queue.data.paused && <May scope="admin"><Button className="push" size="xs" variant="default" leftSection={<IconPlayerPause size={14} />} loading={steer.isPending} onClick={() => steer.mutate('pause')}>Pause</Button></May>}
       </header>
       {queue.isError && <Failure title="The queue cannot be shown" error={queue.error} />}
-      {queue.data && items.length === 0 && <p className="muted none">Nothing waits.</p>}
+      {!queue.isError && items.length === 0 && <p className="muted none">{queue.data ? 'Nothing waits.' : '…'}</p>}
       <ol>
         {items.map((item) => (
           <li key={item.id}>

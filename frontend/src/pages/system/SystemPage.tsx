@@ -20,11 +20,12 @@ export function SystemPage() {
           ['Database', health.data?.database], ['Broker', health.data?.broker], ['Workers', health.data?.workers],
           ['Running', workers.data?.running], ['Queued', workers.data?.queued], ['Waiting', workers.data?.waiting],
         ].map(([label, value]) => (
-          <div className="stat" key={label}><dt>{label}</dt><dd style={{ color: value === 'down' ? 'var(--c-danger)' : value === 'ok' ? 'var(--c-good)' : undefined }}>{value ?? <Skeleton height={18} width={36} />}</dd></div>
+          <div className="stat" key={label}><dt>{label}</dt><dd style={{ color: value === 'down' ? 'var(--c-danger)' : value === 'ok' ? 'var(--c-good)' : undefined }}>{value ?? <Skeleton height={21} width={36} />}</dd></div>
         ))}
       </dl>
       <Queue />
       <div className="cols">
+        {!workers.data && !workers.isError && <Skeleton height={208} />}
         {workers.data?.items.map((worker) => (
           <Worker key={worker.name} worker={worker} />
         ))}

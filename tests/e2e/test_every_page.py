@@ -1,0 +1,109 @@
+"""Every page, furnished and empty, light and dark, wide and narrow: nothing that axe finds serious, nothing cut off, nothing that jumps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.accessibility import serious_faults
+from tests.e2e.conftest import Studio, start_studio, stop_studio
+from tests.e2e.test_artifacts_page import TINY
+from tests.e2e.test_data_page import pairs
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+LOOKS = [("light", 1440), ("dark", 360)]
+SHIFTS = """
+window.shifted = [];
+new PerformanceObserver((list) => list.getEntries().forEach((one) => {
+  if (!one.hadRecentInput) window.shifted.push([one.value, one.sources.map(({node}) => node?.outerHTML?.slice(0, 120) ?? String(node))]);
+})).observe({type: 'layout-shift', buffered: true});
+"""
+# Figures further down wait until they come into view.
+LOADED = """() => [...document.querySelectorAll('.mantine-Skeleton-root')].every((one) => one.getBoundingClientRect().top > innerHeight)"""
+GOOD = 0.1  # a cumulative layout shift that Core Web Vitals calls good
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, dict[str, str]]]:
+    """A studio with a trained run, a cancelled one, a sweep, a data set and a note; and the ids by which pages are found."""
+    studio = start_studio(tmp_path_factory.mktemp("walk") / "data")
+    try:
+        trained = studio.post(
+            "/runs", {"name": "trained", "config": TINY, "tags": ["kept"], "notes": "**As** planned."}
+        )
+        stopped = studio.post("/runs", {"name": "stopped before it began", "config": TINY})
+        studio.post(f"/runs/{stopped['id']}/cancel", status=200)
+        config: dict[str, Any] = TINY | {"algorithm": "copg", "reward": {"kind": "gold"}}
+        sweep = studio.post("/sweeps", {"name": "betas", "config": config, "grid": {"beta": [0.1, 1.0]}})
+        file = pairs(tmp_path_factory.mktemp("sent") / "pairs.jsonl").read_bytes()
+        sent = httpx.post(
+            f"{studio.url}/api/v1/datasets/upload", params={"filename": "pairs.jsonl"}, content=file
+        ).json()
+        studio.wait_for(trained["id"], {"succeeded"}, 180)
+        for one in studio.get(f"/sweeps/{sweep['id']}/members")["items"]:
+            studio.wait_for(one["run"]["id"], {"succeeded"}, 180)
+        yield studio, {"trained": trained["id"], "stopped": stopped["id"], "sweep": sweep["id"], "data": sent["id"]}
+    finally:
+        stop_studio(studio)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A studio that nobody has used."""
+    studio = start_studio(tmp_path_factory.mktemp("bare") / "data")
+    yield studio
+    stop_studio(studio)
+
+
+def looked_at(page: Page, address: str, scheme: str, width: int) -> list[str]:
+    """What is wrong with a page that has come to rest, in sentences."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    where = f"{address} ({scheme}, {width} px)"
+    if (
+        sum(value for value, _ in shifted_by(page, address)) > GOOD
+    ):  # a busy machine answers in any order: once is chance
+        again = shifted_by(page, address)
+        jumps = [f"{where}: shifted by {value:.2f}: {nodes}" for value, nodes in again if value > GOOD / 10]
+        wrong = jumps if sum(value for value, _ in again) > GOOD else []
+    else:
+        wrong = []
+    wrong += [f"{where}: {fault}" for fault in serious_faults(page)]
+    if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
+        wrong.append(f"{where}: {wide} px wide")
+    return wrong
+
+
+def shifted_by(page: Page, address: str) -> list[tuple[float, list[str]]]:
+    """Open a page, let it come to rest, and see what moved by how much without anybody's doing."""
+    page.goto(address)
+    expect(page.locator("main h1, main p").first).to_be_visible()
+    page.wait_for_function(LOADED)
+    page.wait_for_timeout(500)
+    return list(page.evaluate("window.shifted"))
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_furnished(furnished: tuple[Studio, dict[str, str]], page: Page, scheme: str, width: int) -> None:
+    studio, ids = furnished
+    run = ids["trained"]
+    page.add_init_script(SHIFTS)
+    paths = [
+        "/runs", f"/runs/{run}", f"/runs/{run}/samples", f"/runs/{run}/config", f"/runs/{run}/log", f"/runs/{run}/files",
+        f"/runs/{run}/report", f"/runs/{ids['stopped']}", "/launch", "/launch?algorithm=dpo&mode=sweep", f"/launch?from={run}", "/sweeps",
+        f"/sweeps/{ids['sweep']}", f"/compare?sweep={ids['sweep']}", f"/samples?column={run}@first&column={run}@last", "/data",
+        f"/data/{ids['data']}", "/bandit", "/system", "/nowhere",
+    ]  # fmt: skip
+    assert [wrong for path in paths for wrong in looked_at(page, studio.url + path, scheme, width)] == []
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_empty(bare: Studio, page: Page, scheme: str, width: int) -> None:
+    page.add_init_script(SHIFTS)
+    paths = ["/runs", "/sweeps", "/compare", "/samples", "/data", "/system"]
+    assert [wrong for path in paths for wrong in looked_at(page, bare.url + path, scheme, width)] == []
