@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import func, select
@@ -25,8 +25,6 @@ from backend.sweep_names import labels, varying, written
 from copg_core.config import variant_of
 
 MOST_RUNS = 100
-MOST_POINTS = 16_000
-"""Of all curves of a figure: what a browser draws anew, while somebody zooms, within a tenth of a second."""
 Measure = Literal["reward", "gold"]
 NAMES = {"copg": "CoPG", "dpo": "DPO", "ipo": "IPO", "policy_gradient": "Policy gradient", "sft": "SFT",
          "reward_model": "Reward model"}  # fmt: skip
@@ -111,7 +109,7 @@ class Group:
 @dataclass(frozen=True)
 class Comparison:
     """Groups in the order of algorithm and beta, and the settings in which any of them differ. `every`: of how many
-    evaluations one is kept (see `thinned`)."""
+    evaluations one is kept (figures/thinning.py)."""
 
     groups: Sequence[Group]
     fields: Sequence[str]
@@ -153,34 +151,6 @@ def load(session: Session, runs: Sequence[Run]) -> Comparison:
     return compare(members)
 
 
-def thinned(comparison: Comparison, most: int = MOST_POINTS) -> Comparison:
-    """Every second, fourth, eighth… evaluation and the last of each curve, until at most about `most` points are left.
-
-    Kept points stay where they are while a curve grows, until it has doubled.
-    """
-    curves = [group.points for group in comparison.groups]
-    curves += [one.points for group in comparison.groups if len(group.members) > 1 for one in group.members]
-    every = 1
-    while sum(len(points) for points in curves) / every > most:
-        every *= 2
-    if every == 1:
-        return comparison
-
-    def kept(points: Sequence[Point]) -> list[Point]:
-        ends_between = points and (len(points) - 1) % every
-        return [*points[::every], *points[-1:]] if ends_between else list(points[::every])
-
-    groups = [
-        replace(
-            group,
-            points=kept(group.points),
-            members=[replace(member, points=kept(member.points)) for member in group.members],
-        )
-        for group in comparison.groups
-    ]
-    return replace(comparison, groups=groups, every=every)
-
-
 def compare(members: Sequence[Member]) -> Comparison:
     """Group runs by everything but their seed."""
     groups: dict[str, list[Member]] = defaultdict(list)
@@ -194,16 +164,21 @@ def compare(members: Sequence[Member]) -> Comparison:
         for path in varying([{p: v for p, v in one.items() if p in shared} for one in settings])
         if path not in _OUTSIDE
     ]
+    # Within one algorithm what differs tells runs apart; between algorithms their own fields only blur it.
+    peers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for found in groups.values():
+        peers[found[0].algorithm].append(found[0].settings)
+    apart = {
+        algorithm: labels([path for path in varying(some) if path not in {*_OUTSIDE, "beta", "algorithm"}])
+        for algorithm, some in peers.items()
+    }
     made = []
     for key, found in groups.items():
         first = found[0]
-        # Within one algorithm what differs tells runs apart; between algorithms their own fields only blur it.
-        peers = [other[0].settings for other in groups.values() if other[0].algorithm == first.algorithm]
-        apart = [path for path in varying(peers) if path not in {*_OUTSIDE, "beta", "algorithm"}]
-        named = labels(apart)
+        named = apart[first.algorithm]
         words = [NAMES.get(first.algorithm, first.algorithm), f"({first.variant})" if first.variant else ""]
         words.append(f"β = {first.beta:g}" if first.beta is not None else "")
-        words += [f"{named[path]} {written(first.settings[path])}" for path in apart if path in first.settings]
+        words += [f"{name} {written(first.settings[path])}" for path, name in named.items() if path in first.settings]
         made.append(Group(key, " ".join(filter(None, words))[:120], first.algorithm, first.beta, found, _mean(found)))
     order = list(NAMES)
     made.sort(

@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 from backend.comparisons import NAMES, Comparison, Group, Measure, Point, best, by_algorithm
 from backend.figures import final_reward
 from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE, faint, sequential
+from backend.figures.thinning import has_bands
 from backend.statistics import as_values, band
 
 FigureName = Literal["reward", "best", "final", "frontier", "gold", "time"]
@@ -39,7 +40,7 @@ def reward(comparison: Comparison, measure: Measure) -> go.Figure:
         shades = _shades(groups) if _one_algorithm(comparison) else {}
         for place, group in enumerate(groups):
             dash = "solid" if shades else DASHES[place % len(DASHES)]
-            traces += _curve(group, measure, algorithm, shades.get(group.id), dash)
+            traces += _curve(group, measure, algorithm, shades.get(group.id), dash, bands=has_bands(comparison))
     return _over_steps(comparison, traces, measure)
 
 
@@ -204,7 +205,14 @@ def _shades(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
 
 
 def _curve(
-    group: Group, measure: Measure, algorithm: str, shade: Mapping[str, str] | None, dash: str, more: str = ""
+    group: Group,
+    measure: Measure,
+    algorithm: str,
+    shade: Mapping[str, str] | None,
+    dash: str,
+    more: str = "",
+    *,
+    bands: bool = True,
 ) -> list[go.Scatter]:
     colour = shade["light"] if shade else COLOURS[algorithm]
     points = [point for point in group.points if point.of(measure)[0] is not None]
@@ -223,18 +231,18 @@ def _curve(
             )  # fmt: skip
     steps = [point.step for point in points]
     means, errors = [point.of(measure)[0] for point in points], [point.of(measure)[1] for point in points]
-    for edge, sign, fill in zip(band(means, errors), "−+", (None, "tonexty"), strict=True):
+    for edge, sign, fill in zip(band(means, errors), "−+", (None, "tonexty"), strict=True) if bands else ():
         traces.append(
             go.Scatter(
                 x=steps, y=as_values(edge), name=f"{group.label} {sign} 1 s.e.", line={"width": 0, "color": colour}, fill=fill,
                 fillcolor=faint(colour), showlegend=False, hoverinfo="skip", meta={**meta, "role": "band"}, **common,
             )
         )  # fmt: skip
-    over = f" ± 1 s.e., n = {points[-1].over}" if points else ""
+    over = f"{' ± 1 s.e.' if bands else ''}, n = {points[-1].over}" if points else ""
     traces.append(
         go.Scatter(
             x=steps, y=means, name=f"{group.label}{more}{over}", line={"color": colour, "width": 2, "dash": dash},
-            hovertemplate="%{y:.3f}", meta={**meta, "role": "mean"}, legendgroup=group.id, mode=_mode(points), marker={"size": 4, "color": colour},
+            hovertemplate="%{y:.3f}" if bands else "%{y:.3f} ± %{customdata:.3f}", customdata=None if bands else errors, meta={**meta, "role": "mean"}, legendgroup=group.id, mode=_mode(points), marker={"size": 4, "color": colour},
         )
     )  # fmt: skip
     return traces

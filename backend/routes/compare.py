@@ -10,10 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import comparison_table, sweeps
-from backend.comparisons import MOST_RUNS, Comparison, Measure, load, thinned
+from backend.comparisons import MOST_RUNS, Comparison, Measure, load
 from backend.errors import Invalid, NotFound
 from backend.figures import catalogue, tails
 from backend.figures import compare as figures
+from backend.figures.thinning import thinned
 from backend.models import Run
 from backend.models_sweeps import SweepMember
 from backend.routes.context import Context, Studio

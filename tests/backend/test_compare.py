@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from backend.comparisons import Member, Point, compare, flat, thinned
+from backend.comparisons import Member, Point, compare, flat
 from backend.figures import compare as figures
+from backend.figures.thinning import thinned
 from backend.states import RunState
 from copg_core import events
 from tests.backend.studio_bench import API, Bench, evaluation, problem
@@ -66,6 +67,14 @@ def test_curves_have_a_band_say_what_it_is_and_keep_every_seed() -> None:
     assert shades[0]["dark"] != shades[0]["light"]
 
 
+def test_of_many_groups_the_error_is_told_by_hovering() -> None:
+    drawn = figures.reward(compare([member(0.1 * number) for number in range(1, 14)]), "reward")
+    assert {trace.meta["role"] for trace in drawn.data} == {"mean"}
+    first = drawn.data[0]
+    assert (first.name, list(first.customdata)) == ("CoPG β = 0.1, n = 64 prompts", [0.1, 0.1, 0.1])
+    assert "± %{customdata" in first.hovertemplate
+
+
 def test_the_best_of_each_algorithm_and_the_mark_on_the_axis_of_beta() -> None:
     seen = compare([member(0.1, last=1.0), member(1.0, last=2.0), member(0.1, algorithm="dpo", last=3.0)])
     best = [trace.name for trace in figures.best_of_each(seen, "reward").data if trace.meta["role"] == "mean"]
@@ -99,14 +108,14 @@ def test_ways_end_in_a_large_point_and_gold_needs_a_gold_reward() -> None:
 
 def test_of_very_many_evaluations_some_are_drawn_and_it_is_said() -> None:
     seen = compare([member(0.1, steps=1001), member(0.1, 1, steps=1002), member(1.0, steps=40)])
-    few = thinned(seen, most=500)
+    few = thinned(seen, most=800)
     assert few.every == 8
     first, second = few.groups
     assert [one.step for one in first.points] == [*range(0, 100_000, 800), 100_000]
     assert [one.step for one in first.members[1].points][-2:] == [100_000, 100_100]
     assert [one.step for one in second.points] == [0, 800, 1600, 2400, 3200, 3900]
     assert first.last == seen.groups[0].last
-    assert thinned(seen, most=10_000) is seen
+    assert thinned(seen) is seen
     drawn = figures.reward(few, "reward")
     assert drawn.layout.xaxis.title.text == "Optimizer step (1 evaluation of 8 is drawn)"
     assert [trace.mode for trace in drawn.data if trace.meta["role"] == "mean"] == ["lines", "lines+markers"]
