@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,19 +36,39 @@ def _processor() -> dict[str, Any]:
     return {"kind": "cpu", "name": f"{cores} cores", "cores": cores, "memory_mb": memory}
 
 
-def read_gpus() -> list[GpuReading]:
-    """The GPUs that CUDA_VISIBLE_DEVICES leaves, MIG slices in place of a GPU that is cut into some; may be empty."""
+def first_gpus(pauses: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 4.0)) -> list[GpuReading]:
+    """As `read_gpus`, for a worker that starts: a driver that starts too is waited for, since what a worker is begins here."""
+    for pause in pauses:
+        if (found := read_gpus()) is not None:
+            return found
+        time.sleep(pause)
+    if (found := read_gpus()) is not None:
+        return found
+    _log.error("the GPU driver does not answer: this worker trains on the processor until it is started again")
+    return []
+
+
+def read_gpus() -> list[GpuReading] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves, MIG slices in place of a GPU that is cut into some; may be empty.
+
+    None where there is a driver that does not answer: what there is, is not known.
+    """
     try:
         nvml = importlib.import_module("pynvml")
-        nvml.nvmlInit()
-    except Exception as error:  # noqa: BLE001 - no package, no library, no driver: whatever it is, there is no GPU to use
+    except ImportError as error:
         _log.debug("no GPU: %s", error)
         return []
+    try:
+        nvml.nvmlInit()
+    except (nvml.NVMLError, OSError) as error:
+        absent = getattr(error, "value", None) == nvml.NVML_ERROR_LIBRARY_NOT_FOUND
+        (_log.debug if absent else _log.warning)("no GPU can be used: %s", error)
+        return [] if absent else None
     try:
         found = [list(_readings(nvml, number)) for number in range(nvml.nvmlDeviceGetCount())]
     except nvml.NVMLError as error:
         _log.warning("the driver does not tell which GPUs there are: %s", error)
-        return []
+        return None
     finally:
         nvml.nvmlShutdown()
     chosen = _visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))

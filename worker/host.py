@@ -24,7 +24,7 @@ from backend.queue import send_hint
 from backend.settings import Settings
 from copg_core.config import CONFIG_SCHEMA
 from worker import child, orphans
-from worker.devices import devices, read_gpus
+from worker.devices import devices, first_gpus, read_gpus
 from worker.persist import attempt
 from worker.supervisor import Supervisor
 
@@ -40,7 +40,7 @@ class Host:
         self._database = Database(settings.effective_database_url)
         self.name = settings.worker_name or f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.draining = threading.Event()
-        self._gpus = read_gpus()
+        self._gpus = first_gpus()
         self.cpu_slots = settings.cpu_slots if self._gpus else settings.slots
         self.slots = len(self._gpus) + self.cpu_slots
         self._left = threading.Event()

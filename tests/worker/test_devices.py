@@ -13,15 +13,20 @@ from worker import devices
 class FakeNVML:
     """Four GPUs: a plain one, one cut into two slices, one that fell off the bus, one of an old kind."""
 
-    class NVMLError(Exception):
-        pass
+    NVML_ERROR_LIBRARY_NOT_FOUND = 12
 
-    def __init__(self, *, driver: bool = True) -> None:
-        self.driver, self.open = driver, 0
+    class NVMLError(Exception):
+        value = 0
+
+    def __init__(self, *, fails: int = 0, value: int = 9) -> None:
+        self.fails, self.value, self.open = fails, value, 0
 
     def nvmlInit(self) -> None:  # noqa: N802 - NVML's own names
-        if not self.driver:
-            raise self.NVMLError("Driver Not Loaded")
+        if self.fails:
+            self.fails -= 1
+            error = self.NVMLError("Driver Not Loaded")
+            error.value = self.value
+            raise error
         self.open += 1
 
     def nvmlShutdown(self) -> None:  # noqa: N802
@@ -72,7 +77,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNVML:
 
 
 def test_gpus_and_slices_are_read_and_one_that_is_lost_costs_only_itself(nvml: FakeNVML) -> None:
-    found = devices.read_gpus()
+    found = devices.first_gpus()
     assert [gpu.uuid for gpu in found] == ["GPU-plain", "MIG-0", "MIG-3", "GPU-old"]
     assert [gpu.index for gpu in found] == [0, 1, 2, 3]
     plain, slice_, _, old = found
@@ -100,11 +105,19 @@ def test_gpus_and_slices_are_read_and_one_that_is_lost_costs_only_itself(nvml: F
 @pytest.mark.usefixtures("nvml")
 def test_only_what_is_visible_to_cuda_counts(visible: str, left: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [gpu.uuid for gpu in devices.read_gpus()] == left
+    assert [gpu.uuid for gpu in devices.first_gpus()] == left
 
 
-def test_without_driver_or_package_the_machine_has_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (FakeNVML(driver=False), None):
+def test_without_library_or_package_the_machine_has_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (FakeNVML(fails=99, value=FakeNVML.NVML_ERROR_LIBRARY_NOT_FOUND), None):
         monkeypatch.setitem(sys.modules, "pynvml", module)
         assert devices.read_gpus() == []
     assert [device["kind"] for device in devices.devices([])] == ["cpu"]
+
+
+@pytest.mark.parametrize(("fails", "gpus"), [(2, 4), (99, 0)])
+def test_a_driver_that_is_not_ready_is_waited_for(fails: int, gpus: int, nvml: FakeNVML) -> None:
+    nvml.fails = 1
+    assert devices.read_gpus() is None
+    nvml.fails = fails
+    assert len(devices.first_gpus(pauses=(0.01, 0.01))) == gpus
