@@ -35,6 +35,7 @@ const SweepsPage = lazy(async () => ({ default: (await import('./pages/sweeps/Sw
 const SweepPage = lazy(async () => ({ default: (await import('./pages/sweeps/SweepPage')).SweepPage }));
 const ComparePage = lazy(async () => ({ default: (await import('./pages/compare/ComparePage')).ComparePage }));
 const SamplesPage = lazy(async () => ({ default: (await import('./pages/samples/SamplesPage')).SamplesPage }));
+const AccessPage = lazy(async () => ({ default: (await import('./pages/access/AccessPage')).AccessPage }));
 const BanditPage = lazy(async () => ({ default: (await import('./pages/bandit/BanditPage')).BanditPage }));
 const DataPage = lazy(async () => ({ default: (await import('./pages/data/DataPage')).DataPage }));
 const DataSetPage = lazy(async () => ({ default: (await import('./pages/data/DataSetPage')).DataSetPage }));
@@ -57,6 +58,7 @@ const router = createBrowserRouter([
       { path: 'data/:id', element: late(<DataSetPage />) },
       { path: 'bandit', element: late(<BanditPage />) },
       { path: 'system', element: late(<SystemPage />) },
+      { path: 'access', element: late(<AccessPage />) },
       { path: '*', element: <p>There is no such page. <a href="/runs">All runs</a></p> },
     ],
   },

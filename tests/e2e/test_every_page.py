@@ -97,7 +97,7 @@ def test_furnished(furnished: tuple[Studio, dict[str, str]], page: Page, scheme:
         "/runs", f"/runs/{run}", f"/runs/{run}/samples", f"/runs/{run}/config", f"/runs/{run}/log", f"/runs/{run}/files",
         f"/runs/{run}/report", f"/runs/{ids['stopped']}", "/launch", "/launch?algorithm=dpo&mode=sweep", f"/launch?from={run}", "/sweeps",
         f"/sweeps/{ids['sweep']}", f"/compare?sweep={ids['sweep']}", f"/samples?column={run}@first&column={run}@last", "/data",
-        f"/data/{ids['data']}", "/bandit", "/system", "/nowhere",
+        f"/data/{ids['data']}", "/bandit", "/system", "/access", "/nowhere",
     ]  # fmt: skip
     assert [wrong for path in paths for wrong in looked_at(page, studio.url + path, scheme, width)] == []
 
@@ -105,5 +105,5 @@ def test_furnished(furnished: tuple[Studio, dict[str, str]], page: Page, scheme:
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_empty(bare: Studio, page: Page, scheme: str, width: int) -> None:
     page.add_init_script(SHIFTS)
-    paths = ["/runs", "/sweeps", "/compare", "/samples", "/data", "/system"]
+    paths = ["/runs", "/sweeps", "/compare", "/samples", "/data", "/system", "/access"]
     assert [wrong for path in paths for wrong in looked_at(page, bare.url + path, scheme, width)] == []

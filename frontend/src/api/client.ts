@@ -47,9 +47,21 @@ export class ApiError extends Error {
   }
 }
 
+let staying = 0;
+
+/** Nobody is sent to log in before `work` has ended: it is what lets them in, or has something to show that is shown once. */
+export async function stayingHere<T>(work: () => Promise<T>): Promise<T> {
+  staying += 1;
+  try {
+    return await work();
+  } finally {
+    staying -= 1;
+  }
+}
+
 /** Whoever is not logged in is sent to log in, and comes back to where they were. */
 function askToLogIn(): void {
-  if (location.pathname !== '/login') location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
+  if (staying === 0 && location.pathname !== '/login') location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
 }
 
 const throwing: Middleware = {

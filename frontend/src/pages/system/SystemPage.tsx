@@ -1,6 +1,8 @@
 /** Is everything well: database, broker, workers and what they have. */
 import { Skeleton } from '@mantine/core';
+import { Link } from 'react-router';
 import { useHealth, useWorkers } from '../../api/queries';
+import { May } from '../../api/session';
 import { Failure } from '../../components/parts';
 import { PausedBanner, Queue } from './Queue';
 import { Storage } from './Storage';
@@ -11,7 +13,7 @@ export function SystemPage() {
   const workers = useWorkers();
   return (
     <>
-      <div className="head"><h1>System</h1><span className="muted" style={{ fontSize: 13 }}>{health.data && `CoPG Studio ${health.data.version}`} · <a href="/docs">API documentation</a></span></div>
+      <div className="head"><h1>System</h1><span className="muted" style={{ fontSize: 13 }}>{health.data && `CoPG Studio ${health.data.version}`} · <a href="/docs">API documentation</a><May scope="admin"> · <Link to="/access">Tokens and webhooks</Link></May></span></div>
       {health.isError && <Failure title="The server does not answer" error={health.error} />}
       {health.data?.detail && <Failure title="Not everything is well" error={health.data.detail} />}
       <PausedBanner />

@@ -1,0 +1,108 @@
+/** Webhooks: whom the studio tells of what, and what came of each message. */
+import { Button, Checkbox, Group, Modal, Skeleton, Text, TextInput } from '@mantine/core';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useState } from 'react';
+import { api, ApiError, data, messageOf } from '../../api/client';
+import type { components } from '../../api/schema';
+import { Copy, Failure } from '../../components/parts';
+import { ago } from '../../format';
+
+type Webhook = components['schemas']['WebhookOut'];
+type Event = components['schemas']['WebhookEvent'];
+const EVENTS: Record<Event, string> = {
+  'run.waiting': 'Run waits', 'run.queued': 'Run queued', 'run.started': 'Run started', 'run.cancelling': 'Run is being cancelled',
+  'run.succeeded': 'Run succeeded', 'run.failed': 'Run failed', 'run.cancelled': 'Run cancelled', 'sweep.finished': 'Sweep finished',
+}; // prettier-ignore
+const ENDS: Event[] = ['run.succeeded', 'run.failed', 'run.cancelled', 'sweep.finished'];
+const KEY = ['webhooks'];
+const at = (id: string) => ({ params: { path: { webhook_id: id } } });
+
+export function Webhooks() {
+  const hooks = useQuery({ queryKey: KEY, queryFn: async () => (await data(api.GET('/api/v1/webhooks', { params: { query: { limit: 100 } } }))).items });
+  return (
+    <section className="panel box access" aria-labelledby="webhooks" data-testid="webhooks">
+      <h2 id="webhooks">Webhooks</h2>
+      {hooks.isError && <Failure title="Webhooks cannot be listed" error={hooks.error} />}
+      {!hooks.data && !hooks.isError && <Skeleton height={60} />}
+      {hooks.data && hooks.data.length > 0 && <ul className="list">{hooks.data.map((hook) => <Row key={hook.id} hook={hook} />)}</ul>}
+      <Make />
+    </section>
+  );
+}
+
+function Row({ hook }: { hook: Webhook }) {
+  const client = useQueryClient();
+  const [shown, setShown] = useState(false);
+  const [ending, setEnding] = useState(false);
+  const onSettled = () => client.invalidateQueries({ queryKey: KEY });
+  const test = useMutation({ mutationFn: () => data(api.POST('/api/v1/webhooks/{webhook_id}/test', at(hook.id))), onSuccess: () => setShown(true), onSettled });
+  const turn = useMutation({ mutationFn: () => data(api.PATCH('/api/v1/webhooks/{webhook_id}', { ...at(hook.id), body: { enabled: !hook.enabled } })), onSettled });
+  const remove = useMutation({ mutationFn: () => data(api.DELETE('/api/v1/webhooks/{webhook_id}', at(hook.id))), onSettled });
+  const error = test.error ?? turn.error ?? remove.error;
+  return (
+    <li data-webhook={hook.id}>
+      <span className="name">{hook.url}</span>{!hook.enabled && <span className="tag">disabled</span>}
+      <Group gap={4} className="push">
+        <Button size="compact-xs" variant="subtle" color="gray" loading={test.isPending} disabled={!hook.enabled} onClick={() => test.mutate()}>Test</Button>
+        <Button size="compact-xs" variant="subtle" color="gray" aria-expanded={shown} onClick={() => setShown(!shown)}>Messages</Button>
+        <Button size="compact-xs" variant="subtle" color="gray" loading={turn.isPending} onClick={() => turn.mutate()}>{hook.enabled ? 'Disable' : 'Enable'}</Button>
+        <Button size="compact-xs" variant="subtle" color="red" aria-label={`Delete ${hook.url}`} onClick={() => setEnding(true)}>Delete</Button>
+      </Group>
+      <span className="sub">{hook.description && <>{hook.description}. </>}{hook.events.map((one) => EVENTS[one]).join(', ')}. {hook.disabled_reason ?? (hook.accepted_at ? `Last accepted ${ago(hook.accepted_at)}` : 'Nothing accepted yet')}{hook.waiting > 0 && `, ${hook.waiting} to be sent`}.</span>
+      {error && <p className="wrong" role="alert">{messageOf(error)}</p>}
+      {shown && <Deliveries hook={hook.id} />}
+      <Modal opened={ending} onClose={() => setEnding(false)} title="Delete this webhook?" centered>
+        <Text size="sm">{hook.url} is told nothing more; what waits is not sent, and the record of its messages goes.</Text>
+        <Group justify="flex-end" mt="md"><Button variant="default" onClick={() => setEnding(false)}>Keep</Button><Button color="red" loading={remove.isPending} onClick={() => { setEnding(false); remove.mutate(); }}>Delete</Button></Group>
+      </Modal>
+    </li>
+  ); // prettier-ignore
+}
+
+function Deliveries({ hook }: { hook: string }) {
+  const client = useQueryClient();
+  const key = [...KEY, hook];
+  const seen = useQuery({ queryKey: key, queryFn: async () => (await data(api.GET('/api/v1/webhooks/{webhook_id}/deliveries', { params: { path: { webhook_id: hook }, query: { limit: 20 } } }))).items, refetchInterval: (query) => (query.state.data?.some((one) => one.status === 'pending') ? 2000 : false) });
+  const again = useMutation({ mutationFn: (id: string) => data(api.POST('/api/v1/webhooks/deliveries/{delivery_id}/retry', { params: { path: { delivery_id: id } } })), onSettled: () => client.invalidateQueries({ queryKey: key }) });
+  return (
+    <ul className="list deliveries" aria-label="Messages">
+      {seen.isError && <li role="alert">{messageOf(seen.error)}</li>}
+      {seen.data?.length === 0 && <li className="muted">Nothing has been sent yet.</li>}
+      {seen.data?.map((one) => (
+        <li key={one.id} data-status={one.status}>
+          <span>{one.type}</span><span className="tag">{one.status}</span><span className="muted">{ago(one.attempted_at ?? one.created_at)}{one.attempts > 1 && `, ${one.attempts} attempts`}</span>
+          {one.status !== 'pending' && <Button className="push" size="compact-xs" variant="subtle" color="gray" loading={again.isPending && again.variables === one.id} onClick={() => again.mutate(one.id)}>Send again</Button>}
+          {(one.answer_status !== null || one.answer) && <span className="sub">{[one.answer_status, one.answer].filter(Boolean).join(': ')}</span>}
+        </li>
+      ))}
+    </ul>
+  ); // prettier-ignore
+}
+
+function Make() {
+  const client = useQueryClient();
+  const [url, setUrl] = useState('');
+  const [description, setDescription] = useState('');
+  const [events, setEvents] = useState<string[]>(ENDS);
+  const make = useMutation({
+    mutationFn: () => data(api.POST('/api/v1/webhooks', { body: { url: url.trim(), events: events as Event[], description } })),
+    onSuccess: () => { setUrl(''); setDescription(''); void client.invalidateQueries({ queryKey: KEY }); },
+  });
+  const wrong = (field: string): string | undefined => (make.error instanceof ApiError ? make.error.problem.errors.find((one) => one.field.startsWith(field))?.message : undefined);
+  if (make.data)
+    return (
+      <div className="once" data-testid="new-webhook">
+        <p className="note">The secret that verifies the signatures of {make.data.url}. It is shown now and never again.</p>
+        <code>{make.data.secret}</code><Copy text={make.data.secret} /><Button size="xs" variant="default" onClick={() => make.reset()}>Done</Button>
+      </div>
+    ); // prettier-ignore
+  return (
+    <form onSubmit={(event) => { event.preventDefault(); make.mutate(); }} aria-label="Add a webhook">
+      <TextInput className="wide" size="xs" label="Address to tell" placeholder="https://ci.example.org/hooks/copg" value={url} error={wrong('url')} onChange={(event) => setUrl(event.currentTarget.value)} />
+      <TextInput className="wide" size="xs" label="What it is for" placeholder="the team’s chat" maxLength={1000} value={description} error={wrong('description')} onChange={(event) => setDescription(event.currentTarget.value)} />
+      <Checkbox.Group style={{ flexBasis: '100%' }} label="Of what" size="xs" value={events} error={wrong('events')} onChange={setEvents}><Group gap={12} mt={6}>{Object.entries(EVENTS).map(([value, label]) => <Checkbox key={value} size="xs" value={value} label={label} />)}</Group></Checkbox.Group>
+      <Button size="xs" type="submit" disabled={!url.trim() || events.length === 0} loading={make.isPending} data-testid="make-webhook">Add a webhook</Button>
+      {make.isError && !wrong('url') && !wrong('events') && !wrong('description') && <p className="wrong" role="alert">{messageOf(make.error)}</p>}
+    </form>
+  ); // prettier-ignore
+}
