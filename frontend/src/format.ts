@@ -59,8 +59,11 @@ export function elapsed(from: string | null | undefined, to: string | null | und
   return from ? ((to ? Date.parse(to) : now) - Date.parse(from)) / 1000 : null;
 }
 
-/** `max_prompt_tokens` -> `Max prompt tokens`, where a schema has no title. */
+/** How names within names are spelt. */
+const SPELT: Record<string, string> = { kl: 'KL', lora: 'LoRA', dtype: 'dtype', gpu: 'GPU', gpus: 'GPUs', dpo: 'DPO', ipo: 'IPO', sft: 'SFT', eos: 'EOS', flop: 'FLOP', sha256: 'SHA-256' };
+
+/** `max_prompt_tokens` -> `Max prompt tokens`, `kl_stderr` -> `KL stderr`, where a schema has no title. */
 export function words(name: string): string {
-  const text = name.replaceAll('_', ' ');
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  const text = name.split(/[_ ]/).map((part) => SPELT[part] ?? part).join(' ');
+  return text.startsWith('dtype') ? text : text.charAt(0).toUpperCase() + text.slice(1);
 }
