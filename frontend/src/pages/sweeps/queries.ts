@@ -1,8 +1,9 @@
 /** What the sweeps' pages ask, and how live events of runs refresh it. */
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useEffect } from 'react';
+import { useCallback, useEffect } from 'react';
 import { api, data, type FigureOut, messageOf, type RunSummary, type SweepMember, type SweepSummary } from '../../api/client';
+import { useDeleting } from '../../api/deleting';
 import { useLive } from '../../live/live';
 import { isNewer } from '../../live/merge';
 
@@ -37,7 +38,11 @@ async function allMembers(sweep: string): Promise<{ fields: string[]; items: Swe
 export const useSweeps = () => useQuery({ queryKey: ['sweeps'], queryFn: allSweeps, refetchInterval: (query) => (query.state.data?.some((one) => one.active) ? REFRESH : false) });
 export const useSweep = (sweep: string) =>
   useQuery({ queryKey: ['sweep', sweep], queryFn: () => data(api.GET('/api/v1/sweeps/{sweep_id}', id(sweep))), refetchInterval: (query) => (query.state.data?.active ? REFRESH : false) });
-export const useMembers = (sweep: string) => useQuery({ queryKey: ['sweep', sweep, 'members'], queryFn: () => allMembers(sweep) });
+export function useMembers(sweep: string) {
+  const deleting = useDeleting();
+  const select = useCallback((all: Awaited<ReturnType<typeof allMembers>>) => (deleting.size ? { ...all, items: all.items.filter((one) => !deleting.has(one.run.id)) } : all), [deleting]);
+  return useQuery({ queryKey: ['sweep', sweep, 'members'], queryFn: () => allMembers(sweep), select });
+}
 export const useSweepFigure = (sweep: string) =>
   useQuery({ queryKey: ['sweep', sweep, 'figure'], queryFn: () => data(api.GET('/api/v1/figures/final_reward', { params: { query: { sweep } } })) as Promise<FigureOut> });
 
