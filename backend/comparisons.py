@@ -109,11 +109,13 @@ class Group:
 @dataclass(frozen=True)
 class Comparison:
     """Groups in the order of algorithm and beta, and the settings in which any of them differ. `every`: of how many
-    evaluations one is kept (figures/thinning.py)."""
+    evaluations one is kept; `bands`: whether each curve has its
+    standard error around it (figures/thinning.py)."""
 
     groups: Sequence[Group]
     fields: Sequence[str]
     every: int = 1
+    bands: bool = True
 
     @property
     def members(self) -> list[Member]:

@@ -71,6 +71,8 @@ def read_gpus() -> list[GpuReading] | None:
         return None
     finally:
         nvml.nvmlShutdown()
+    if found and not any(found):  # there are some, and none has answered
+        return None
     chosen = _visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
     return [GpuReading(**{**vars(gpu), "index": index}) for index, gpu in enumerate(chosen)]
 

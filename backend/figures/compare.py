@@ -17,7 +17,6 @@ import plotly.graph_objects as go
 from backend.comparisons import NAMES, Comparison, Group, Measure, Point, best, by_algorithm
 from backend.figures import final_reward
 from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE, faint, sequential
-from backend.figures.thinning import has_bands
 from backend.statistics import as_values, band
 
 FigureName = Literal["reward", "best", "final", "frontier", "gold", "time"]
@@ -40,7 +39,7 @@ def reward(comparison: Comparison, measure: Measure) -> go.Figure:
         shades = _shades(groups) if _one_algorithm(comparison) else {}
         for place, group in enumerate(groups):
             dash = "solid" if shades else DASHES[place % len(DASHES)]
-            traces += _curve(group, measure, algorithm, shades.get(group.id), dash, bands=has_bands(comparison))
+            traces += _curve(group, measure, algorithm, shades.get(group.id), dash, bands=comparison.bands)
     return _over_steps(comparison, traces, measure)
 
 
@@ -242,7 +241,8 @@ def _curve(
     traces.append(
         go.Scatter(
             x=steps, y=means, name=f"{group.label}{more}{over}", line={"color": colour, "width": 2, "dash": dash},
-            hovertemplate="%{y:.3f}" if bands else "%{y:.3f} ± %{customdata:.3f}", customdata=None if bands else errors, meta={**meta, "role": "mean"}, legendgroup=group.id, mode=_mode(points), marker={"size": 4, "color": colour},
+            hovertemplate="%{y:.3f}" if bands else "%{y:.3f}%{customdata}",
+            customdata=None if bands else ["" if error is None else f" ± {error:.3g}" for error in errors], meta={**meta, "role": "mean"}, legendgroup=group.id, mode=_mode(points), marker={"size": 4, "color": colour},
         )
     )  # fmt: skip
     return traces

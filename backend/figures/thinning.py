@@ -13,24 +13,19 @@ MOST_BANDS = 12
 """Of more groups the bands would hide each other; hovering tells the error."""
 
 
-def has_bands(comparison: Comparison) -> bool:
-    """Whether each group's curve has its standard error around it."""
-    return len(comparison.groups) <= MOST_BANDS
-
-
 def thinned(comparison: Comparison, most: int = MOST_POINTS) -> Comparison:
-    """Every second, fourth, eighth… evaluation and the last of each curve, until at most about `most` points are left.
-
-    Kept points stay where they are while a curve grows, until it has doubled.
+    """Every second, fourth, eighth… evaluation and the last of each curve, until at most about `most` points are left; bands
+    while there are few groups. Kept points stay where they are while a curve grows, until it has doubled.
     """
-    lines = 3 if has_bands(comparison) else 1
+    bands = len(comparison.groups) <= MOST_BANDS
+    lines = 3 if bands else 1
     points = sum(lines * len(group.points) for group in comparison.groups)
     points += sum(len(one.points) for group in comparison.groups if len(group.members) > 1 for one in group.members)
     every = 1
     while points / every > most:
         every *= 2
     if every == 1:
-        return comparison
+        return comparison if bands else replace(comparison, bands=False)
 
     def kept(points: Sequence[Point]) -> list[Point]:
         ends_between = points and (len(points) - 1) % every
@@ -44,4 +39,4 @@ def thinned(comparison: Comparison, most: int = MOST_POINTS) -> Comparison:
         )
         for group in comparison.groups
     ]
-    return replace(comparison, groups=groups, every=every)
+    return replace(comparison, groups=groups, every=every, bands=bands)

@@ -27,7 +27,7 @@ router = APIRouter(prefix="/compare", tags=["compare"])
 Runs = Annotated[list[str] | None, Query(description=f"Id of a run; given once for each, at most {MOST_RUNS} times.")]
 SweepId = Annotated[str | None, Query(description="Id of a sweep, in the place of its runs.")]
 Target = Annotated[float | None, Query(allow_inf_nan=False, description="Of the figure of times: the reward to reach.")]
-State = tuple[tuple[int, int], ...]
+State = tuple[tuple[str, int], ...]
 """The runs and the `rev` of each: an answer for it is never out of date."""
 MeasureOf = Annotated[Measure, Query(description="The reward that is maximised, or the gold reward beside it.")]
 
@@ -63,11 +63,11 @@ def get_compare_figure(
     """One figure of a comparison. Of very many evaluations every second, fourth, eighth… is drawn; the CSV has all."""
     state, comparison = _seen(context, run, sweep)
     if format != "json":
-        drawn = _draw(comparison if format == "csv" else thinned(comparison), name, measure, target)
+        drawn = _draw(comparison if format == "csv" else _shown(comparison, name), name, measure, target)
         return file(format, f"compare-{name}", drawn, lambda: figures.as_csv(drawn))
 
     def make() -> bytes:
-        figure = _draw(thinned(comparison), name, measure, target)
+        figure = _draw(_shown(comparison, name), name, measure, target)
         plain = catalogue.as_json(figure)
         answer = FigureOut(figure=plain, cursor=tails.cursor(plain), fence=0, empty=figures.is_empty(figure))
         return answer.model_dump_json().encode()
@@ -92,13 +92,18 @@ def get_compare_figure_points(
     state, comparison = _seen(context, run, sweep)
 
     def make() -> bytes:
-        plain = catalogue.as_json(_draw(thinned(comparison), name, measure, target))
+        plain = catalogue.as_json(_draw(_shown(comparison, name), name, measure, target))
         ends = tails.after(plain, after)
         found = [] if ends is None else [TraceTail.model_validate(end) for end in ends]
         return FigureTails(cursor=tails.cursor(plain), reset=ends is None, traces=found).model_dump_json().encode()
 
     content = context.answers.get(("compare", state, name, measure, target, after), make)
     return Response(content, media_type="application/json")
+
+
+def _shown(comparison: Comparison, name: figures.FigureName) -> Comparison:
+    """Curves are thinned; a time to a reward is that of the evaluation that reached it."""
+    return comparison if name == "time" else thinned(comparison)
 
 
 def _draw(comparison: Comparison, name: figures.FigureName, measure: Measure, target: float | None) -> go.Figure:
@@ -108,9 +113,13 @@ def _draw(comparison: Comparison, name: figures.FigureName, measure: Measure, ta
 def _seen(context: Studio, run: list[str] | None, sweep: str | None) -> tuple[State, Comparison]:
     """The comparison and what it is a state of. The table and the figures of one page read it once."""
     with context.database.snapshot() as session:
-        chosen = _chosen(session, run, sweep)
-        state = tuple((one.id, one.rev) for one in chosen)
-        return state, context.comparisons.get(state, lambda: load(session, chosen))
+        state = tuple((one.uid, one.rev) for one in _chosen(session, run, sweep))
+
+    def read() -> Comparison:  # in a session of its own: whoever waits for it holds none
+        with context.database.snapshot() as session:
+            return load(session, _chosen(session, run, sweep))
+
+    return state, context.comparisons.get(state, read)
 
 
 def _chosen(session: Session, wanted: list[str] | None, sweep: str | None) -> list[Run]:

@@ -68,11 +68,12 @@ def test_curves_have_a_band_say_what_it_is_and_keep_every_seed() -> None:
 
 
 def test_of_many_groups_the_error_is_told_by_hovering() -> None:
-    drawn = figures.reward(compare([member(0.1 * number) for number in range(1, 14)]), "reward")
+    seen = compare([member(0.1 * number) for number in range(1, 14)])
+    drawn = figures.reward(thinned(seen), "reward")
     assert {trace.meta["role"] for trace in drawn.data} == {"mean"}
     first = drawn.data[0]
-    assert (first.name, list(first.customdata)) == ("CoPG β = 0.1, n = 64 prompts", [0.1, 0.1, 0.1])
-    assert "± %{customdata" in first.hovertemplate
+    assert (first.name, list(first.customdata)) == ("CoPG β = 0.1, n = 64 prompts", [" ± 0.1"] * 3)
+    assert {trace.meta["role"] for trace in figures.reward(seen, "reward").data} == {"band", "mean"}, "the CSV has all"
 
 
 def test_the_best_of_each_algorithm_and_the_mark_on_the_axis_of_beta() -> None:
@@ -165,6 +166,14 @@ def test_every_figure_is_served(bench: Bench, name: str) -> None:
     answer = bench.client.get(f"{API}/compare/figures/{name}", params={"run": runs, "format": "csv"})
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert {"role", "series", "x", "y"} == set(rows[0])
+
+
+def test_a_run_that_gets_a_deleted_ones_number_is_not_taken_for_it(bench: Bench) -> None:
+    first = bench.launch(beta=0.1)
+    assert bench.get("/compare", run=[first])["groups"][0]["beta"] == 0.1
+    assert bench.client.delete(f"{API}/runs/{first}").status_code == 204
+    second = bench.launch(beta=1.0)
+    assert bench.get("/compare", run=[second])["groups"][0]["beta"] == 1.0
 
 
 @pytest.mark.parametrize("name", figures.TITLES)

@@ -121,3 +121,11 @@ def test_a_driver_that_is_not_ready_is_waited_for(fails: int, gpus: int, nvml: F
     assert devices.read_gpus() is None
     nvml.fails = fails
     assert len(devices.first_gpus(pauses=(0.01, 0.01))) == gpus
+
+
+def test_gpus_none_of_which_answers_are_waited_for(nvml: FakeNVML, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(index: int) -> str:
+        raise nvml.NVMLError("GPU is lost")
+
+    monkeypatch.setattr(nvml, "nvmlDeviceGetHandleByIndex", lost)
+    assert devices.read_gpus() is None

@@ -49,14 +49,11 @@ export class ApiError extends Error {
 
 let staying = 0;
 
-/** Nobody is sent to log in before `work` has ended: it is what lets them in, or has something to show that is shown once. */
-export async function stayingHere<T>(work: () => Promise<T>): Promise<T> {
+/** Until what is returned is called, nobody is sent to log in: something is shown that is shown once. */
+export function stayHere(): () => void {
   staying += 1;
-  try {
-    return await work();
-  } finally {
-    staying -= 1;
-  }
+  let stays = true;
+  return () => { if (stays) staying -= 1; stays = false; };
 }
 
 /** Whoever is not logged in is sent to log in, and comes back to where they were. */

@@ -16,6 +16,10 @@ test('nothing new leaves the same object, so that nothing is drawn again', async
   expect(await refreshed(held, async () => tail('one', 0, [0], [4]), never)).toBe(held);
 });
 
+test('a last point that changed is taken, although the cursor is the same', async () => {
+  expect(await refreshed(figure('one', 4, 9), async () => tail('one', 1, [1], [7]), never)).toEqual(figure('one', 4, 7));
+});
+
 test('what is not held, is empty or has changed otherwise is fetched whole', async () => {
   const whole = async (): Promise<FigureOut> => figure('new', 1);
   expect(await refreshed(undefined, never, whole)).toEqual(figure('new', 1));

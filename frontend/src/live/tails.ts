@@ -20,5 +20,12 @@ export async function refreshed(held: FigureOut | undefined, ends: (after: strin
   if (!held || held.empty) return whole();
   const tails = await ends(held.cursor);
   if (tails.reset) return whole();
-  return tails.cursor === held.cursor ? held : withTails(held, tails);
+  return isOld(held, tails) ? held : withTails(held, tails);
+}
+
+/** Whether the ends are those that are held. The cursor does not tell: a last point may have changed. */
+function isOld(held: FigureOut, tails: FigureTails): boolean {
+  const { data } = held.figure as unknown as PlotlyFigure;
+  return tails.cursor === held.cursor && tails.traces.every((tail, place) =>
+    Object.entries(tail.arrays).every(([name, array]) => JSON.stringify(array) === JSON.stringify((plain(data[place]?.[name]) as unknown[]).slice(tail.start))));
 }

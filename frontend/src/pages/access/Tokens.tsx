@@ -1,8 +1,8 @@
 /** Tokens: made, shown once, and revoked. */
 import { Button, Group, Modal, NumberInput, Select, Skeleton, Text, TextInput } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useState } from 'react';
-import { api, ApiError, data, messageOf, stayingHere } from '../../api/client';
+import { useEffect, useRef, useState } from 'react';
+import { api, ApiError, data, messageOf, stayHere } from '../../api/client';
 import type { components } from '../../api/schema';
 import { type Scope, useSession } from '../../api/session';
 import { Copy, Failure } from '../../components/parts';
@@ -20,7 +20,7 @@ export function Tokens() {
   const [ending, setEnding] = useState<Token>();
   const revoke = useMutation({
     mutationFn: (token: Token) => data(api.DELETE('/api/v1/tokens/{token_id}', { params: { path: { token_id: token.id } } })),
-    onSettled: () => { setEnding(undefined); void client.invalidateQueries({ queryKey: ['tokens'] }); },
+    onSettled: () => { setEnding(undefined); void client.invalidateQueries(); }, // the last one that goes opens the studio again
   });
   return (
     <section className="panel box access" aria-labelledby="tokens" data-testid="tokens">
@@ -54,22 +54,28 @@ function Make({ first }: { first: boolean }) {
   const [name, setName] = useState('');
   const [scope, setScope] = useState<Scope>('launch');
   const [days, setDays] = useState<string | number>('');
+  // The first token shuts everybody out who has none, this browser too, while its text is still to be read.
+  const leave = useRef<() => void>(undefined);
+  const go = (): void => { leave.current?.(); leave.current = undefined; };
+  useEffect(() => go, []);
   const make = useMutation({
-    // The first token shuts everybody out who has none, this browser too, while its text is still to be shown.
-    mutationFn: () => stayingHere(async () => {
-      const made = await data(api.POST('/api/v1/tokens', { body: { name: name.trim(), scope: first ? 'admin' : scope, days: typeof days === 'number' ? days : null } }));
-      if (first) await data(api.POST('/api/v1/session', { body: { token: made.token } }));
-      return made;
-    }),
-    onSuccess: () => { setName(''); setDays(''); void client.invalidateQueries(); },
+    mutationFn: async () => {
+      const alone = (await data(api.GET('/api/v1/session'))).kind === 'open';
+      leave.current ??= stayHere();
+      const made = await data(api.POST('/api/v1/tokens', { body: { name: name.trim(), scope: alone ? 'admin' : scope, days: days === '' ? null : Number(days) } }));
+      const inside = !alone || (await api.POST('/api/v1/session', { body: { token: made.token } }).then(() => true, () => false));
+      return { ...made, inside };
+    },
+    onSuccess: ({ inside }) => { setName(''); setDays(''); if (inside) void client.invalidateQueries(); },
+    onError: go,
   });
   const wrong = (field: string): string | undefined => (make.error instanceof ApiError ? make.error.problem.errors.find((one) => one.field === field)?.message : undefined);
   const told = make.isError && !wrong('name') && !wrong('days') && !wrong('scope');
   if (make.data)
     return (
       <div className="once" data-testid="new-token">
-        <p className="note">The token <b>{make.data.name}</b>. It is shown now and never again.</p>
-        <code>{make.data.token}</code><Copy text={make.data.token} /><Button size="xs" variant="default" onClick={() => make.reset()}>Done</Button>
+        <p className="note">The token <b>{make.data.name}</b>. It is shown now and never again.{!make.data.inside && ' This browser could not be logged in with it: keep it, you will be asked for it.'}</p>
+        <code>{make.data.token}</code><Copy text={make.data.token} /><Button size="xs" variant="default" onClick={() => { go(); make.reset(); void client.invalidateQueries(); }}>Done</Button>
       </div>
     ); // prettier-ignore
   return (
