@@ -36,14 +36,12 @@ def _processor() -> dict[str, Any]:
     return {"kind": "cpu", "name": f"{cores} cores", "cores": cores, "memory_mb": memory}
 
 
-def first_gpus(pauses: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 4.0)) -> list[GpuReading]:
+def first_gpus(pauses: Sequence[float] = (0.0, 0.5, 1.0, 2.0, 4.0, 4.0)) -> list[GpuReading]:
     """As `read_gpus`, for a worker that starts: a driver that starts too is waited for, since what a worker is begins here."""
     for pause in pauses:
+        time.sleep(pause)
         if (found := read_gpus()) is not None:
             return found
-        time.sleep(pause)
-    if (found := read_gpus()) is not None:
-        return found
     _log.error("the GPU driver does not answer: this worker trains on the processor until it is started again")
     return []
 

@@ -120,7 +120,7 @@ def test_a_driver_that_is_not_ready_is_waited_for(fails: int, gpus: int, nvml: F
     nvml.fails = 1
     assert devices.read_gpus() is None
     nvml.fails = fails
-    assert len(devices.first_gpus(pauses=(0.01, 0.01))) == gpus
+    assert len(devices.first_gpus(pauses=(0.0, 0.01, 0.01))) == gpus
 
 
 def test_gpus_none_of_which_answers_are_waited_for(nvml: FakeNVML, monkeypatch: pytest.MonkeyPatch) -> None:
