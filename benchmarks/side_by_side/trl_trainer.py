@@ -39,13 +39,12 @@ def dpo_trainer(setting: Setting, folder: Path, **settings: Any) -> Any:
     )  # fmt: skip
     arguments = DPOConfig(
         str(folder),
-        beta=BETA,
         learning_rate=LEARNING_RATE,
         use_cpu=setting.device == "cpu",
         report_to="none",
         save_strategy="no",
         dataset_num_proc=None,
-        **{"bf16": setting.dtype == "bfloat16", **settings},
+        **{"beta": BETA, "bf16": setting.dtype == "bfloat16", **settings},
     )
     trainer = DPOTrainer(
         model=reference_model(setting.folder), args=arguments, train_dataset=data, processing_class=tokenizer
