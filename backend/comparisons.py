@@ -108,9 +108,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups in the order of algorithm and beta, and the settings in which any of them differ. `every`: of how many
-    evaluations one is kept; `bands`: whether each curve has its
-    standard error around it (figures/thinning.py)."""
+    """Groups in the order of algorithm and beta, and the settings in which any of them differ.
+
+    What of it is drawn (figures/thinning.py): of `every` so many evaluations one, and `bands` of the standard errors or none.
+    """
 
     groups: Sequence[Group]
     fields: Sequence[str]

@@ -14,8 +14,10 @@ MOST_BANDS = 12
 
 
 def thinned(comparison: Comparison, most: int = MOST_POINTS) -> Comparison:
-    """Every second, fourth, eighth… evaluation and the last of each curve, until at most about `most` points are left; bands
-    while there are few groups. Kept points stay where they are while a curve grows, until it has doubled.
+    """Every second, fourth, eighth… evaluation and the last of each curve, until at most about `most` points are left; bands while
+    there are few groups.
+
+    Points that are kept stay where they are while a curve grows, until it has doubled.
     """
     bands = len(comparison.groups) <= MOST_BANDS
     lines = 3 if bands else 1

@@ -63,17 +63,9 @@ def get_compare_figure(
     """One figure of a comparison. Of very many evaluations every second, fourth, eighth… is drawn; the CSV has all."""
     state, comparison = _seen(context, run, sweep)
     if format != "json":
-        drawn = _draw(comparison if format == "csv" else _shown(comparison, name), name, measure, target)
+        drawn = _draw(comparison, name, measure, target, whole=format == "csv")
         return file(format, f"compare-{name}", drawn, lambda: figures.as_csv(drawn))
-
-    def make() -> bytes:
-        figure = _draw(_shown(comparison, name), name, measure, target)
-        plain = catalogue.as_json(figure)
-        answer = FigureOut(figure=plain, cursor=tails.cursor(plain), fence=0, empty=figures.is_empty(figure))
-        return answer.model_dump_json().encode()
-
-    content = context.answers.get(("compare", state, name, measure, target), make)
-    return Response(content, media_type="application/json")
+    return Response(_figure(context, state, comparison, name, measure, target), media_type="application/json")
 
 
 @router.get("/figures/{name}/points", response_model=FigureTails)
@@ -87,27 +79,41 @@ def get_compare_figure_points(
     sweep: SweepId = None,
     measure: MeasureOf = "reward",
     target: Target = None,
-) -> Response:
+) -> FigureTails:
     """How the curves of a figure that was fetched before go on."""
     state, comparison = _seen(context, run, sweep)
+    drawn = FigureOut.model_validate_json(_figure(context, state, comparison, name, measure, target))
+    ends = tails.after(drawn.figure, after)
+    found = [] if ends is None else [TraceTail.model_validate(end) for end in ends]
+    return FigureTails(cursor=drawn.cursor, reset=ends is None, traces=found)
+
+
+def _figure(
+    context: Studio,
+    state: State,
+    comparison: Comparison,
+    name: figures.FigureName,
+    measure: Measure,
+    target: float | None,
+) -> bytes:
+    """A `FigureOut`, drawn once for whoever wants the whole or its ends."""
 
     def make() -> bytes:
-        plain = catalogue.as_json(_draw(_shown(comparison, name), name, measure, target))
-        ends = tails.after(plain, after)
-        found = [] if ends is None else [TraceTail.model_validate(end) for end in ends]
-        return FigureTails(cursor=tails.cursor(plain), reset=ends is None, traces=found).model_dump_json().encode()
+        figure = _draw(comparison, name, measure, target)
+        plain = catalogue.as_json(figure)
+        answer = FigureOut(figure=plain, cursor=tails.cursor(plain), fence=0, empty=figures.is_empty(figure))
+        return answer.model_dump_json().encode()
 
-    content = context.answers.get(("compare", state, name, measure, target, after), make)
-    return Response(content, media_type="application/json")
-
-
-def _shown(comparison: Comparison, name: figures.FigureName) -> Comparison:
-    """Curves are thinned; a time to a reward is that of the evaluation that reached it."""
-    return comparison if name == "time" else thinned(comparison)
+    return context.compared.get((state, name, measure, target), make)
 
 
-def _draw(comparison: Comparison, name: figures.FigureName, measure: Measure, target: float | None) -> go.Figure:
-    return figures.time_to(comparison, measure, target) if name == "time" else figures.DRAW[name](comparison, measure)
+def _draw(
+    comparison: Comparison, name: figures.FigureName, measure: Measure, target: float | None, *, whole: bool = False
+) -> go.Figure:
+    """`whole`: every evaluation and every band. A time to a reward is always that of the evaluation that reached it."""
+    if name == "time":
+        return figures.time_to(comparison, measure, target)
+    return figures.DRAW[name](comparison if whole else thinned(comparison), measure)
 
 
 def _seen(context: Studio, run: list[str] | None, sweep: str | None) -> tuple[State, Comparison]:

@@ -28,7 +28,8 @@ class Studio:
     """Says, after a commit, that a data set is to be analysed. Never waits."""
     answers: SharedAnswers[bytes] = field(default_factory=SharedAnswers)
     comparisons: SharedAnswers[Comparison] = field(default_factory=lambda: SharedAnswers(size=4))
-    """A comparison of fifty long runs takes tens of megabytes: a few, for the figures of one page."""
+    compared: SharedAnswers[bytes] = field(default_factory=lambda: SharedAnswers(size=32))
+    """Comparisons and their figures. Of fifty long runs they take tens of megabytes and a quarter of one: few are kept."""
 
 
 def _studio(request: Request) -> Any:
