@@ -18,7 +18,6 @@ test('moments are told as distances', () => {
   expect(['2026-01-01T23:59:40Z', '2026-01-01T23:55:00Z', '2026-01-01T21:00:00Z'].map((iso) => ago(iso, now))).toEqual(['just now', '5 min ago', '3 h ago']);
 });
 
-
 test.each([['max_prompt_tokens', 'Max prompt tokens'], ['kl_stderr', 'KL stderr'], ['lora', 'LoRA'], ['dtype', 'dtype'], ['learning rate', 'Learning rate'], ['', '']])('%s is spelt %s', (name, expected) => {
   expect(words(name)).toBe(expected);
 });

@@ -64,6 +64,7 @@ const SPELT: Record<string, string> = { kl: 'KL', lora: 'LoRA', dtype: 'dtype', 
 
 /** `max_prompt_tokens` -> `Max prompt tokens`, `kl_stderr` -> `KL stderr`, where a schema has no title. */
 export function words(name: string): string {
-  const text = name.split(/[_ ]/).map((part) => SPELT[part] ?? part).join(' ');
-  return text.startsWith('dtype') ? text : text.charAt(0).toUpperCase() + text.slice(1);
+  const parts = name.split(/[_ ]/);
+  const text = parts.map((part) => SPELT[part] ?? part).join(' ');
+  return SPELT[parts[0]!] ? text : text.charAt(0).toUpperCase() + text.slice(1);
 }
