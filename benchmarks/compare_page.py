@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import threading
@@ -29,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backend import claims, runs
 from backend.database import Database
 from backend.migrations import upgrade
-from benchmarks.dashboard import _wait_for
+from benchmarks.dashboard import served
 from copg_core.config import CopgConfig
 from copg_core.events import Evaluation, Sample
 from tests.e2e.conftest import CHROMIUM_FLAGS, free_port
@@ -183,21 +181,8 @@ def main() -> None:
         growing = Growing(Database(url), chosen.runs, chosen.evaluations)
         print(f"filled in {time.perf_counter() - began:.0f} s", file=sys.stderr)
         port = free_port()
-        command = [sys.executable, "-m", "uvicorn", "--factory", "backend.main:create_app", "--port", str(port), "--log-level", "warning"]  # fmt: skip
-        environment = os.environ | {"COPG_DATABASE_URL": url, "COPG_DATA_DIR": folder}
-        server = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=Path(__file__).parent.parent,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/api/v1")
+        with served(url, Path(folder), port):
             found = measure(f"http://127.0.0.1:{port}", growing, chosen.seconds)
-        finally:
-            server.terminate()
-            server.wait(20)
     for name, value in found.items():
         goal = f"  goal < {GOALS[name]:g}: {'met' if value < GOALS[name] else 'NOT met'}" if name in GOALS else ""
         print(f"{name:34} {value:12,.2f}{goal}")

@@ -23,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -260,33 +262,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = chosen.database or f"sqlite:///{folder}/copg.sqlite3"
         upgrade(url)
-        environment = os.environ | {"COPG_DATABASE_URL": url, "COPG_DATA_DIR": folder}
-        command = [
-            sys.executable,
-            "-m",
-            "uvicorn",
-            "--factory",
-            "backend.main:create_app",
-            "--port",
-            str(chosen.port),
-            "--log-level",
-            "warning",
-        ]
-        server = subprocess.Popen(command, env=environment, cwd=Path(__file__).parent.parent)
         here, there = multiprocessing.Pipe()
         writer = multiprocessing.get_context("spawn").Process(
             target=write, args=(url, chosen.runs, chosen.seconds, chosen.per_second, there)
         )
-        try:
-            base = f"http://127.0.0.1:{chosen.port}/api/v1"
-            _wait_for(base)
-            writer.start()
-            found = asyncio.run(watch(chosen.port, here.recv(), chosen.viewers, here, chosen.seconds, server.pid))
-        finally:
-            server.terminate()
-            server.wait(20)
-            if writer.is_alive():
-                writer.terminate()
+        with served(url, Path(folder), chosen.port) as server:
+            try:
+                writer.start()
+                found = asyncio.run(watch(chosen.port, here.recv(), chosen.viewers, here, chosen.seconds, server.pid))
+            finally:
+                if writer.is_alive():
+                    writer.terminate()
     for name, value in found.items():
         goal = f"  goal < {GOALS[name]:g}: {'met' if value < GOALS[name] else 'NOT met'}" if name in GOALS else ""
         print(f"{name:28} {value:12,.3f}{goal}")
@@ -296,15 +282,26 @@ def main() -> None:
         chosen.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def _wait_for(base: str) -> None:
-    for _ in range(300):
-        try:
-            httpx.get(f"{base}/health").raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.1)
+@contextmanager
+def served(url: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The web process alone on a database, as `copg up` serves it; it answers when the block begins."""
+    command = [sys.executable, "-m", "uvicorn", "--factory", "backend.main:create_app", "--port", str(port), "--log-level", "warning"]  # fmt: skip
+    environment = os.environ | {"COPG_DATABASE_URL": url, "COPG_DATA_DIR": str(folder)}
+    root = Path(__file__).parent.parent
+    server = subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/api/v1/health").raise_for_status()
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
         else:
-            return
-    raise SystemExit("the web process does not answer")
+            raise SystemExit("the web process does not answer")
+        yield server
+    finally:
+        server.terminate()
+        server.wait(20)
 
 
 if __name__ == "__main__":
