@@ -133,9 +133,9 @@ def studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     stop_studio(running)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium."""
+    """The system's Chromium. It leaves with these tests: Playwright keeps an event loop running, in which no other test could run its own."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if executable is None:
         missing("browser", "install Chromium to run the tests that drive one")
