@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,7 +98,8 @@ class Processes:
 def processes_for_run() -> Iterator[Processes]:
     """This process among those that a launcher (`torchrun`, `accelerate launch`) started, or alone.
 
-    accelerate's state is global and is given back afterwards; the connection between processes stays for the next run.
+    accelerate's state is global and is given back afterwards; the connection between processes stays for the next run
+    and is closed when Python ends.
     """
     AcceleratorState._reset_state()
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -109,12 +111,24 @@ def processes_for_run() -> Iterator[Processes]:
     if accelerator.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     threads = torch.get_num_threads()
+    if launched:
+        atexit.register(_disconnect)
     try:
         yield Processes(accelerator.device, accelerator.process_index, accelerator.num_processes)
+    except BaseException:
+        atexit.unregister(_disconnect)  # others may wait for this one in a collective, which NCCL would wait for in turn
+        raise
     finally:
         torch.set_num_threads(threads)
         accelerator.free_memory()
         AcceleratorState._reset_state()
+
+
+def _disconnect() -> None:
+    """Close the connection while Python still stands: gloo's threads may hold tensors, and one that gives its tensor
+    back to an interpreter that is going down aborts a process whose work is done and well."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def limit_threads(parameters: int, device: torch.device) -> None:

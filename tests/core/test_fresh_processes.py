@@ -87,6 +87,20 @@ with processes_for_run() as processes:
 """
 
 
+LEAVING_DRIVER = """
+import atexit, json, sys
+from pathlib import Path
+import torch.distributed
+from copg_core.processes import processes_for_run
+
+# What is registered first is called last.
+atexit.register(lambda: Path(sys.argv[1], rank).write_text(json.dumps([connected, torch.distributed.is_initialized()])))
+for _ in range(2):
+    with processes_for_run() as processes:
+        rank, connected = str(processes.rank), processes.gather(processes.rank)
+"""
+
+
 def said_by_two(driver: str, folder: Path) -> list[Any]:
     """What each of two processes of a driver has to say."""
     (folder / "driver.py").write_text(driver)
@@ -115,3 +129,8 @@ def test_no_process_waits_for_one_whose_memory_ran_out(tmp_path: Path) -> None:
         [[1.0]] * 4,
     ]
     assert said_by_two(MEMORY_DRIVER, tmp_path) == [expected, expected]
+
+
+def test_the_connection_is_closed_while_python_still_stands(tmp_path: Path) -> None:
+    """gloo's threads abort a process whose interpreter goes down beneath them."""
+    assert said_by_two(LEAVING_DRIVER, tmp_path) == [[[0, 1], False]] * 2
