@@ -2,7 +2,7 @@
 import { Kbd, Modal } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query';
-import { type KeyboardEvent as Pressed, useEffect, useId, useState } from 'react';
+import { type KeyboardEvent as Pressed, useEffect, useId, useLayoutEffect, useRef, useState } from 'react';
 import { useLocation, useNavigate } from 'react-router';
 import { api, data, type RunDetail } from '../api/client';
 import { actionsFor, useDatasets } from '../api/queries';
@@ -51,6 +51,8 @@ function Commands({ close }: { close: () => void }) {
   const [text, setText] = useState('');
   const [at, setAt] = useState(0);
   const list = useId();
+  const field = useRef<HTMLInputElement>(null);
+  useLayoutEffect(() => field.current?.focus(), []); // at once: the dialog's own focus comes a moment later, and keys typed by then would be lost
   const entries = useEntries(text.trim());
   const place = Math.min(at, entries.length - 1);
   const perform = (entry: Entry): void => { close(); entry.act(); };
@@ -65,7 +67,7 @@ function Commands({ close }: { close: () => void }) {
   };
   return (
     <div className="palette">
-      <input data-autofocus role="combobox" aria-expanded="true" aria-controls={list} aria-autocomplete="list" aria-activedescendant={entries.length ? `${list}-${place}` : undefined} aria-label="Go to a page, find a run, a sweep or data" placeholder="Go to a page, find a run, a sweep or data" autoComplete="off" spellCheck={false} maxLength={200} value={text} onChange={(event) => { setText(event.currentTarget.value); setAt(0); }} onKeyDown={pressed} />
+      <input ref={field} data-autofocus role="combobox" aria-expanded="true" aria-controls={list} aria-autocomplete="list" aria-activedescendant={entries.length ? `${list}-${place}` : undefined} aria-label="Go to a page, find a run, a sweep or data" placeholder="Go to a page, find a run, a sweep or data" autoComplete="off" spellCheck={false} maxLength={200} value={text} onChange={(event) => { setText(event.currentTarget.value); setAt(0); }} onKeyDown={pressed} />
       <ul id={list} role="listbox" aria-label="What fits">
         {entries.map((entry, index) => (
           <li key={entry.id} id={`${list}-${index}`} role="option" aria-selected={index === place} onPointerMove={() => setAt(index)} onClick={() => perform(entry)}>
