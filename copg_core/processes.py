@@ -116,7 +116,8 @@ def processes_for_run() -> Iterator[Processes]:
     try:
         yield Processes(accelerator.device, accelerator.process_index, accelerator.num_processes)
     except BaseException:
-        atexit.unregister(_disconnect)  # others may wait for this one in a collective, which NCCL would wait for in turn
+        # Others may wait for this one in a collective, which NCCL would wait for in turn.
+        atexit.unregister(_disconnect)
         raise
     finally:
         torch.set_num_threads(threads)
