@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from backend import edits, run_filter, runs, views
 from backend.database import Database
-from backend.models import Run
+from backend.models import TRIAL, Run
 from backend.run_errors import RunNotFound, StateConflict
 from backend.schemas.bulk import MOST, BulkAction, BulkItem, BulkOut, BulkRequest
 
@@ -61,7 +61,7 @@ def _chosen(database: Database, request: BulkRequest) -> tuple[Sequence[str], in
             wanted = list(dict.fromkeys(request.ids))
             known = list(session.scalars(select(Run.uid).where(Run.uid.in_(wanted)).order_by(newest_first)))
             return [*known, *(uid for uid in wanted if uid not in set(known))], 0
-        where = run_filter.matching(session, request.where or [])
+        where = [Run.algorithm != TRIAL, *run_filter.matching(session, request.where or [])]
         total = session.scalar(select(func.count()).select_from(Run).where(*where)) or 0
         uids = session.scalars(select(Run.uid).where(*where).order_by(newest_first).limit(MOST)).all()
     return uids, max(0, total - len(uids))

@@ -25,9 +25,9 @@ from backend.moves import Moved, move
 from backend.run_errors import LeaseLost
 from backend.states import OWNED, RunState
 from copg_core import events
-from copg_core.config import RUN_CONFIG, RunConfig
-from copg_core.config import parents as parents_of_config
 from copg_core.events import Event
+from copg_core.trial_config import JOB_CONFIG, Job
+from copg_core.trial_config import parents as parents_of_config
 
 Record = Event | artifacts.Kept | artifacts.Retain
 DEFAULT_BACKOFF = Backoff()
@@ -43,7 +43,7 @@ class Claim:
     fence: int
     attempt: int
     max_attempts: int
-    config: RunConfig
+    config: Job
     checkpoint_step: int | None
     checkpoint_path: str | None
     previous_fence: int | None
@@ -83,7 +83,7 @@ def claim(session: Session, uid: str, owner: str, lease_seconds: float) -> Claim
         return None
     run = session.scalars(select(Run).where(Run.id == won.id).execution_options(populate_existing=True)).one()
     try:
-        config = RUN_CONFIG.validate_python(run.config)
+        config = JOB_CONFIG.validate_python(run.config)
     except ValidationError as error:
         finish(session, run.id, run.fence, RunState.FAILED, "its configuration cannot be read",
                f"This version of the worker cannot read the run's configuration: {error.errors()[0]['msg']}. "

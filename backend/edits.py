@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from backend import preconditions, run_fields, runs
 from backend.database import NOW
 from backend.errors import PreconditionFailed
-from backend.models import Run
+from backend.models import TRIAL, Run
 from backend.run_errors import RunNotFound
 from backend.schemas.problems import FieldError
 
@@ -31,7 +31,8 @@ def etag(run: Run) -> str:
 
 def locked(session: Session, uid: str, if_match: str | None = None) -> Run:
     """The run, kept from other writers until the transaction ends. Raises RunNotFound and PreconditionFailed."""
-    query = select(Run).where(Run.uid == uid).with_for_update().execution_options(populate_existing=True)
+    query = select(Run).where(Run.uid == uid, Run.algorithm != TRIAL).with_for_update()
+    query = query.execution_options(populate_existing=True)
     run = session.scalars(query).one_or_none()
     if run is None:
         raise RunNotFound(uid)

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from backend import views
 from backend.database import NOW, Database
-from backend.models import Run
+from backend.models import TRIAL, Run
 from backend.telemetry import VIEWERS
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,8 @@ class Feed:
                 runs = session.scalars(select(Run).where(Run.id.in_(changed)).order_by(Run.changed_at)).all()
                 self._known.update({run.id: (run.uid, run.rev) for run in runs})
                 if self._viewers:
-                    messages = [(view.id, ("run", view.model_dump_json())) for view in views.summaries(session, runs)]
+                    shown = views.summaries(session, [run for run in runs if run.algorithm != TRIAL])
+                    messages = [(view.id, ("run", view.model_dump_json())) for view in shown]
             if session.scalar(select(func.count()).select_from(Run)) != len(self._known):
                 # Only take away: a run that was created since the first query is told in the next tick.
                 there = set(session.scalars(select(Run.id)))

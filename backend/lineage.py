@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from backend.database import NOW
-from backend.models import Run, RunParent
+from backend.models import TRIAL, Run, RunParent
 from backend.moves import move
 from backend.run_errors import AwaitedError, ParentError
 from backend.states import TERMINAL, RunState
@@ -43,7 +43,7 @@ def find_parents(session: Session, config: RunConfig) -> dict[str, Run]:
 
 def find_parent(session: Session, role: str, uid: str) -> Run:
     """The run that a configuration names in this role. Raises ParentError as find_parents does."""
-    parent = session.scalars(select(Run).where(Run.uid == uid)).one_or_none()
+    parent = session.scalars(select(Run).where(Run.uid == uid, Run.algorithm != TRIAL)).one_or_none()
     if parent is None:
         raise ParentError(role, f"no run has the id {uid!r}: choose an existing run as {role.partition('.')[0]}")
     kind = role.partition(".")[0]
@@ -61,7 +61,7 @@ def find_awaited(session: Session, after: Sequence[str], after_any: Sequence[str
     found: dict[str, Run] = {}
     for kind, uids in ((AFTER, after), (AFTER_ANY, after_any)):
         for count, uid in enumerate(dict.fromkeys(uids)):
-            awaited = session.scalars(select(Run).where(Run.uid == uid)).one_or_none()
+            awaited = session.scalars(select(Run).where(Run.uid == uid, Run.algorithm != TRIAL)).one_or_none()
             if awaited is None:
                 raise AwaitedError(kind, f"no run has the id {uid!r}")
             if kind == AFTER and RunState(awaited.state) in (*_NEVER, RunState.CANCELLING):

@@ -48,6 +48,7 @@ from backend.routes import (
     sweep_figures,
     sweeps,
     system,
+    trials,
     webhooks,
 )
 from backend.routes import queue as queue_routes
@@ -123,7 +124,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     api = APIRouter(prefix=API, responses={"default": {"model": Problem, "description": "Problem details (RFC 9457)"}})
     rooms = (
-        estimates, bulk, compare, runs, recorded, samples, artifacts, sweep_figures, figures, pipelines, sweeps, bandit, catalogue, datasets,
+        estimates, bulk, compare, runs, recorded, samples, trials, artifacts, sweep_figures, figures, pipelines, sweeps, bandit, catalogue, datasets,
         data_figures, system, queue_routes, storage, saved_views, webhooks, live, access,
     )  # fmt: skip
     for room in rooms:

@@ -27,6 +27,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 _BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in an INTEGER column
 
 
+TRIAL = "trial"
+"""`algorithm` of a row that is no run in anybody's list but a prompt for the playground (trials.py), queued like one."""
+
+
 class Base(DeclarativeBase):
     """Declarative base of every table."""
 
@@ -106,6 +110,7 @@ class Run(Base):
     __table_args__ = (
         Index("ix_run_schedule", "state", "queue", "priority", "created_at"),
         Index("ix_run_created", "created_at"),
+        Index("ix_run_algorithm", "algorithm"),
     )
 
 

@@ -14,6 +14,7 @@ PROBLEM = "application/problem+json"
 TAGS = {
     "runs": "Launch, list, look at, change, stop, start again and delete runs, one or many at once.",
     "recorded": "What a run has recorded: curves, evaluations, samples, log.",
+    "trials": "The playground: a prompt of your own, answered by policies of finished runs.",
     "artifacts": "Files of runs: checkpoints, trained models, exports, and the room that they take.",
     "figures": "Figures as Plotly JSON or CSV, and the points that were added to them since.",
     "compare": "Runs side by side, grouped into seeds: figures, and a table with paired tests.",

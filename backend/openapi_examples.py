@@ -79,6 +79,12 @@ EXAMPLES: dict[str, dict[str, tuple[str, Any]]] = {
     "update_dataset": {"columns": ("Other columns", {"columns": {"prompt": "question", "completion": "answer"}})},
     "preview_dataset": {"task": ("Pairs of the built-in task", {"source": {"kind": "task"}, "rows": 3})},
     "count_tokens": {"preset": ("In the tokens of a small Llama", {"policy": {"kind": "preset", "size": "micro"}})},
+    "create_trial": {
+        "two": (
+            "Two runs, three completions each",
+            {"runs": [_PARENT, _RUN], "prompt": "my boss sold my bike . should i sue ? TL;DR:", "completions": 3},
+        )
+    },
     "free_storage": {"checkpoints": ("Checkpoints that nothing needs", {"action": "checkpoints", "dry_run": False})},
     "create_webhook": {
         "ends": ("Told of every end", {"url": "https://example.com/hook", "description": "our chat"}),

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from backend import artifacts, data_sets, lineage, run_fields, who
 from backend.database import NOW
-from backend.models import Checkpoint, Evaluation, MetricPoint, Pipeline, Run, RunEvent, RunParent, Sample
+from backend.models import TRIAL, Checkpoint, Evaluation, MetricPoint, Pipeline, Run, RunEvent, RunParent, Sample
 from backend.moves import move
 from backend.run_errors import RewardRefused, RunNotFound, StateConflict
 from backend.settings import Settings
@@ -69,11 +69,20 @@ def folder(settings: Settings, uid: str) -> Path:
 
 def get(session: Session, uid: str) -> Run:
     """The run with this public id, as the database has it now. Raises RunNotFound."""
-    query = select(Run).where(Run.uid == uid).execution_options(populate_existing=True)
+    query = select(Run).where(Run.uid == uid, Run.algorithm != TRIAL).execution_options(populate_existing=True)
     run = session.scalars(query).one_or_none()
     if run is None:
         raise RunNotFound(uid)
     return run
+
+
+def fresh(session: Session, run: Run) -> Run:
+    """The same row, a trial's too, as the database has it now."""
+    query = select(Run).where(Run.id == run.id).execution_options(populate_existing=True)
+    found = session.scalars(query).one_or_none()
+    if found is None:
+        raise RunNotFound(run.uid)
+    return found
 
 
 def create(
@@ -141,7 +150,7 @@ def _check_reward(config: RunConfig) -> None:
 
 def find(session: Session, uid: str) -> Run | None:
     """The run with this public id, or None."""
-    return session.scalars(select(Run).where(Run.uid == uid)).one_or_none()
+    return session.scalars(select(Run).where(Run.uid == uid, Run.algorithm != TRIAL)).one_or_none()
 
 
 def cancel(session: Session, run: Run, reason: str = "cancelled by the user", actor: str | None = None) -> Run:
@@ -155,10 +164,10 @@ def cancel(session: Session, run: Run, reason: str = "cancelled by the user", ac
     for origin in (RunState.WAITING, RunState.QUEUED):
         if move(session, mine, origin, RunState.CANCELLED, reason=reason, actor=actor, finished_at=NOW):
             lineage.settle_children(session, [run.id])
-            return get(session, run.uid)
+            return fresh(session, run)
     # In this order: a run that was claimed since the lines above is RUNNING by now, never QUEUED again so soon.
     move(session, mine, RunState.RUNNING, RunState.CANCELLING, reason=reason, actor=actor)
-    run = get(session, run.uid)
+    run = fresh(session, run)
     if run.state == RunState.CANCELLING:
         return run
     if RunState(run.state) in TERMINAL:
@@ -248,7 +257,7 @@ def delete(session: Session, run: Run) -> None:
     except IntegrityError as error:
         raise StateConflict(f"run {run.name!r} was just named as the parent of another run") from error
     if not gone:
-        raise StateConflict(f"run {run.name!r} is {get(session, run.uid).state}: cancel it before deleting it")
+        raise StateConflict(f"run {run.name!r} is {fresh(session, run).state}: cancel it before deleting it")
     session.expunge(run) if run in session else None
     if run.pipeline_id is not None:
         empty = ~exists(select(Run.id).where(Run.pipeline_id == run.pipeline_id))

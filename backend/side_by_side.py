@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from backend.errors import Invalid, NotFound
-from backend.models import Run, Sample
+from backend.models import TRIAL, Run, Sample
 
 MOST_COLUMNS = 8
 Only = Literal["unfinished", "rose", "fell", "rose_gold_fell"]
@@ -172,7 +172,7 @@ def _column(session: Session, asked: str) -> Column:
     parts = _ASKED.fullmatch(asked)
     if parts is None:
         raise Invalid.field("column", f"{asked!r} is not RUN@STEP, where STEP is a number, `first` or `last`")
-    run = session.scalars(select(Run).where(Run.uid == parts[1])).one_or_none()
+    run = session.scalars(select(Run).where(Run.uid == parts[1], Run.algorithm != TRIAL)).one_or_none()
     if run is None:
         raise NotFound(f"there is no run {parts[1]!r}")
     steps = list(session.scalars(select(Sample.step).where(Sample.run_id == run.id).distinct().order_by(Sample.step)))

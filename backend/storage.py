@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from backend import artifacts, claims, fetched, retention, store
 from backend.database import Database
-from backend.models import Checkpoint, Run
+from backend.models import TRIAL, Checkpoint, Run
 from backend.models_artifacts import Artifact, Removal
 from backend.schemas.artifacts import (
     CacheUse,
@@ -119,6 +119,7 @@ def _largest() -> Any:
     return (
         select(Run.uid, Run.name, Run.state, whole, part)
         .join(Artifact, Artifact.run_id == Run.id)
+        .where(Run.algorithm != TRIAL)
         .group_by(Run.id, Run.uid, Run.name, Run.state)
         .order_by(whole.desc())
         .limit(MOST_RUNS)

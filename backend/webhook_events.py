@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from backend import views
 from backend.database import NOW, Database
-from backend.models import Run, RunEvent
+from backend.models import TRIAL, Run, RunEvent
 from backend.models_sweeps import Sweep, SweepMember
 from backend.models_webhooks import Delivery, Webhook
 from backend.states import TERMINAL, RunState
@@ -82,7 +82,7 @@ def _untold_moves(session: Session, hook: Webhook, begin: float) -> list[tuple[R
     found = (
         select(RunEvent, Run)
         .join(Run, Run.id == RunEvent.run_id)
-        .where(RunEvent.at >= begin, RunEvent.target.in_(wanted), ~told.exists())
+        .where(RunEvent.at >= begin, RunEvent.target.in_(wanted), Run.algorithm != TRIAL, ~told.exists())
         .order_by(RunEvent.at, RunEvent.id)
         .limit(_AT_ONCE)
     )

@@ -34,10 +34,15 @@ def check_positions(
     config: RunConfig, model: Any, rows: Sequence[TokenRow], evaluation_prompts: Sequence[Sequence[int]]
 ) -> list[Report]:
     """A warning where a run goes beyond the length its model was made for. Raises ConfigError where it cannot."""
+    return check_needs(model, _needs(config, rows, evaluation_prompts))
+
+
+def check_needs(model: Any, needs: Sequence[Need]) -> list[Report]:
+    """The same for uses that somebody else has listed."""
     limit = next((n for name in LIMITS if isinstance(n := getattr(model.config, name, None), int) and n > 0), None)
     if limit is None:
         return []
-    beyond = [need for need in _needs(config, rows, evaluation_prompts) if need.prompt + need.completion > limit]
+    beyond = [need for need in needs if need.prompt + need.completion > limit]
     if not beyond:
         return []
     sentences = [

@@ -1,4 +1,5 @@
-"""The process that trains: reads a job file, calls `copg_core.train.train`, writes events to the spool.
+"""The process that trains: reads a job file, calls `copg_core.train.train` (for a trial `copg_core.trial.answer`), writes
+events to the spool.
 
 It knows neither the database nor the broker. SIGTERM asks it to write a checkpoint and stop.
 """
@@ -15,13 +16,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from copg_core.config import RUN_CONFIG
 from copg_core.errors import CheckpointError, CopgError, StorageError
 from copg_core.events import Event, Failed, Recorder
+from copg_core.trial_config import JOB_CONFIG, TrialConfig
 from worker.run_log import RunLog
 from worker.spool import SpoolRecorder
 
-TRAIN = "copg_core.train:train"
+TRAIN, ANSWER = "copg_core.train:train", "copg_core.trial:answer"
 FINISHED, FAILED, BROKEN, DISK, STOPPED = 0, 65, 70, 74, 75
 """Exit codes: done; a CopgError; a bug; the spool itself cannot be written; stopped after a checkpoint."""
 
@@ -105,10 +106,12 @@ def _train(job: dict[str, Any], recorder: Recorder, should_stop: Callable[[], bo
             raise CheckpointError(f"the output of run {run} is not known to this machine")
         return Path(run)
 
-    module, _, function = job.get("train", TRAIN).partition(":")
-    train = getattr(importlib.import_module(module), function)
-    return train(
-        RUN_CONFIG.validate_python(job["config"]),
+    config = JOB_CONFIG.validate_python(job["config"])
+    named = ANSWER if isinstance(config, TrialConfig) else job.get("train", TRAIN)
+    module, _, function = named.partition(":")
+    work = getattr(importlib.import_module(module), function)
+    return work(
+        config,
         recorder,
         should_stop,
         folder=Path(job["folder"]),

@@ -23,6 +23,7 @@ from backend.database import Database
 from backend.queue import send_hint
 from backend.settings import Settings
 from copg_core.config import CONFIG_SCHEMA
+from copg_core.trial_config import TRIAL_SCHEMA
 from worker import child, orphans
 from worker.devices import devices, first_gpus, read_gpus
 from worker.persist import attempt
@@ -90,7 +91,7 @@ class Host:
             lambda session: nodes.register(
                 session, self.name, host=socket.gethostname(), pid=os.getpid(), queue=self._settings.queue,
                 slots=self.slots, cpu_slots=self.cpu_slots, version=_version(), devices=devices(self._gpus),
-                gpus=self._gpus, config_schema=CONFIG_SCHEMA, draining=self.draining.is_set(),
+                gpus=self._gpus, config_schema=max(CONFIG_SCHEMA, TRIAL_SCHEMA), draining=self.draining.is_set(),
             ),
         )  # fmt: skip
         return done

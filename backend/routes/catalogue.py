@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 from fastapi import APIRouter, Query
 from sqlalchemy import select
 
-from backend.models import Run
+from backend.models import TRIAL, Run
 from backend.routes.context import Context
 from backend.routes.paging import Cursor, pack, rows_after, unpack_numbers
 from backend.schemas.catalogue import (
@@ -61,7 +61,7 @@ def list_models(
     ]
     page = (
         select(Run.finished_at, Run.id, Run.uid, Run.name, Run.algorithm, Run.step, Run.last_reward)
-        .where(Run.state == RunState.SUCCEEDED)
+        .where(Run.state == RunState.SUCCEEDED, Run.algorithm != TRIAL)
         .order_by(Run.finished_at.desc(), Run.id.desc())
         .limit(limit + 1)
     )

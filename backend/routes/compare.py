@@ -15,7 +15,7 @@ from backend.errors import Invalid, NotFound
 from backend.figures import catalogue, tails
 from backend.figures import compare as figures
 from backend.figures.thinning import thinned
-from backend.models import Run
+from backend.models import TRIAL, Run
 from backend.models_sweeps import SweepMember
 from backend.routes.context import Context, Studio
 from backend.routes.figure_answers import RESPONSES, Format, file
@@ -138,7 +138,7 @@ def _chosen(session: Session, wanted: list[str] | None, sweep: str | None) -> li
         uids = list(dict.fromkeys(wanted))
         if len(uids) > MOST_RUNS:
             raise Invalid.field("run", f"at most {MOST_RUNS} runs are compared at once, and these are {len(uids)}")
-        by_uid = {one.uid: one for one in session.scalars(select(Run).where(Run.uid.in_(uids)))}
+        by_uid = {one.uid: one for one in session.scalars(select(Run).where(Run.uid.in_(uids), Run.algorithm != TRIAL))}
         if missing := [uid for uid in uids if uid not in by_uid]:
             raise NotFound(f"there is no run {missing[0]!r}")
         found = [by_uid[uid] for uid in uids]

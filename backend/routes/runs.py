@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend import artifacts, data_files, edits, idempotency, run_filter, runs, views
 from backend.errors import Invalid
-from backend.models import Run
+from backend.models import TRIAL, Run
 from backend.preconditions import IfMatch
 from backend.routes.context import Context, IdempotencyKey, Studio
 from backend.routes.paging import pack, unpack
@@ -111,6 +111,7 @@ def list_runs(
         by = run_filter.ordered(session, sort, order)
         # With conditions, finding the runs costs more than anything else: they are counted on the way.
         count_here = bool(chosen) and cursor is None
+        chosen.append(Run.algorithm != TRIAL)
         counted = [func.count().over().label("total")] if count_here else []
         page = by.apply(select(Run.id, by.expression.label("value"), *counted).where(*chosen)).limit(limit + 1)
         if cursor is not None:

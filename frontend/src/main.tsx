@@ -36,6 +36,7 @@ const SweepPage = lazy(async () => ({ default: (await import('./pages/sweeps/Swe
 const ComparePage = lazy(async () => ({ default: (await import('./pages/compare/ComparePage')).ComparePage }));
 const SamplesPage = lazy(async () => ({ default: (await import('./pages/samples/SamplesPage')).SamplesPage }));
 const AccessPage = lazy(async () => ({ default: (await import('./pages/access/AccessPage')).AccessPage }));
+const PlaygroundPage = lazy(async () => ({ default: (await import('./pages/playground/PlaygroundPage')).PlaygroundPage }));
 const BanditPage = lazy(async () => ({ default: (await import('./pages/bandit/BanditPage')).BanditPage }));
 const DataPage = lazy(async () => ({ default: (await import('./pages/data/DataPage')).DataPage }));
 const DataSetPage = lazy(async () => ({ default: (await import('./pages/data/DataSetPage')).DataSetPage }));
@@ -54,6 +55,7 @@ const router = createBrowserRouter([
       { path: 'sweeps/:id', element: late(<SweepPage />) },
       { path: 'compare', element: late(<ComparePage />) },
       { path: 'samples', element: late(<SamplesPage />) },
+      { path: 'playground/:id?', element: late(<PlaygroundPage />) },
       { path: 'data', element: late(<DataPage />) },
       { path: 'data/:id', element: late(<DataSetPage />) },
       { path: 'bandit', element: late(<BanditPage />) },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,11 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio
         studio.wait_for(trained["id"], {"succeeded"}, 180)
         for one in studio.get(f"/sweeps/{sweep['id']}/members")["items"]:
             studio.wait_for(one["run"]["id"], {"succeeded"}, 180)
-        yield studio, {"trained": trained["id"], "stopped": stopped["id"], "sweep": sweep["id"], "data": sent["id"]}
+        trial = studio.post("/trials", {"runs": [trained["id"]], "prompt": "my boss sold my bike . TL;DR:"})["id"]
+        while studio.get(f"/trials/{trial}")["state"] in ("queued", "running"):
+            time.sleep(0.2)
+        ids = {"trained": trained, "stopped": stopped, "sweep": sweep, "data": sent}
+        yield studio, {name: one["id"] for name, one in ids.items()} | {"trial": trial}
     finally:
         stop_studio(studio)
 
@@ -93,6 +98,7 @@ def test_furnished(furnished: tuple[Studio, dict[str, str]], page: Page, width: 
         "/runs", f"/runs/{run}", f"/runs/{run}/samples", f"/runs/{run}/config", f"/runs/{run}/log", f"/runs/{run}/files",
         f"/runs/{run}/report", f"/runs/{ids['stopped']}", "/launch", "/launch?algorithm=dpo&mode=sweep", f"/launch?from={run}", "/sweeps",
         f"/sweeps/{ids['sweep']}", f"/compare?sweep={ids['sweep']}", f"/samples?column={run}@first&column={run}@last", "/data",
+        f"/playground?run={run}", f"/playground/{ids['trial']}",
         f"/data/{ids['data']}", "/bandit", "/system", "/access", "/nowhere",
     ]  # fmt: skip
     assert [wrong for path in paths for wrong in looked_at(page, studio.url + path, width)] == []
@@ -101,5 +107,5 @@ def test_furnished(furnished: tuple[Studio, dict[str, str]], page: Page, width: 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_empty(bare: Studio, page: Page, width: int) -> None:
     page.add_init_script(SHIFTS)
-    paths = ["/runs", "/sweeps", "/compare", "/samples", "/data", "/system", "/access"]
+    paths = ["/runs", "/sweeps", "/compare", "/samples", "/playground", "/data", "/system", "/access"]
     assert [wrong for path in paths for wrong in looked_at(page, bare.url + path, width)] == []

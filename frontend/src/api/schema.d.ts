@@ -358,6 +358,95 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/trials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List trials
+         * @description Trials, newest first.
+         */
+        get: operations["list_trials"];
+        put?: never;
+        /**
+         * Create trial
+         * @description Let policies of finished runs answer a prompt. A worker does, as soon as one has room; the answers are read from the
+         *     trial while they come. The newest 200 trials are kept.
+         */
+        post: operations["create_trial"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trials/form": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get trial form
+         * @description What can be said of a trial, and within which limits.
+         */
+        get: operations["get_trial_form"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trials/{trial_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get trial
+         * @description A trial with what was written so far.
+         */
+        get: operations["get_trial"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete trial
+         * @description Delete a trial that no worker has, with what was written.
+         */
+        delete: operations["delete_trial"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trials/{trial_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel trial
+         * @description Stop a trial. What was written so far stays.
+         */
+        post: operations["cancel_trial"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{run_id}/checkpoints": {
         parameters: {
             query?: never;
@@ -6342,6 +6431,200 @@ export interface components {
             };
         };
         /**
+         * TrialAnswer
+         * @description What one policy wrote. All of it is null or empty until it has written.
+         */
+        TrialAnswer: {
+            /** Run */
+            run: string;
+            /**
+             * Name
+             * @description null: the run was deleted since.
+             */
+            name: string | null;
+            /** Algorithm */
+            algorithm: string | null;
+            /** Prompt Tokens */
+            prompt_tokens: number | null;
+            /**
+             * Prompt Tokens Dropped
+             * @description Cut off the prompt's beginning, as in training.
+             */
+            prompt_tokens_dropped: number | null;
+            /**
+             * Unknown Tokens
+             * @description Of the prompt, those that the run's tokenizer does not know.
+             */
+            unknown_tokens: number | null;
+            /** Reward Mean */
+            reward_mean: number | null;
+            /** Reward Stderr */
+            reward_stderr: number | null;
+            /** Gold Mean */
+            gold_mean: number | null;
+            /** Gold Stderr */
+            gold_stderr: number | null;
+            /** Completions */
+            completions: components["schemas"]["TrialCompletion"][];
+        };
+        /** TrialCompletion */
+        TrialCompletion: {
+            /** Text */
+            text: string;
+            /** Reward */
+            reward: number | null;
+            /** Gold */
+            gold: number | null;
+            /**
+             * Length
+             * @description Tokens, the end token included.
+             */
+            length: number;
+            /**
+             * Finished
+             * @description False where it was cut off before its end.
+             */
+            finished: boolean;
+        };
+        /**
+         * TrialCreate
+         * @description What is not said is taken from the first run.
+         */
+        TrialCreate: {
+            /**
+             * Runs
+             * @description Finished runs that trained a policy, by id, in the order in which they are shown.
+             */
+            runs: string[];
+            /**
+             * Prompt
+             * @description Given to every policy as it stands here.
+             */
+            prompt: string;
+            /**
+             * Completions
+             * @description Of each run.
+             * @default 4
+             */
+            completions: number;
+            /**
+             * Longest completion
+             * @description Empty: that of the first run's evaluations.
+             */
+            max_new_tokens?: number | null;
+            /**
+             * Temperature
+             * @description 1 samples from the policy itself; 0 is greedy. Empty: that of the first run's evaluations.
+             */
+            temperature?: number | null;
+            /**
+             * Seed
+             * @description The same one draws the same random numbers for every run; another one, other words.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Scored by
+             * @description The run, by id, whose reward scores all. Empty: the first that has one.
+             */
+            reward_of?: string | null;
+        };
+        /**
+         * TrialForm
+         * @description What the page makes its form from.
+         */
+        TrialForm: {
+            /**
+             * Request Schema
+             * @description JSON Schema of a request for a trial; fields carry `unit`.
+             */
+            request_schema: {
+                [key: string]: unknown;
+            };
+        };
+        /** TrialList */
+        TrialList: {
+            /** Items */
+            items: components["schemas"]["TrialSummary"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * TrialOut
+         * @description A trial and what was written so far.
+         */
+        TrialOut: {
+            /** Id */
+            id: string;
+            state: components["schemas"]["RunState"];
+            /** Stage */
+            stage: string | null;
+            /** Error */
+            error: string | null;
+            /** Prompt */
+            prompt: string;
+            /** Completions */
+            completions: number;
+            /** Max New Tokens */
+            max_new_tokens: number;
+            /** Temperature */
+            temperature: number;
+            /** Seed */
+            seed: number;
+            /**
+             * Reward
+             * @description What scores the completions, in words; null: nothing does.
+             */
+            reward: string | null;
+            /**
+             * Scored By
+             * @description Id of the run whose reward it is.
+             */
+            scored_by: string | null;
+            /**
+             * Unscored
+             * @description Why nothing scores them.
+             */
+            unscored: string | null;
+            /**
+             * Has Gold
+             * @description Whether the task has a gold reward beside the one that is maximised.
+             */
+            has_gold: boolean;
+            /**
+             * Answers
+             * @description One for each run, in the order in which they were asked.
+             */
+            answers: components["schemas"]["TrialAnswer"][];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
+        };
+        /** TrialSummary */
+        TrialSummary: {
+            /** Id */
+            id: string;
+            state: components["schemas"]["RunState"];
+            /**
+             * Prompt
+             * @description Its first 200 characters.
+             */
+            prompt: string;
+            /** Runs */
+            runs: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
          * Unit tests
          * @description Runs the code of a completion against the row's tests, in a sandbox without network (bubblewrap, Linux only).
          */
@@ -7673,6 +7956,235 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_trials: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrialList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_trial: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same body, the first answer's object is returned; with another body: 409. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrialCreate"];
+            };
+        };
+        responses: {
+            /** @description What an earlier request with this key has made. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrialOut"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrialOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_trial_form: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrialForm"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_trial: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trial_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrialOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_trial: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trial_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_trial: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trial_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrialOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             422: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
             /** @description Any other error, in the one shape of all (RFC 9457). */

@@ -60,6 +60,7 @@ export function Shell() {
           <NavLink className="nav" to="/runs">Runs</NavLink>
           <NavLink className="nav" to="/sweeps">Sweeps</NavLink>
           <NavLink className="nav" to="/compare">Compare</NavLink>
+          <NavLink className="nav" to="/playground">Try</NavLink>
           <May scope="launch"><NavLink className="nav" to="/launch">Launch</NavLink></May>
           <NavLink className="nav" to="/data">Data</NavLink>
           <NavLink className="nav" to="/bandit">Bandit</NavLink>

@@ -17,7 +17,7 @@ export function StateChip({ state, testId }: { state: RunState; testId?: string 
   );
 }
 
-const NAMES: Record<string, string> = { copg: 'CoPG', dpo: 'DPO', ipo: 'IPO', policy_gradient: 'Policy gradient', sft: 'SFT', reward_model: 'Reward model', pg: 'PG, no baseline', pg_value: 'PG, value baseline', rloo: 'RLOO, on-policy' };
+const NAMES: Record<string, string> = { copg: 'CoPG', dpo: 'DPO', ipo: 'IPO', policy_gradient: 'Policy gradient', sft: 'SFT', trial: 'Playground', reward_model: 'Reward model', pg: 'PG, no baseline', pg_value: 'PG, value baseline', rloo: 'RLOO, on-policy' };
 export const algorithmName = (algorithm: string): string => NAMES[algorithm] ?? words(algorithm);
 export const algorithmStyle = (algorithm: string): CSSProperties => colour(`--alg-${algorithm}`);
 export function AlgorithmChip({ algorithm, variant }: { algorithm: string; variant?: string | null }) {

@@ -43,6 +43,11 @@ export function SchemaForm({ fields, values, state }: { fields: readonly Field[]
   );
 }
 
+/** The same fields one below the other, for a form that needs no sections. */
+export function PlainForm({ fields, values, state }: { fields: readonly Field[]; values: Record<string, unknown>; state: FormState }) {
+  return <Context value={state}><Fields fields={fields} path={[]} value={values} /></Context>;
+}
+
 function Section({ field, value, open: first = false, children }: { field: Field; value: unknown; open?: boolean; children: ReactNode }) {
   const { problems } = useContext(Context)!;
   const [open, setOpen] = useState(first);
@@ -91,6 +96,7 @@ function One({ field, path, value }: { field: Field; path: Path; value: unknown 
     case 'text':
       if (field.name === 'run') return <div className="full"><RunField common={common} role={path[0] === 'reward' ? 'reward' : 'policy'} value={value} set={set} /></div>;
       if (field.choose === 'dataset') return <div className="full"><UploadField common={common} nullable={field.nullable} value={value} set={set} />{form.below?.(path)}</div>;
+      if (path.join('.') === 'prompt') return <div className="full"><Textarea {...common} autosize minRows={4} maxRows={16} spellCheck={false} value={(value as string) ?? ''} onChange={(event) => set(event.currentTarget.value)} />{form.below?.(path)}</div>;
       if (field.name === 'prompt_template') return <Textarea className="full" {...common} autosize minRows={1} maxRows={8} styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: 12 } }} value={(value as string) ?? ''} onChange={(event) => set(event.currentTarget.value)} />;
       return <div className={field.name === 'path' || field.name === 'id' ? 'full' : undefined}><TextInput {...common} spellCheck={false} placeholder={empty} value={(value as string | null) ?? ''} onChange={(event) => set(event.currentTarget.value === '' ? (field.nullable ? null : '') : event.currentTarget.value)} />{form.below?.(path)}</div>;
     default: return null;

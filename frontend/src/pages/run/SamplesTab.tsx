@@ -46,6 +46,7 @@ export function SamplesTab({ run }: { run: RunDetail }) {
         <ActionIcon variant="default" aria-label="Later evaluation" disabled={at < 0 || at >= first.steps.length - 1} onClick={() => go(first.steps[at + 1])}><IconChevronRight size={16} /></ActionIcon>
         {first.steps.length > 1 && <input type="range" aria-label="Evaluation" min={0} max={first.steps.length - 1} value={Math.max(0, at)} onChange={(event) => go(first.steps[Number(event.currentTarget.value)])} style={{ width: 180, accentColor: 'var(--c-accent)' }} />}
         <Link className="push" style={{ fontSize: 13 }} to={`/samples?column=${run.id}@first&column=${run.id}@${asked ?? 'last'}`}>Side by side</Link>
+        {run.state === 'succeeded' && <Link style={{ fontSize: 13 }} to={`/playground?run=${run.id}`}>Try a prompt</Link>}
         <span className="muted num" style={{ fontSize: 13 }}>{items.length} of {first.total} prompts</span>
       </Group>
       <div style={{ overflowX: 'auto' }} tabIndex={0} role="region" aria-label="Samples">

@@ -41,7 +41,8 @@ export function SamplesPage() {
       <div className="head">
         <h1>Samples</h1>
         <span className="muted" style={{ fontSize: 13 }}>the same prompts, side by side; each completion is one draw, so what differs is chance as well as training</span>
-        <div className="push"><Copy text={window.location.href} label="Copy link" /></div>
+        <Link className="push" style={{ fontSize: 13 }} to={`/playground?${[...new Set(asked.columns.map((one) => one.split('@')[0]!))].map((run) => `run=${run}`).join('&')}`}>Try a prompt</Link>
+        <div><Copy text={window.location.href} label="Copy link" /></div>
       </div>
       {answer.isError && <Failure title="These samples cannot be shown" error={answer.error}><p><Link to="/runs">All runs</Link></p></Failure>}
       {!answer.isError && (

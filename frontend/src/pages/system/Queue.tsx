@@ -38,7 +38,7 @@ export function Queue() {
         {items.map((item) => (
           <li key={item.id}>
             <span className="place">{item.position ?? '–'}</span>
-            <div className="what"><Link className="name" to={`/runs/${item.id}`}>{item.name}</Link> <AlgorithmChip algorithm={item.algorithm} /></div>
+            <div className="what"><Link className="name" to={`/${item.algorithm === 'trial' ? 'playground' : 'runs'}/${item.id}`}>{item.name}</Link> <AlgorithmChip algorithm={item.algorithm} /></div>
             <span className="why">{item.reason}{item.expected_at && Date.parse(item.expected_at) > Date.now() && <>, in about {until(item.expected_at)}</>}</span>
             <span className="asks muted">{[item.priority !== 0 && `priority ${item.priority}`, item.gpus !== null && (item.gpus === 0 ? 'processor' : `${item.gpus} GPU${item.gpus > 1 ? 's' : ''}`), item.attempt > 0 && `attempt ${item.attempt + 1}`].filter(Boolean).join(' · ')}</span>
           </li>

@@ -1,0 +1,74 @@
+"""What a trial is: a prompt that somebody typed, answered by policies of finished runs side by side. Torch-free.
+
+A trial stands in the same line as runs, for it needs the same devices: `Job` is whatever a worker may be given.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from copg_core.config import RunConfig
+from copg_core.config import parents as parents_of_run
+from copg_core.recipe import Checkpoints, Generation
+from copg_core.reward_sources import RunReward, ScoringReward, parts
+from copg_core.sources import DataSource, Frozen, RunModel, TaskData, unit
+
+MOST_POLICIES = 8
+MOST_COMPLETIONS = 16
+LONGEST_PROMPT = 50_000
+
+
+class TrialConfig(Frozen):
+    """One prompt, n completions of each policy. Completion i of every policy is drawn with the same random numbers, so that
+    policies that are alike write alike: what differs is less often chance."""
+
+    model_config = ConfigDict(title="Trial")
+    checkpoints: ClassVar[Checkpoints] = Checkpoints()
+    """A trial writes none."""
+
+    algorithm: Literal["trial"] = "trial"
+    prompt: str = Field(
+        min_length=1, max_length=LONGEST_PROMPT, title="Prompt", description="Given to every policy as it stands here."
+    )
+    policies: list[RunModel] = Field(
+        min_length=1, max_length=MOST_POLICIES, title="Policies", description="The finished runs that answer."
+    )
+    completions: int = Field(
+        4, ge=1, le=MOST_COMPLETIONS, title="Completions", description="Of each policy.",
+        json_schema_extra=unit("completions"),
+    )  # fmt: skip
+    generation: Generation = Field(
+        default_factory=Generation, title="Generation", description="How completions are sampled."
+    )
+    max_prompt_tokens: int = Field(
+        512, ge=1, title="Longest prompt", description="A longer prompt loses its beginning.",
+        json_schema_extra=unit("tokens"),
+    )  # fmt: skip
+    seed: int = Field(0, ge=0, lt=2**31, title="Seed", description="Of the random numbers; another one, other words.")
+    reward: ScoringReward | None = Field(
+        None, title="Reward", description="Scores every completion, whoever wrote it; none: they are not scored."
+    )
+    data: DataSource = Field(
+        default_factory=TaskData, title="Data", description="Where its task has a gold reward, that is told as well."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", title="Precision", description="Of the weights that are computed with."
+    )
+
+
+TRIAL_SCHEMA = 2
+"""Of the same count as config.CONFIG_SCHEMA. Workers tell the larger of the two, up to which they read everything."""
+Job = RunConfig | TrialConfig
+JOB_CONFIG: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="algorithm")])
+
+
+def parents(job: Job) -> dict[str, str]:
+    """The runs whose output a job reads, by role. Those of a trial are `trial.0`, `trial.1`, ...: it is no child of theirs,
+    and keeps nobody from deleting them."""
+    if not isinstance(job, TrialConfig):
+        return parents_of_run(job)
+    scored_by = [part.run for _, part in parts(job.reward) if isinstance(part, RunReward)]
+    runs = dict.fromkeys([*(policy.run for policy in job.policies), *scored_by])
+    return {f"trial.{place}": run for place, run in enumerate(runs)}

@@ -1,0 +1,66 @@
+/** What each run wrote for the prompt, side by side, with its scores. */
+import { Button, Skeleton } from '@mantine/core';
+import { Link } from 'react-router';
+import type { Trial } from '../../api/client';
+import { AlgorithmChip, Failure, StateChip } from '../../components/parts';
+import { number, reward } from '../../format';
+import { isActive, useStop } from './queries';
+
+type Answer = Trial['answers'][number];
+
+export function Answers({ trial }: { trial: Trial }) {
+  const stop = useStop();
+  return (
+    <section className="panel answers" aria-label="Answers" aria-busy={isActive(trial)} data-testid="answers" data-state={trial.state}>
+      <header>
+        <StateChip state={trial.state} />
+        <span className="muted" role="status">{told(trial)}</span>
+        {isActive(trial) && trial.state !== 'cancelling' && <Button className="push" size="compact-xs" variant="default" loading={stop.isPending} onClick={() => stop.mutate(trial.id)}>Stop</Button>}
+      </header>
+      {trial.state === 'failed' && <Failure title="No answer" error={new Error(trial.error ?? 'The worker did not say why.')} />}
+      <p className="asked">{trial.prompt}</p>
+      <div className="cells" style={{ gridTemplateColumns: `repeat(${trial.answers.length}, minmax(220px, 1fr))` }} tabIndex={0} role="group" aria-label="Completions of each run">
+        {trial.answers.map((answer, at) => <Column key={at} answer={answer} trial={trial} />)}
+      </div>
+    </section>
+  );
+}
+
+function told(trial: Trial): string {
+  const drawn = `temperature ${number(trial.temperature, 2)}, at most ${number(trial.max_new_tokens)} tokens, seed ${trial.seed}`;
+  if (trial.state === 'queued') return 'waits for a worker with room';
+  if (isActive(trial)) return trial.stage === 'evaluating' ? 'writing' : 'loading the models';
+  return trial.reward ? `${drawn}; scored by ${trial.reward}` : `${drawn}; not scored: ${trial.unscored ?? 'no reward'}`;
+}
+
+function Column({ answer, trial }: { answer: Answer; trial: Trial }) {
+  const written = answer.completions.length > 0;
+  return (
+    <div className="answer" data-testid="answer">
+      <h2>{answer.name === null ? <span className="muted">a run deleted since</span> : <Link to={`/runs/${answer.run}`} title={answer.name}>{answer.name}</Link>}{answer.algorithm && <AlgorithmChip algorithm={answer.algorithm} />}</h2>
+      <p className="muted num means">{written ? means(answer, trial) : isActive(trial) ? 'yet to write' : 'wrote nothing'}</p>
+      {Boolean(answer.unknown_tokens) && <p className="warn">{number(answer.unknown_tokens)} of the prompt’s {number(answer.prompt_tokens)} tokens are unknown to this run’s tokenizer.</p>}
+      {Boolean(answer.prompt_tokens_dropped) && <p className="warn">The first {number(answer.prompt_tokens_dropped)} tokens of the prompt were cut off, as in training.</p>}
+      {!written && isActive(trial) && Array.from({ length: trial.completions }, (_, at) => <Skeleton key={at} height={64} />)}
+      <ol>
+        {answer.completions.map((one, at) => (
+          <li key={at}>
+            <p className="text">{one.text || <span className="muted">(empty)</span>}</p>
+            <p className="scores num">
+              {one.reward !== null && <span title="Reward">{reward(one.reward)}</span>}
+              {one.gold !== null && <span className="gold">gold {reward(one.gold)}</span>}
+              <span className="muted">{number(one.length)} token{one.length === 1 ? '' : 's'}</span>
+              {!one.finished && <span className="cut-off">cut off</span>}
+            </p>
+          </li>
+        ))}
+      </ol>
+    </div>
+  ); // prettier-ignore
+}
+
+function means(answer: Answer, trial: Trial): string {
+  const with_error = (mean: number | null, error: number | null): string => (error === null ? reward(mean) : `${reward(mean)} ± ${reward(error)}`);
+  const parts = [answer.reward_mean !== null && `mean reward ${with_error(answer.reward_mean, answer.reward_stderr)}`, trial.has_gold && answer.gold_mean !== null && `gold ${with_error(answer.gold_mean, answer.gold_stderr)}`];
+  return [...parts.filter(Boolean), `n = ${answer.completions.length}`].join(', ');
+}

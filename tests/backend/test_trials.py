@@ -1,0 +1,266 @@
+"""The playground's requests: queued ahead of runs, in no list of them, answered by a worker, forgotten in time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+
+from backend import claims, nodes, trials
+from backend.models import TRIAL, Run, RunParent
+from backend.settings import Settings
+from backend.states import RunState
+from backend.webhook_sender import WebhookSender
+from copg_core import events
+from copg_core.trial_config import TRIAL_SCHEMA, TrialConfig
+from tests.backend.studio_bench import API, Bench, evaluation, problem
+from tests.backend.test_feed import watching
+from tests.backend.webhook_bench import hook, receiving
+
+LENGTH = {"kind": "function", "name": "length", "options": {"target": 3}}
+
+
+def reward_model(bench: Bench) -> str:
+    made = bench.client.post(f"{API}/runs", json={"config": {"algorithm": "reward_model"}}).json()
+    bench.succeed(made["id"])
+    return str(made["id"])
+
+
+def trained(bench: Bench, **config: Any) -> str:
+    uid = bench.launch(**config)
+    bench.succeed(uid)
+    return uid
+
+
+def tried(bench: Bench, *runs: str, status: int = 201, headers: dict[str, str] | None = None, **body: Any) -> Any:
+    sent = {"runs": list(runs), "prompt": "post ? TL;DR:"} | body
+    answer = bench.client.post(f"{API}/trials", json=sent, headers=headers or {})
+    if status >= 400:
+        return problem(answer, status)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def config_of(bench: Bench, uid: str) -> TrialConfig:
+    return TrialConfig.model_validate(bench.row(uid).config)
+
+
+def write(bench: Bench, uid: str, *rewards: float) -> None:
+    """What a worker does: policy i writes four completions."""
+    claim = bench.claim(uid)
+    for place, reward in enumerate(rewards):
+        read = {"prompt_tokens": 7, "prompt_tokens_dropped": 0, "unknown_tokens": place}
+        bench.record(claim, events.Report(section=f"policy.{place}", values=read), evaluation(place, reward=reward))
+    bench.record(claim, events.Finished(step=len(rewards), output="/nowhere"))
+    bench.finish(claim)
+
+
+def test_a_prompt_is_answered_by_a_worker(bench: Bench) -> None:
+    first, second = trained(bench, beta=0.1), trained(bench, beta=1.0)
+    made = tried(bench, second, first, completions=4, seed=7)
+    assert (made["state"], made["reward"], made["scored_by"]) == ("queued", "gold reward of the task", second)
+    assert [one["completions"] for one in made["answers"]] == [[], []]
+    config = config_of(bench, made["id"])
+    assert [policy.run for policy in config.policies] == [second, first]
+    assert (config.completions, config.seed, config.prompt) == (4, 7, "post ? TL;DR:")
+    write(bench, made["id"], 0.5, 1.5)
+    seen = bench.get(f"/trials/{made['id']}")
+    assert (seen["state"], seen["has_gold"]) == ("succeeded", True)
+    assert [one["run"] for one in seen["answers"]] == [second, first]
+    assert [one["reward_mean"] for one in seen["answers"]] == [0.5, 1.5]
+    assert [one["unknown_tokens"] for one in seen["answers"]] == [0, 1]
+    completion = seen["answers"][1]["completions"][0]
+    assert completion == {"text": "summary 0 at 1", "reward": 1.5, "gold": 2.0, "length": 8, "finished": False}
+    assert [one["id"] for one in bench.get("/trials")["items"]] == [made["id"]]
+
+
+def test_what_is_not_said_comes_from_the_first_run(bench: Bench) -> None:
+    plan = {"generation": {"max_new_tokens": 9, "temperature": 0.5}}
+    first = trained(bench, evaluation=plan, max_prompt_tokens=100, dtype="bfloat16")
+    second = trained(bench, max_prompt_tokens=300)
+    config = config_of(bench, tried(bench, first, second)["id"])
+    assert (config.generation.max_new_tokens, config.generation.temperature, config.dtype) == (9, 0.5, "bfloat16")
+    assert config.max_prompt_tokens == 300  # nobody's prompt is cut shorter than in training
+    said = config_of(bench, tried(bench, first, max_new_tokens=5, temperature=0)["id"])
+    assert (said.generation.max_new_tokens, said.generation.temperature) == (5, 0.0)
+
+
+def test_a_reward_that_needs_no_more_than_the_prompt_scores_all(bench: Bench) -> None:
+    sft = trained(bench, algorithm="sft", reward=None)
+    by_length = trained(bench, reward=LENGTH)
+    made = tried(bench, sft, by_length)
+    assert (made["scored_by"], made["reward"], made["unscored"]) == (by_length, "function length", None)
+    none = tried(bench, sft)
+    assert (none["scored_by"], none["reward"]) == (None, None)
+    assert "it has no reward" in none["unscored"]
+    refused = tried(bench, by_length, reward_of=sft, status=422)
+    assert refused["errors"][0]["field"] == "reward_of"
+    assert tried(bench, sft, reward_of=by_length)["scored_by"] == by_length
+
+
+def test_a_reward_that_reads_the_data_scores_nothing(bench: Bench) -> None:
+    uid = trained(bench)
+    column = {"kind": "function", "name": "rouge_l", "reference": "gist"}
+    for reward, why in ((column, "reads the column 'gist'"), ({"kind": "data"}, "stand in its data")):
+        other = {**bench.row(uid).config, "reward": reward, "data": {"kind": "file", "path": "/data/rows.jsonl"}}
+        with bench.database.transaction() as session:
+            session.execute(update(Run).where(Run.uid == uid).values(config=other))
+        made = tried(bench, uid)
+        assert (made["scored_by"], made["has_gold"]) == (None, False)
+        assert why in made["unscored"]
+
+
+def test_a_reward_model_is_a_part_of_it(bench: Bench) -> None:
+    judge = reward_model(bench)
+    uid = trained(bench, reward={"kind": "run", "run": judge})
+    made = tried(bench, uid)
+    assert made["reward"] == f"reward model {bench.row(judge).name}"
+    assert bench.claim(made["id"]).parents == {uid: "/nowhere", judge: "/nowhere"}
+
+
+def test_only_finished_policies_of_this_version_are_tried(bench: Bench) -> None:
+    done, queued, judge = trained(bench), bench.launch(), reward_model(bench)
+    for place, uid, why in (
+        (0, queued, "only a finished run"),
+        (1, judge, "must be a policy"),
+        (1, "0" * 32, "no run has the id"),
+    ):
+        refused = tried(bench, *([uid] if place == 0 else [done, uid]), status=422)
+        assert refused["errors"] == [{"field": f"runs.{place}", "message": refused["errors"][0]["message"]}]
+        assert why in refused["errors"][0]["message"]
+    with bench.database.transaction() as session:
+        session.execute(update(Run).where(Run.uid == done).values(config={"algorithm": "copg", "from_the_future": 1}))
+    assert "cannot be read by this version" in tried(bench, done, status=422)["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("runs", []), ("runs", ["0" * 32] * 9), ("prompt", ""), ("prompt", "x" * 50_001), ("completions", 0),
+     ("completions", 17), ("temperature", -1), ("max_new_tokens", 0), ("seed", 2**31), ("colour", "red")],
+)  # fmt: skip
+def test_what_is_wrong_is_named(bench: Bench, field: str, value: Any) -> None:
+    refused = tried(bench, *(value if field == "runs" else ["0" * 32]), status=422, **({} if field == "runs" else {field: value}))  # fmt: skip
+    assert field in [error["field"] for error in refused["errors"]]
+
+
+def test_it_stands_before_runs_and_in_none_of_their_lists(bench: Bench) -> None:
+    run = trained(bench)
+    waiting = bench.launch(beta=0.9)
+    trial = tried(bench, run)["id"]
+    assert [one["id"] for one in bench.get("/queue")["items"]] == [trial, waiting]
+    assert bench.get("/queue")["items"][0]["algorithm"] == TRIAL
+    listed = bench.get("/runs")
+    assert ({one["id"] for one in listed["items"]}, listed["total"]) == ({run, waiting}, 2)
+    assert bench.get("/runs", search="TL;DR")["items"] == []
+    assert bench.get("/runs", where="state=queued")["total"] == 1
+    write(bench, trial, 1.0)
+    assert trial not in {one["run"] for one in bench.get("/models")["items"]}
+    assert bench.get(f"/runs/{run}")["children"] == []
+    for address in (f"/runs/{trial}", f"/runs/{trial}/curves", f"/compare?run={trial}", f"/samples?column={trial}@last",
+                    f"/figures/reward?run={trial}", f"/runs/{trial}/log", f"/runs/{trial}/artifacts"):  # fmt: skip
+        problem(bench.client.get(f"{API}{address}"), 404)
+    for method, body in (("PATCH", {"name": "mine"}), ("DELETE", None)):
+        problem(bench.client.request(method, f"{API}/runs/{trial}", json=body), 404)
+    bulk = bench.client.post(f"{API}/runs/bulk", json={"action": "delete", "where": ["name~Trial"]}).json()
+    assert bulk["items"] == []
+    refused = bench.client.post(f"{API}/runs/bulk", json={"action": "delete", "ids": [trial]}).json()
+    assert [one["outcome"] for one in refused["items"]] == ["refused"]
+    child = {"config": {"algorithm": "sft", "policy": {"kind": "run", "run": trial}}}
+    problem(bench.client.post(f"{API}/runs", json=child), 422, "config.policy.run")
+    after = {"config": {"algorithm": "sft"}, "after": [trial]}
+    problem(bench.client.post(f"{API}/runs", json=after), 422, "after")
+
+
+def test_no_viewer_and_no_webhook_is_told(bench: Bench) -> None:
+    async def scenario() -> None:
+        run = trained(bench)
+        async with watching(bench.database) as (_, messages):
+            trial = (await asyncio.to_thread(tried, bench, run))["id"]
+            await asyncio.to_thread(write, bench, trial, 1.0)
+            later = await asyncio.to_thread(bench.launch)
+            async with asyncio.timeout(20):
+                async for name, data in messages:
+                    if name == "run":  # the first that is told of came after all of the trial's moves
+                        assert json.loads(data)["id"] == later
+                        return
+
+    with receiving() as receiver:
+        hook(bench.database, receiver.url)
+        asyncio.run(scenario())
+        WebhookSender(bench.database, Settings(database_url=bench.database.url)).turn()
+        told = [json.loads(body)["data"]["run"]["algorithm"] for _, body in receiver.got]
+    assert told == ["copg"]
+
+
+def test_a_run_that_was_tried_can_be_deleted(bench: Bench) -> None:
+    run, other = trained(bench), trained(bench)
+    done, queued = tried(bench, run)["id"], tried(bench, run, other)["id"]
+    write(bench, done, 1.0)
+    assert bench.client.delete(f"{API}/runs/{run}").status_code == 204
+    [answer] = bench.get(f"/trials/{done}")["answers"]
+    assert (answer["name"], answer["algorithm"], len(answer["completions"])) == (None, None, 4)
+    assert bench.claim(queued).parents == {other: "/nowhere"}  # the trainer says which one is not there
+
+
+def test_the_same_request_makes_one_trial(bench: Bench) -> None:
+    run = trained(bench)
+    key = {"Idempotency-Key": "once"}
+    first = tried(bench, run, headers=key)
+    assert tried(bench, run, headers=key, status=200)["id"] == first["id"]
+    problem(bench.client.post(f"{API}/trials", json={"runs": [run], "prompt": "another"}, headers=key), 409)
+    assert len(bench.get("/trials")["items"]) == 1
+
+
+def test_it_is_stopped_and_deleted(bench: Bench) -> None:
+    run = trained(bench)
+    uid = tried(bench, run)["id"]
+    assert bench.client.post(f"{API}/trials/{uid}/cancel").json()["state"] == "cancelled"
+    problem(bench.client.post(f"{API}/trials/{uid}/cancel"), 409)
+    busy = tried(bench, run)["id"]
+    claim = bench.claim(busy)
+    problem(bench.client.delete(f"{API}/trials/{busy}"), 409)
+    assert bench.client.post(f"{API}/trials/{busy}/cancel").json()["state"] == "cancelling"
+    bench.finish(claim, RunState.CANCELLED)
+    for one in (uid, busy):
+        assert bench.client.delete(f"{API}/trials/{one}").status_code == 204
+        problem(bench.client.get(f"{API}/trials/{one}"), 404)
+    problem(bench.client.get(f"{API}/trials/{run}"), 404)  # a run is no trial
+    with bench.database.snapshot() as session:
+        assert session.scalar(select(func.count()).select_from(RunParent)) == 0
+
+
+def test_the_oldest_are_forgotten(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "MOST_KEPT", 2)
+    run = trained(bench)
+    made = [tried(bench, run)["id"] for _ in range(2)]
+    waits = made[0]
+    bench.client.post(f"{API}/trials/{made[1]}/cancel")
+    made += [tried(bench, run)["id"], tried(bench, run)["id"]]
+    kept = [one["id"] for one in bench.get("/trials")["items"]]
+    assert kept == [made[3], made[2], waits]  # what has not ended stays
+    page = bench.get("/trials", limit=2)
+    assert [one["id"] for one in bench.get("/trials", limit=2, cursor=page["next_cursor"])["items"]] == [waits]
+
+
+def test_a_worker_of_an_older_version_leaves_it_alone(bench: Bench) -> None:
+    run = trained(bench)
+    uid = tried(bench, run)["id"]
+    with bench.database.transaction() as session:
+        for name, schema in (("old", TRIAL_SCHEMA - 1), ("new", TRIAL_SCHEMA)):
+            nodes.register(
+                session, name, host="h", pid=1, queue="default", slots=1, version="0", devices=[], config_schema=schema
+            )
+        assert claims.claim(session, uid, "old", 60.0) is None
+        assert claims.claim(session, uid, "new", 60.0) is not None
+
+
+def test_the_form_is_made_from_the_request(bench: Bench) -> None:
+    schema = bench.get("/trials/form")["request_schema"]
+    assert set(schema["required"]) == {"runs", "prompt"}
+    assert schema["properties"]["completions"] == {
+        "default": 4, "description": "Of each run.", "maximum": 16, "minimum": 1, "title": "Completions",
+        "type": "integer", "unit": "completions",
+    }  # fmt: skip

@@ -1,0 +1,137 @@
+"""A prompt answered by several policies: with the same random numbers, scored by the same reward, and told how it was read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from copg_core.errors import ConfigError, ModelError
+from copg_core.evaluate import standard_error
+from copg_core.policies import byte_tokenizer
+from copg_core.rewards.models import RewardModelScorer
+from copg_core.tasks import TASKS
+from copg_core.train import Outcome
+from copg_core.trial import ANSWERS, answer
+from copg_core.trial_config import JOB_CONFIG, TrialConfig, parents
+from tests.core.conftest import Remembering, config_of, identical, run, weights
+
+PROMPT = TASKS["miniature"].comparisons(1, seed=7, part="validation")[0].prompt
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An SFT run, the same once more, another seed's, and a reward model."""
+    folder = tmp_path_factory.mktemp("runs")
+    configs = {
+        "sft": config_of("sft", seed=1), "same": config_of("sft", seed=1), "other": config_of("sft", seed=2),
+        "judge": config_of("reward_model"),
+    }  # fmt: skip
+    done = {name: run(config, folder / name)[1] for name, config in configs.items()}
+    assert identical(weights(done["sft"]), weights(done["same"]))
+    return {name: outcome.output for name, outcome in done.items() if outcome.output is not None}
+
+
+def trial(*policies: str, **settings: Any) -> TrialConfig:
+    common = {"prompt": PROMPT, "completions": 3, "generation": {"max_new_tokens": 8}}
+    runs = [{"kind": "run", "run": policy} for policy in policies]
+    return TrialConfig.model_validate(common | {"policies": runs} | settings)
+
+
+def answered(config: TrialConfig, outputs: dict[str, Path], folder: Path) -> tuple[Remembering, Outcome]:
+    seen = Remembering()
+    return seen, answer(config, seen, folder=folder, resolve_run=lambda name: outputs.get(name, Path(name)))
+
+
+def texts(seen: Remembering, place: int) -> list[str]:
+    return [sample.completion for sample in seen.of("evaluation")[place].samples]
+
+
+def test_policies_that_are_alike_write_alike_and_others_do_not(outputs: dict[str, Path], tmp_path: Path) -> None:
+    seen, outcome = answered(trial("sft", "same", "other"), outputs, tmp_path)
+    assert [one.step for one in seen.of("evaluation")] == [0, 1, 2]
+    assert texts(seen, 0) == texts(seen, 1) != texts(seen, 2)
+    assert len(set(texts(seen, 0))) == 3  # each from random numbers of its own
+    again, _ = answered(trial("other", "sft"), outputs, tmp_path / "again")
+    assert texts(again, 1) == texts(seen, 0)  # whoever else was asked
+    moved, _ = answered(trial("sft", seed=5), outputs, tmp_path / "moved")
+    assert texts(moved, 0) != texts(seen, 0)
+    assert outcome.finished
+    assert outcome.output is not None
+    written = json.loads((outcome.output / ANSWERS).read_text())
+    assert [[one["completion"] for one in policy["samples"]] for policy in written] == [
+        texts(seen, i) for i in range(3)
+    ]
+
+
+def test_whoever_wrote_it_the_same_reward_scores_it(outputs: dict[str, Path], tmp_path: Path) -> None:
+    seen, _ = answered(trial("sft", "other", reward={"kind": "run", "run": "judge"}), outputs, tmp_path)
+    scorer = RewardModelScorer(outputs["judge"], torch.device("cpu"))
+    for evaluation in seen.of("evaluation"):
+        samples = evaluation.samples
+        words, ended = [one.completion for one in samples], [one.finished for one in samples]
+        rewards = scorer.score([PROMPT] * 3, words, ended)
+        assert [one.reward for one in samples] == pytest.approx(rewards.tolist(), abs=1e-6)
+        golds = [TASKS["miniature"].gold(PROMPT, *one) for one in zip(words, ended, strict=True)]
+        assert [one.gold for one in samples] == golds
+        assert evaluation.reward_mean == pytest.approx(float(rewards.mean()), abs=1e-6)
+        assert evaluation.reward_stderr == pytest.approx(standard_error(rewards), abs=1e-6)
+        assert evaluation.gold_mean == pytest.approx(sum(golds) / 3)
+    assert seen.of("finished")[0].step == 2
+
+
+def test_without_a_reward_nothing_is_scored(outputs: dict[str, Path], tmp_path: Path) -> None:
+    plain = trial("sft", data={"kind": "file", "path": "/nowhere.jsonl"}, completions=1)
+    seen, _ = answered(plain, outputs, tmp_path)
+    [evaluation] = seen.of("evaluation")
+    assert (evaluation.reward_mean, evaluation.gold_mean, evaluation.samples[0].reward) == (None, None, None)
+    assert evaluation.reward_stderr is None  # of one completion there would be none either
+
+
+def test_greedy_completions_are_all_one(outputs: dict[str, Path], tmp_path: Path) -> None:
+    seen, _ = answered(trial("sft", generation={"max_new_tokens": 8, "temperature": 0}), outputs, tmp_path)
+    assert len(set(texts(seen, 0))) == 1
+
+
+def test_it_is_told_how_the_prompt_was_read(outputs: dict[str, Path], tmp_path: Path) -> None:
+    strange = trial("sft", prompt="my boss flummoxed my zebra . TL;DR:", max_prompt_tokens=4)
+    seen, _ = answered(strange, outputs, tmp_path)
+    read = seen.report("policy.0")
+    assert read["prompt_tokens"] == 4
+    assert read["prompt_tokens_dropped"] == 4  # of seven and the opening token, which is kept
+    assert read["unknown_tokens"] == 1  # zebra; flummoxed was cut off
+
+
+def test_it_stops_when_it_is_asked_to(outputs: dict[str, Path], tmp_path: Path) -> None:
+    seen = Remembering()
+    stop = lambda: bool(seen.of("evaluation"))  # noqa: E731 - as soon as the first has written
+    outcome = answer(trial("sft", "other"), seen, stop, folder=tmp_path, resolve_run=lambda name: outputs[name])
+    assert (outcome.finished, outcome.output, len(seen.of("evaluation"))) == (False, None, 1)
+
+
+def test_a_reward_model_writes_nothing(outputs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="a language model is needed here"):
+        answered(trial("judge"), outputs, tmp_path)
+
+
+def test_more_than_a_table_of_positions_holds_is_refused(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_positions=16, n_embd=8, n_layer=1, n_head=1))
+    place = tmp_path / "gpt"
+    model.save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    (place / "run.json").write_text('{"kind": "policy"}')
+    with pytest.raises(ConfigError, match="the model has 16 positions, but the trial takes"):
+        answered(trial(str(place), prompt="x" * 12), {}, tmp_path / "trial")
+
+
+def test_a_trial_is_a_job_and_no_child() -> None:
+    config = trial("a", "b", "a", reward={"kind": "run", "run": "judge"})
+    assert JOB_CONFIG.validate_python(config.model_dump(mode="json")) == config
+    assert parents(config) == {"trial.0": "a", "trial.1": "b", "trial.2": "judge"}
+    dpo = config_of("dpo", policy={"kind": "run", "run": "a"})
+    assert parents(JOB_CONFIG.validate_python(dpo.model_dump(mode="json"))) == {"policy": "a"}

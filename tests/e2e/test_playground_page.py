@@ -1,0 +1,67 @@
+"""The playground: a prompt of one's own, answered by two finished runs through a real worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.accessibility import serious_faults
+from tests.e2e.conftest import Studio
+from tests.e2e.test_artifacts_page import TINY
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def test_a_prompt_is_answered_side_by_side(studio: Studio, page: Page) -> None:
+    other: dict[str, Any] = TINY | {"algorithm": "copg", "beta": 0.3, "reward": {"kind": "gold"}, "seed": 3}
+    first = studio.post("/runs", {"name": "the first", "config": TINY})["id"]
+    second = studio.post("/runs", {"name": "the second", "config": other})["id"]
+    for run in (first, second):
+        studio.wait_for(run, {"succeeded"}, 180)
+
+    page.goto(f"{studio.url}/runs/{first}/samples")
+    page.get_by_role("link", name="Try a prompt").click()
+    form = page.get_by_test_id("trial-form")
+    expect(form.get_by_text("the first", exact=True)).to_be_visible()
+    form.get_by_role("combobox", name="Runs").click()
+    page.get_by_role("option", name="the second").click()
+    page.keyboard.press("Escape")
+    form.get_by_role("button", name="Let them write").click()
+    expect(form.get_by_text("String should have at least 1 character")).to_be_visible()  # where the prompt is
+
+    form.get_by_role("button", name="Take a prompt of the first run").click()
+    prompt = form.get_by_label("Prompt", exact=True)
+    expect(prompt).not_to_have_value("")
+    prompt.fill("my boss hid my zebra . should i sue ? TL;DR:")
+    form.get_by_label("Completions", exact=True).fill("2")
+    form.get_by_role("button", name="Let them write").click()
+    expect(page.get_by_test_id("answers")).to_have_attribute("data-state", "succeeded", timeout=90_000)
+
+    answers = page.get_by_test_id("answer")
+    expect(answers).to_have_count(2)
+    for place, name in enumerate(("the first", "the second")):
+        expect(answers.nth(place).get_by_role("heading", name=name)).to_be_visible()
+        expect(answers.nth(place).get_by_role("listitem")).to_have_count(2)
+        expect(answers.nth(place)).to_contain_text("1 of the prompt’s")  # zebra
+        expect(answers.nth(place)).to_contain_text("n = 2")
+    expect(page.get_by_role("status").filter(has_text="scored by gold reward of the task")).to_be_visible()
+    assert serious_faults(page) == []
+
+    trial = page.url.rsplit("/", 1)[1]
+    seen = studio.get(f"/trials/{trial}")
+    assert [one["run"] for one in seen["answers"]] == [first, second]
+    for place, answer in enumerate(seen["answers"]):
+        for at, completion in enumerate(answer["completions"]):
+            item = answers.nth(place).get_by_role("listitem").nth(at)
+            expect(item).to_contain_text(completion["text"] or "(empty)")
+            assert completion["reward"] == completion["gold"]
+    assert trial not in {one["id"] for one in studio.get("/runs")["items"]}
+
+    page.goto(f"{studio.url}/playground")
+    page.get_by_role("link", name="my boss hid my zebra").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("my boss hid my zebra . should i sue ? TL;DR:")
+    expect(answers).to_have_count(2)
+    page.set_viewport_size({"width": 360, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
