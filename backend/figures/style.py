@@ -18,18 +18,18 @@ from backend import statistics
 Source = Literal["metric", "evaluation"]
 Values = Sequence[float | None]
 
-# Okabe and Ito's palette: told apart by people with any colour vision, and fixed for each algorithm everywhere.
+# Fixed for each algorithm everywhere, and as the page has them on a light ground. Okabe and Ito's palette, moved until those
+# that meet in a figure stay apart for people with any colour vision (tests/backend/test_colours.py).
 COLOURS = {
-    "copg": "#0072B2",
-    "dpo": "#D55E00",
-    "ipo": "#009E73",
-    "policy_gradient": "#6F4BB0",
-    "sft": "#56B4E9",
-    "reward_model": "#CC79A7",
-    # The palette's last hue, and two of Tol's dark ones.
-    "pg_value": "#E69F00",
-    "pg": "#882255",
-    "rloo": "#332288",
+    "copg": "#0067a8",
+    "dpo": "#b44f00",
+    "ipo": "#199174",
+    "policy_gradient": "#7d59db",
+    "reward_model": "#803175",
+    "sft": "#6d605c",
+    "pg": "#872353",
+    "pg_value": "#b4830a",
+    "rloo": "#3f31a9",
 }
 GOLD = "#B8860B"
 NEUTRAL = "#808080"

@@ -3,17 +3,17 @@ import { type CSSVariablesResolver, createTheme, type MantineColorsTuple } from 
 
 export type Scheme = 'light' | 'dark';
 
-/** One fixed colour per algorithm (Okabe and Ito's palette, darkened or lightened until it reads on each ground). */
+/** One fixed colour per algorithm, light as in backend/figures/style.py. Moved from Okabe and Ito's palette until those that meet in a figure stay apart on either ground for people with any colour vision (tests/backend/test_colours.py). */
 export const ALGORITHM_COLORS: Record<string, Record<Scheme, string>> = {
   copg: { light: '#0067a8', dark: '#56b4e9' },
-  dpo: { light: '#b84a00', dark: '#f0883e' },
-  ipo: { light: '#007a58', dark: '#35c79a' },
-  policy_gradient: { light: '#6f4bb0', dark: '#b79cf0' },
-  reward_model: { light: '#9c4680', dark: '#e39ac6' },
-  sft: { light: '#5b6472', dark: '#a3adbb' },
-  pg: { light: '#8a2355', dark: '#e07cae' },
-  pg_value: { light: '#b07d00', dark: '#ecc94b' },
-  rloo: { light: '#4636b0', dark: '#a79bff' },
+  dpo: { light: '#b44f00', dark: '#ed7c1e' },
+  ipo: { light: '#199174', dark: '#0ca96e' },
+  policy_gradient: { light: '#7d59db', dark: '#9784fd' },
+  reward_model: { light: '#803175', dark: '#d18fb3' },
+  sft: { light: '#6d605c', dark: '#b6c4cc' },
+  pg: { light: '#872353', dark: '#c975b0' },
+  pg_value: { light: '#b4830a', dark: '#ecc943' },
+  rloo: { light: '#3f31a9', dark: '#9685fe' },
 };
 
 export const STATE_COLORS: Record<string, Record<Scheme, string>> = {
