@@ -16,7 +16,7 @@ from copg_core.sources import FileData, FolderModel, HubModel, ModelSource, Pres
 SECONDS = 60.0
 
 
-def tokenizer_of(session: Session, policy: ModelSource) -> tuple[Path | None, str]:
+def tokenizer_of(session: Session, policy: ModelSource, data: Path) -> tuple[Path | None, str]:
     """The tokenizer.json of a model and what to call it; None where its tokens are bytes. Raises Invalid where it is not here."""
     if isinstance(policy, PresetModel):
         if policy.tokenizer is None:
@@ -29,7 +29,7 @@ def tokenizer_of(session: Session, policy: ModelSource) -> tuple[Path | None, st
     elif isinstance(policy, HubModel):
         name, file = policy.id, hub_file(policy.id, "tokenizer.json", policy.revision)
     else:
-        output = output_folder(policy.run, estimates.lookup(session))
+        output = output_folder(policy.run, estimates.lookup(session, data))
         name, file = f"run {policy.run}", output / "tokenizer.json" if output is not None else None
     if file is None or not file.is_file():
         raise Invalid.field(

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from backend import store
 from backend.database import NOW
 from backend.models import Node, Run
+from backend.settings import Settings
 from copg_core.config import RunConfig, parse_config
 from copg_core.errors import ConfigError
 from copg_core.estimate import Machine, RunEstimate, duration, estimate_run, size
@@ -83,15 +84,16 @@ def machines(session: Session, lease_seconds: float) -> list[Machine]:
     return sorted(found.values(), key=lambda machine: (machine.cpu, -(machine.memory or 0), machine.name))
 
 
-def lookup(session: Session) -> Lookup:
-    """Parents as the database knows them: where a finished one left its model, and what a planned one will train."""
+def lookup(session: Session, data: Path) -> Lookup:
+    """Parents as the database knows them: where a finished one left its model, and what a planned one will train. `data` is
+    the data folder as it stands now."""
 
     def row(uid: str) -> Run | None:
         return session.scalars(select(Run).where(Run.uid == uid)).one_or_none()
 
     def output(uid: str) -> Path:
         run = None if "/" in uid else row(uid)
-        here = store.as_path(run.output_path) if run is not None and run.output_path else None
+        here = store.as_path(store.standing(run.output_path, data)) if run is not None and run.output_path else None
         return here or Path(uid)  # of one in an object store, what was planned is told
 
     def config(uid: str) -> RunConfig | None:
@@ -144,11 +146,11 @@ def answer(estimate: RunEstimate) -> DeviceEstimate:
     )
 
 
-def estimates(session: Session, request: EstimateRequest, lease_seconds: float) -> EstimateOut:
+def estimates(session: Session, request: EstimateRequest, settings: Settings) -> EstimateOut:
     """One estimate for each kind of device, or for the device that was asked for."""
     if request.device is not None or request.device_bytes is not None:
         asked = [Machine(request.device or "the device", request.device_bytes)]
     else:
-        asked = machines(session, lease_seconds) or [Machine(NOBODY, None)]
-    found = lookup(session)
+        asked = machines(session, settings.lease_seconds) or [Machine(NOBODY, None)]
+    found = lookup(session, settings.data_path)
     return EstimateOut(items=[answer(estimate_run(request.config, machine, found)) for machine in asked])

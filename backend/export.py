@@ -42,12 +42,12 @@ class Export:
     entries: list[Entry]
 
 
-def export(session: Session, run: Run, weights: Weights = "auto") -> Export:
+def export(session: Session, run: Run, data: Path, weights: Weights = "auto") -> Export:
     """What the archive of a run holds. `auto` gives adapters where the run trained them on a model of a hub, which others
-    can load by its name, and merged weights otherwise. Raises NotExportable."""
+    can load by its name, and merged weights otherwise. `data` is the data folder as it stands now. Raises NotExportable."""
     if run.output_path is None or run.state != RunState.SUCCEEDED:
         raise NotExportable(f"run {run.name!r} is {run.state}: only a run that has succeeded has a model to export")
-    location, files, sha256 = _output(session, run)
+    location, files, sha256 = _output(session, run, data)
     read = _Reader(location, files)
     manifest = read.json(_MANIFEST)
     has_adapters = f"{_ADAPTERS}{_ADAPTER_CONFIG}" in files
@@ -111,12 +111,12 @@ class _Reader:
         return archives.stored(name.removeprefix(under), f"{self.location}/{name}", self.files[name], written)
 
 
-def _output(session: Session, run: Run) -> tuple[str, dict[str, int], str | None]:
+def _output(session: Session, run: Run, data: Path) -> tuple[str, dict[str, int], str | None]:
     assert run.output_path is not None
     kept = artifacts.registered(session, [run.output_path]).get(run.output_path)
     if kept is not None:
-        return kept.location, {file.name: file.bytes for file in kept.files}, kept.sha256
-    folder = store.as_path(run.output_path)  # trained before outputs were registered
+        return store.standing(kept.location, data), {file.name: file.bytes for file in kept.files}, kept.sha256
+    folder = store.as_path(store.standing(run.output_path, data))  # trained before outputs were registered
     if folder is None or not folder.is_dir():
         raise NotExportable(f"the output of run {run.name!r} is not at {run.output_path}: it may be on another machine")
     found = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}

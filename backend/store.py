@@ -69,8 +69,7 @@ class Store:
 
     def working_copy(self, location: str) -> Path | None:
         """Where what stands at a location of this or an earlier store stands, or stood, in the data folder."""
-        _, found, rest = location.rpartition("/runs/")
-        return self.data / "runs" / rest if found and ".." not in PurePosixPath(rest).parts else None
+        return _below(self.data, location)
 
     def put(self, source: Path, key: str, stop: Callable[[], bool] = never) -> tuple[str, tuple[File, ...]]:
         """Keep a folder or file of the data folder; its location and files. Uploaded files are compared with the hashes
@@ -92,6 +91,21 @@ class Store:
                 if (expected := known.get(name)) is not None and expected != found[-1]:
                     raise Damaged(f"{path} is not what its manifest says")
         return location, tuple(found)
+
+
+def standing(location: str, data: Path) -> str:
+    """Where what was kept at `location` stands now: there, or at the same place below the data folder `data`, where that
+    was moved or mounted elsewhere since. Rows keep a path as it was; an object store's URLs do not move."""
+    path = as_path(location)
+    if path is None or path.exists():
+        return location
+    moved = _below(data, location)
+    return str(moved) if moved is not None and moved.exists() else location
+
+
+def _below(data: Path, location: str) -> Path | None:
+    _, found, rest = location.rpartition("/runs/")
+    return data / "runs" / rest if found and ".." not in PurePosixPath(rest).parts else None
 
 
 def digest(files: tuple[File, ...]) -> str:

@@ -14,6 +14,7 @@ from backend.database import NOW
 from backend.estimates import NOBODY, lookup, machines
 from backend.models import Node
 from backend.schemas.sweeps import SweepEstimate
+from backend.settings import Settings
 from backend.sweep_plan import Plan, PlannedRun
 from copg_core.config import RunConfig
 from copg_core.estimate import Machine, duration, estimate_run
@@ -23,7 +24,7 @@ _MOST_KINDS = 40  # of configurations that differ in what costs memory or time
 _COSTS_NOTHING = {"seed", "beta", "divergence", "group", "normalisation"}
 
 
-def sweep_estimates(session: Session, planned: Plan, lease_seconds: float) -> list[SweepEstimate]:
+def sweep_estimates(session: Session, planned: Plan, settings: Settings) -> list[SweepEstimate]:
     """One estimate for each kind of device that a living worker has."""
     kinds: dict[str, PlannedRun] = {}
     counts: Counter[str] = Counter()
@@ -31,10 +32,10 @@ def sweep_estimates(session: Session, planned: Plan, lease_seconds: float) -> li
         key = _cost_key(run.config)
         kinds.setdefault(key, run)
         counts[key] += 1
-    found = _planned_lookup(lookup(session), planned)
+    found = _planned_lookup(lookup(session, settings.data_path), planned)
     return [
-        _on(machine, kinds, counts, found, planned, _slots(session, machine, lease_seconds))
-        for machine in machines(session, lease_seconds) or [Machine(NOBODY, None)]
+        _on(machine, kinds, counts, found, planned, _slots(session, machine, settings.lease_seconds))
+        for machine in machines(session, settings.lease_seconds) or [Machine(NOBODY, None)]
     ]
 
 

@@ -38,7 +38,8 @@ class Fetcher:
         reached within the settings' patience, whatever its driver raises.
         """
         if "://" not in location:
-            return Path(location) if Path(location).exists() else None
+            stands = Path(store.standing(location, self._store.data))
+            return stands if stands.exists() else None
         here = self._store.working_copy(location)
         if here is not None and here.is_dir() and (kept is None or _looks_like(here, kept)):
             return here

@@ -18,7 +18,7 @@ from backend.errors import Conflict, Invalid, NotFound
 from backend.export import NotExportable, Weights, export
 from backend.models import Checkpoint, Evaluation, Run
 from backend.models_artifacts import Artifact, ArtifactFile
-from backend.routes.context import Context
+from backend.routes.context import Context, Studio
 from backend.schemas.artifacts import (
     ArtifactFileOut,
     ArtifactList,
@@ -117,7 +117,7 @@ def get_artifacts(run_id: str, context: Context) -> ArtifactList:
     else:
         items = [
             OutputFile(name=path.relative_to(folder).as_posix(), bytes=path.stat().st_size)
-            for folder in [_folder(run.output_path)]
+            for folder in [_folder(context, run.output_path)]
             if folder is not None
             for path in sorted(folder.rglob("*"))
             if path.is_file()
@@ -152,10 +152,10 @@ def download_output_file(run_id: str, name: str, context: Context, request: Requ
         raise Invalid.field("name", "leads out of the run's output folder")
     kept = known.get(run.output_path)
     sha = next((file.sha256 for file in kept.files if file.name == name), None) if kept else None
-    folder = _folder(run.output_path)
+    folder = _folder(context, run.output_path)
     if (kept is not None and sha is None) or (folder is not None and not _inside(folder, name).is_file()):
         raise NotFound(f"the run's output has no file {name!r}")
-    return _serve(f"{run.output_path}/{name}", name, sha, request)
+    return _serve(f"{store.standing(run.output_path, context.settings.data_path)}/{name}", name, sha, request)
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -165,8 +165,8 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _folder(location: str | None) -> Path | None:
-    path = store.as_path(location) if location else None
+def _folder(context: Studio, location: str | None) -> Path | None:
+    path = store.as_path(store.standing(location, context.settings.data_path)) if location else None
     return path if path is not None and path.is_dir() else None
 
 
@@ -183,7 +183,8 @@ def download_file(artifact_id: str, number: int, context: Context, request: Requ
     file = next((one for one in files if one.number == number), None)
     if file is None:
         raise NotFound(f"artifact {row.name!r} has no file number {number}")
-    location = f"{row.url}/{file.name}" if file.name else row.url
+    place = store.standing(row.url, context.settings.data_path)
+    location = f"{place}/{file.name}" if file.name else place
     return _serve(location, file.name or row.name, file.sha256, request)
 
 
@@ -195,7 +196,8 @@ def download_artifact(
 ) -> Response:
     """All files of an artifact as one archive."""
     row, files = _load(context, artifact_id)
-    places = [(one, f"{row.url}/{one.name}" if one.name else row.url) for one in files]
+    base = store.standing(row.url, context.settings.data_path)
+    places = [(one, f"{base}/{one.name}" if one.name else base) for one in files]
     for _, place in places:
         _check_is_there(place)
     entries = [
@@ -220,7 +222,7 @@ def export_run(
     """The trained model as a folder that transformers loads, with a model card, the curve, and the TOML that makes it again."""
     with context.database.snapshot() as session:
         try:
-            made = export(session, runs.get(session, run_id), weights)
+            made = export(session, runs.get(session, run_id), context.settings.data_path, weights)
         except NotExportable as error:
             raise Conflict(str(error)) from error
     return archive_response(made.entries, made.folder, format)

@@ -310,7 +310,7 @@ def count_tokens(dataset_id: str, body: TokensRequest, context: Context) -> Toke
     """Lengths of the first rows in the tokens of a model, and the share that its limits would cut. Stores nothing."""
     with context.database.snapshot() as session:
         row = data_sets.present(session, dataset_id)
-        tokenizer, name = dataset_tokens.tokenizer_of(session, body.policy)
+        tokenizer, name = dataset_tokens.tokenizer_of(session, body.policy, context.settings.data_path)
     try:
         source = data_files.file_of(row, context.settings)
     except DataError as error:

@@ -14,4 +14,4 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 def estimate_a_run(body: EstimateRequest, context: Context) -> EstimateOut:
     """Memory and time of a run, by their parts, for each kind of device; and in a sentence whether it fits."""
     with context.database.snapshot() as session:
-        return estimates(session, body, context.settings.lease_seconds)
+        return estimates(session, body, context.settings)

@@ -47,7 +47,7 @@ def preview_sweep(body: SweepCreate, context: Context) -> SweepPreview:
     planned = _plan(context, body)
     with context.database.snapshot() as session:
         sweep_plan.check_parents(session, planned)
-        estimates = sweep_estimates(session, planned, context.settings.lease_seconds)
+        estimates = sweep_estimates(session, planned, context.settings)
     differing = varying(one.overrides for one in planned.members)
 
     def shown(one: PlannedRun) -> PlannedMember:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tarfile
 import uuid
 import zipfile
@@ -112,6 +113,24 @@ def test_no_name_leads_out(bench: Bench, url: str, name: str) -> None:
     assert "secret" not in answer.json().get("title", "")
     assert bench.client.get(f"{API}/artifacts/{output['id']}/files/{name}").status_code in (404, 422)
     assert bench.client.get(f"{API}/artifacts/{name}").status_code in (404, 422)
+
+
+def test_what_a_moved_data_folder_holds_is_found(bench: Bench, tmp_path: Path) -> None:
+    uid, output = finished(bench)
+    moved = replace(bench.settings, data_dir=str(tmp_path / "elsewhere"))
+    shutil.move(bench.settings.data_path, moved.data_path)
+    numbers = {file["name"]: file["number"] for file in output["files"]}
+    with TestClient(create_app(moved), base_url=LOCAL) as client:
+        for address in (f"/runs/{uid}/artifacts/model.safetensors",
+                        f"/artifacts/{output['id']}/files/{numbers['model.safetensors']}"):  # fmt: skip
+            assert client.get(f"{API}{address}").content == FILES["model.safetensors"]
+        archive = client.get(f"{API}/artifacts/{output['id']}/archive")
+        assert (
+            zipfile.ZipFile(io.BytesIO(archive.content)).read("output/model.safetensors") == FILES["model.safetensors"]
+        )
+        assert len(client.get(f"{API}/runs/{uid}/artifacts").json()["items"]) == len(FILES)
+        assert client.delete(f"{API}/runs/{uid}").status_code == 204
+    assert list(moved.runs_path.glob("*/attempt-*")) == []
 
 
 def test_what_is_not_there_is_said(bench: Bench, url: str) -> None:

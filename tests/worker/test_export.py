@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import tomllib
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from copg_core.policies import FolderModel, load_policy
 from copg_core.rewards.models import RewardModelScorer
 from copg_core.sources import TaskData
 from copg_core.train import train
+from worker.fetch import Fetcher
 
 PROMPT = "SUBREDDIT: r/..."
 TINY: dict[str, Any] = {
@@ -79,7 +81,7 @@ class Bench:
     def exported(self, run: Run, target: Path, weights: Weights = "auto") -> Path:
         """The export, packed, streamed and unpacked."""
         with self.database.snapshot() as session:
-            made = export(session, run, weights)
+            made = export(session, run, self.settings.data_path, weights)
         with zipfile.ZipFile(io.BytesIO(b"".join(archives.stream(made.entries, "zip")))) as archive:
             archive.extractall(target)
         return target / made.folder
@@ -189,11 +191,25 @@ def test_adapters_alone_or_merged(bench: Bench, tmp_path: Path) -> None:
         bench.exported(bench.trained("sft"), tmp_path / "none", "adapters")
 
 
+def test_the_data_folder_may_have_moved(bench: Bench, tmp_path: Path) -> None:
+    run = bench.trained("sft")
+    shutil.move(bench.settings.data_path, tmp_path / "elsewhere")
+    moved = Bench(bench.database, replace(bench.settings, data_dir=str(tmp_path / "elsewhere")))
+    assert (moved.exported(run, tmp_path / "out") / "model.safetensors").is_file()
+    fetcher = Fetcher(moved.settings)
+    try:
+        assert fetcher.fetch(str(run.output_path), None) == moved.settings.runs_path / run.uid / "attempt-1" / "output"
+        assert fetcher.fetch(f"{run.output_path}-of-nobody", None) is None
+        assert fetcher.fetch(str(tmp_path / "runs" / ".." / "runs" / "x"), None) is None
+    finally:
+        fetcher.close()
+
+
 def test_only_a_run_that_succeeded_is_exported(bench: Bench, tmp_path: Path) -> None:
     with bench.database.transaction() as session:
         run = runs.create(session, parse_config({"algorithm": "sft"}))
         with pytest.raises(NotExportable, match="is queued"):
-            export(session, run)
+            export(session, run, bench.settings.data_path)
 
 
 @pytest.mark.parametrize("algorithm", CONFIGS)
