@@ -75,16 +75,21 @@ class Doorkeeper:
             if not tokens.usable(session):
                 raise ValueError(NO_TOKEN)
 
-    def demands_token(self) -> bool:
-        """Whether everybody needs a token now."""
+    def known_demand(self) -> bool | None:
+        """Whether everybody needs a token, where that is known without asking the database; else None."""
         if self._always:
             return True
         found, at = self._force
-        if time.monotonic() - at > _FORCE_SECONDS:
+        return None if time.monotonic() - at > _FORCE_SECONDS else found
+
+    def demands_token(self) -> bool:
+        """Whether everybody needs a token now."""
+        known = self.known_demand()
+        if known is None:
             with self._database.snapshot() as session:
-                found = tokens.in_force(session)
-            self._force = (found, time.monotonic())
-        return found
+                known = tokens.in_force(session)
+            self._force = (known, time.monotonic())
+        return known
 
     def forget(self) -> None:
         """A token was made or revoked here: look again at the next request."""

@@ -104,6 +104,7 @@ class Feed:
         self._database = database
         self._seconds = seconds
         self._known: dict[int, tuple[str, int]] = {}  # id -> (uid, rev)
+        self._revs: dict[str, int] = {}  # the same by uid, for whoever asks from another thread
         self._viewers: set[Viewer] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -125,6 +126,10 @@ class Feed:
             viewers, self._viewers = self._viewers, set()
         for viewer in viewers:
             viewer.close()
+
+    def rev(self, uid: str) -> int | None:
+        """The newest `rev` of a run that this feed has seen; an older one than the database's for up to a turn of the poller."""
+        return self._revs.get(uid)
 
     @contextmanager
     def subscribe(self) -> Iterator[Viewer]:
@@ -187,6 +192,7 @@ class Feed:
 
     def _prime(self, session: Session) -> None:
         self._known = {id_: (uid, rev) for id_, uid, rev in session.execute(select(Run.id, Run.uid, Run.rev))}
+        self._revs = dict(self._known.values())
 
     def _changes(self) -> list[tuple[str, Message]]:
         with self._database.snapshot() as session:
@@ -198,6 +204,7 @@ class Feed:
             if changed:
                 runs = session.scalars(select(Run).where(Run.id.in_(changed)).order_by(Run.changed_at)).all()
                 self._known.update({run.id: (run.uid, run.rev) for run in runs})
+                self._revs.update({run.uid: run.rev for run in runs})
                 if self._viewers:
                     shown = views.summaries(session, [run for run in runs if run.algorithm != TRIAL])
                     messages = [(view.id, ("run", view.model_dump_json())) for view in shown]
@@ -205,6 +212,8 @@ class Feed:
                 # Only take away: a run that was created since the first query is told in the next tick.
                 there = set(session.scalars(select(Run.id)))
                 gone = [self._known.pop(id_)[0] for id_ in self._known.keys() - there]
+                for uid in gone:
+                    self._revs.pop(uid, None)
                 messages += [(uid, ("deleted", json.dumps({"id": uid}))) for uid in gone]
         return messages
 

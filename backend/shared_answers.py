@@ -22,6 +22,15 @@ class SharedAnswers(Generic[Answer]):
         self._lock = Lock()
         self._answers: OrderedDict[Hashable, Future[Answer]] = OrderedDict()
 
+    def ready(self, key: Hashable) -> Answer | None:
+        """The answer where it is made already; waits for nobody."""
+        with self._lock:
+            future = self._answers.get(key)
+            if future is None or not future.done() or future.exception() is not None:
+                return None
+            self._answers.move_to_end(key)
+            return future.result()
+
     def get(self, key: Hashable, make: Callable[[], Answer]) -> Answer:
         """The answer, made by `make()` where nobody asked before. What `make` raises, everybody who waits gets; it is
         not kept."""

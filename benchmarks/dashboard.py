@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ from copg_core.events import Metrics
 
 FIGURE = "loss"
 GOALS = {"point_to_viewer_p95_s": 1.0, "everything_else_p95_ms": 100.0}
+_REV = re.compile(rb'"rev":(\d+)')
 BESIDE = (
     "/runs?limit=100",
     "/runs/{run}",
@@ -129,6 +131,8 @@ class Viewer:
     cursor: str = ""
     fence: int = -1
     opened: float = 0.0
+    told: str = ""
+    """What the last event said of the run's state, as a part of the next question."""
     busy: bool = False
     pending: bool = False
 
@@ -152,7 +156,7 @@ class Viewer:
     async def once(self) -> None:
         if self.cursor:
             answer = await self.asking.get(
-                f"/figures/{FIGURE}/points?run={self.run}&after={self.cursor}&fence={self.fence}"
+                f"/figures/{FIGURE}/points?run={self.run}&after={self.cursor}&fence={self.fence}{self.told}"
             )
             if not answer["reset"]:
                 self.take(answer["cursor"], answer["traces"][0])
@@ -181,6 +185,7 @@ class Viewer:
             reader = await stream.open("/events")
             self.reconnects += 1
             self.opened = time.time()
+            self.told = ""
             running.add(asyncio.create_task(self.hint()))  # what happened while nobody listened
             while not stop.is_set() and time.monotonic() < deadline:
                 try:
@@ -191,6 +196,8 @@ class Viewer:
                     break
                 if mine in chunk:
                     self.events += 1
+                    told = _REV.search(chunk, chunk.rfind(mine))
+                    self.told = f"&rev={int(told[1])}" if told else ""
                     running.add(asyncio.create_task(self.hint()))
             stream.close()
             await asyncio.sleep(0.5)

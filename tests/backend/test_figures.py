@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from backend import statistics
 from backend.figures.catalogue import FIGURES, as_json, names_of, points_after
 from backend.figures.data import Cursor, EvaluationRow, RunData
+from backend.routes import figures
 from copg_core.config import RUN_CONFIG
 from tests.backend.studio_bench import API, Bench, evaluation, metrics, problem
 
@@ -157,6 +159,38 @@ def test_figure_then_points_equal_the_figure_later(bench: Bench) -> None:
             trace["y"] += extra["y"]
         assert grown == after["figure"]["data"], name
         assert not after["empty"]
+
+
+def test_a_state_that_the_caller_was_told_is_answered_from_memory_and_no_older_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = bench.launch()
+    claim = bench.claim(uid)
+    bench.record(claim, *metrics(1, 2))
+    held = bench.get("/figures/loss", run=uid)
+    bench.record(claim, *metrics(3))
+    feed = bench.client.app.state.studio.feed  # type: ignore[attr-defined]
+    rev = bench.row(uid).rev
+    deadline = time.monotonic() + 20
+    while feed.rev(uid) != rev and time.monotonic() < deadline:
+        time.sleep(0.01)
+    asked = {"run": uid, "after": held["cursor"], "fence": held["fence"]}
+    first = bench.get("/figures/loss/points", **asked, rev=rev)
+    assert first["traces"][0]["x"] == [3]
+
+    def unasked(*_: object) -> None:
+        raise AssertionError("the database was asked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "_shared", unasked)
+        assert bench.get("/figures/loss/points", **asked, rev=rev) == first
+        assert bench.get("/figures/loss/points", **asked, rev=rev - 1) == first
+        with pytest.raises(AssertionError, match="500"):
+            bench.get("/figures/loss/points", **asked)  # who does not say what it was told
+    # A feed that is behind what the caller was told by another process does not answer.
+    monkeypatch.setattr(feed, "rev", lambda _: rev)
+    bench.record(claim, *metrics(4))
+    assert bench.get("/figures/loss/points", **asked, rev=rev + 1)["traces"][0]["x"] == [3, 4]
 
 
 def test_reset_on_the_first_point_and_on_another_attempt(bench: Bench) -> None:

@@ -50,3 +50,22 @@ def test_only_the_last_ones_are_kept() -> None:
     answers.get("c", lambda: b"first")
     assert answers.get("a", lambda: b"second") == b"first"
     assert answers.get("b", lambda: b"second") == b"second"
+
+
+def test_what_is_ready_is_had_without_waiting() -> None:
+    answers = SharedAnswers()
+    assert answers.ready("key") is None
+    started, release = threading.Event(), threading.Event()
+
+    def slowly() -> bytes:
+        started.set()
+        release.wait(20)
+        return b"answer"
+
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(answers.get, "key", slowly)
+        started.wait(20)
+        assert answers.ready("key") is None
+        release.set()
+        made.result(20)
+    assert answers.ready("key") == b"answer"

@@ -8661,6 +8661,8 @@ export interface operations {
                 after: string;
                 /** @description `fence` of the answer before. */
                 fence: number;
+                /** @description `rev` of the run as the caller was told it: what is answered is of this state or a later one. */
+                rev?: number | null;
             };
             header?: never;
             path: {

@@ -25,10 +25,11 @@ export function Figure({ run, name, title, wide = false }: { run: string; name: 
 
   useEffect(() => {
     const target = element.current!;
+    let rev: number | undefined; // of the run, as the last event told it: a server that has seen as much may answer from memory
     const params = { path: { name: name as never }, query: { run } };
     const pump = new FigurePump({
       whole: () => data(api.GET('/api/v1/figures/{name}', { params })) as Promise<FigureOut>,
-      points: (after, fence) => data(api.GET('/api/v1/figures/{name}/points', { params: { ...params, query: { run, after, fence } } })),
+      points: (after, fence) => data(api.GET('/api/v1/figures/{name}/points', { params: { ...params, query: { run, after, fence, rev } } })),
       async draw(answer) {
         const { react } = await plotly();
         whole.current = answer.figure as unknown as PlotlyFigure;
@@ -58,7 +59,7 @@ export function Figure({ run, name, title, wide = false }: { run: string; name: 
       if (visible && owed) hint();
     }, { rootMargin: '200px' });
     watcher.observe(target);
-    const stop = listen(run, () => hint());
+    const stop = listen(run, (told) => { rev = told?.rev; hint(); });
     return () => {
       pump.stop();
       stop();
