@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _OVERLAP = 30.0  # seconds; a change is visible at the latest this long after its `changed_at`: statement_timeout
 _PENDING = 1000  # runs that may have changed since a viewer last read
 _PAUSE = 2.0  # seconds between tries while the database is away
+_A_RUN = Run.algorithm != TRIAL
 
 Message = tuple[str, str]
 """Name of the event and its JSON."""
@@ -191,13 +192,15 @@ class Feed:
         self._version = None
 
     def _prime(self, session: Session) -> None:
-        self._known = {id_: (uid, rev) for id_, uid, rev in session.execute(select(Run.id, Run.uid, Run.rev))}
+        self._known = {
+            id_: (uid, rev) for id_, uid, rev in session.execute(select(Run.id, Run.uid, Run.rev).where(_A_RUN))
+        }
         self._revs = dict(self._known.values())
 
     def _changes(self) -> list[tuple[str, Message]]:
         with self._database.snapshot() as session:
             recent = session.execute(
-                select(Run.id, Run.uid, Run.rev).where(Run.changed_at > NOW - _OVERLAP).order_by(Run.changed_at)
+                select(Run.id, Run.uid, Run.rev).where(_A_RUN, Run.changed_at > NOW - _OVERLAP).order_by(Run.changed_at)
             )
             changed = [row.id for row in recent if self._known.get(row.id) != (row.uid, row.rev)]
             messages: list[tuple[str, Message]] = []
@@ -206,11 +209,10 @@ class Feed:
                 self._known.update({run.id: (run.uid, run.rev) for run in runs})
                 self._revs.update({run.uid: run.rev for run in runs})
                 if self._viewers:
-                    shown = views.summaries(session, [run for run in runs if run.algorithm != TRIAL])
-                    messages = [(view.id, ("run", view.model_dump_json())) for view in shown]
-            if session.scalar(select(func.count()).select_from(Run)) != len(self._known):
+                    messages = [(view.id, ("run", view.model_dump_json())) for view in views.summaries(session, runs)]
+            if session.scalar(select(func.count()).select_from(Run).where(_A_RUN)) != len(self._known):
                 # Only take away: a run that was created since the first query is told in the next tick.
-                there = set(session.scalars(select(Run.id)))
+                there = set(session.scalars(select(Run.id).where(_A_RUN)))
                 gone = [self._known.pop(id_)[0] for id_ in self._known.keys() - there]
                 for uid in gone:
                     self._revs.pop(uid, None)

@@ -124,7 +124,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     api = APIRouter(prefix=API, responses={"default": {"model": Problem, "description": "Problem details (RFC 9457)"}})
     rooms = (
-        estimates, bulk, compare, runs, recorded, samples, trials, artifacts, sweep_figures, figures, pipelines, sweeps, bandit, catalogue, datasets,
+        figures,  # what hundreds of viewers ask for is found first
+        estimates, bulk, compare, runs, recorded, samples, trials, artifacts, sweep_figures, pipelines, sweeps, bandit, catalogue, datasets,
         data_figures, system, queue_routes, storage, saved_views, webhooks, live, access,
     )  # fmt: skip
     for room in rooms:

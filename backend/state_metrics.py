@@ -41,7 +41,9 @@ class _Fixed(Collector):
 
 
 def _families(session: Session, lease_seconds: float) -> Iterator[GaugeMetricFamily]:
-    states = GaugeMetricFamily("copg_runs", "Runs in each state.", labels=["state"])
+    states = GaugeMetricFamily(
+        "copg_runs", "Runs in each state, trials of the playground among them.", labels=["state"]
+    )
     for state, count in runs.counts(session).items():
         states.add_metric([state.value], count)
     yield states

@@ -97,10 +97,19 @@ def standing(location: str, data: Path) -> str:
     """Where what was kept at `location` stands now: there, or at the same place below the data folder `data`, where that
     was moved or mounted elsewhere since. Rows keep a path as it was; an object store's URLs do not move."""
     path = as_path(location)
-    if path is None or path.exists():
+    if path is None or is_there(path):
         return location
     moved = _below(data, location)
-    return str(moved) if moved is not None and moved.exists() else location
+    return str(moved) if moved is not None and is_there(moved) else location
+
+
+def is_there(path: Path) -> bool:
+    """Whether something stands at a path, as far as we may look: a folder of somebody else's, or of a mount that is gone, is
+    as good as absent."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _below(data: Path, location: str) -> Path | None:

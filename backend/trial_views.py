@@ -1,8 +1,11 @@
-"""Trials as the JSON of the API."""
+"""Trials as the JSON of the API. Their configurations are read without being checked: they may be of another version, and
+what they name was let in when they were made."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,14 +15,12 @@ from backend.schemas.trials import TrialAnswer, TrialCompletion, TrialOut, Trial
 from backend.states import RunState
 from backend.trials import SCORING
 from backend.views import moment
-from copg_core.reward_sources import EntailmentReward, FunctionReward, RewardSource, RunReward, parts
-from copg_core.trial_config import TrialConfig
 
 _SHOWN = 200  # characters of a prompt in a list
 
 
 def summary(row: Run) -> TrialSummary:
-    """One line of the list. What is shown of the configuration is read without being checked: it may be of another version."""
+    """One line of the list."""
     return TrialSummary(
         id=row.uid, state=RunState(row.state), prompt=str(row.config.get("prompt", ""))[:_SHOWN],
         runs=len(row.config.get("policies", ())), created_at=moment(row.created_at),
@@ -28,47 +29,44 @@ def summary(row: Run) -> TrialSummary:
 
 def detail(session: Session, row: Run) -> TrialOut:
     """A trial with what was written so far."""
-    config = TrialConfig.model_validate(row.config)
-    said = row.report.get(SCORING, {})
+    config, said = row.config, row.report.get(SCORING, {})
+    generation, reward = config.get("generation", {}), config.get("reward")
     return TrialOut(
         id=row.uid,
         state=RunState(row.state),
         stage=row.stage,
         error=row.error,
-        prompt=config.prompt,
-        completions=config.completions,
-        max_new_tokens=config.generation.max_new_tokens,
-        temperature=config.generation.temperature,
-        seed=config.seed,
-        reward=_words(session, config.reward),
+        prompt=config.get("prompt", ""),
+        chat=config.get("chat", False),
+        completions=config.get("completions", 0),
+        max_new_tokens=generation.get("max_new_tokens", 0),
+        temperature=generation.get("temperature", 1.0),
+        seed=config.get("seed", 0),
+        reward=" + ".join(_words(session, reward)) if reward else None,
         scored_by=said.get("scored_by"),
+        reward_of=said.get("asked"),
         unscored=said.get("unscored"),
-        has_gold=config.data.kind == "task",
-        answers=_answers(session, row, config),
+        has_gold=config.get("task") is not None and (reward or {}).get("kind") != "gold",
+        answers=_answers(session, row),
         created_at=moment(row.created_at),
         started_at=moment(row.started_at),
         finished_at=moment(row.finished_at),
     )
 
 
-def _answers(session: Session, row: Run, config: TrialConfig) -> list[TrialAnswer]:
-    uids = [policy.run for policy in config.policies]
-    named = {
-        one.uid: one
-        for one in session.execute(
-            select(Run.uid, Run.name, Run.algorithm).where(Run.uid.in_(uids), Run.algorithm != TRIAL)
-        )
-    }
+def _answers(session: Session, row: Run) -> list[TrialAnswer]:
+    uids = [policy["run"] for policy in row.config.get("policies", ())]
+    runs = select(Run.uid, Run.name, Run.algorithm).where(Run.uid.in_(uids), Run.algorithm != TRIAL)
+    named = {one.uid: one for one in session.execute(runs)}
     told = {one.step: one for one in session.scalars(select(Evaluation).where(Evaluation.run_id == row.id))}
     written: dict[int, list[TrialCompletion]] = defaultdict(list)
-    order = (Sample.step, Sample.prompt_index)
-    for sample in session.scalars(select(Sample).where(Sample.run_id == row.id).order_by(*order)):
-        written[sample.step].append(
+    samples = select(Sample.step, Sample.completion, Sample.reward, Sample.gold, Sample.length, Sample.finished)
+    for one in session.execute(samples.where(Sample.run_id == row.id).order_by(Sample.step, Sample.prompt_index)):
+        written[one.step].append(
             TrialCompletion(
-                text=sample.completion, reward=sample.reward, gold=sample.gold, length=sample.length,
-                finished=sample.finished,
+                text=one.completion, reward=one.reward, gold=one.gold, length=one.length, finished=one.finished
             )
-        )  # fmt: skip
+        )
     answers = []
     for place, uid in enumerate(uids):
         run, evaluation, read = named.get(uid), told.get(place), row.report.get(f"policy.{place}", {})
@@ -80,6 +78,10 @@ def _answers(session: Session, row: Run, config: TrialConfig) -> list[TrialAnswe
                 prompt_tokens=read.get("prompt_tokens"),
                 prompt_tokens_dropped=read.get("prompt_tokens_dropped"),
                 unknown_tokens=read.get("unknown_tokens"),
+                chat_template=read.get("chat_template"),
+                warning=read.get("warning"),
+                error=read.get("error"),
+                unscored=read.get("unscored"),
                 reward_mean=evaluation.reward_mean if evaluation else None,
                 reward_stderr=evaluation.reward_stderr if evaluation else None,
                 gold_mean=evaluation.gold_mean if evaluation else None,
@@ -90,20 +92,20 @@ def _answers(session: Session, row: Run, config: TrialConfig) -> list[TrialAnswe
     return answers
 
 
-def _words(session: Session, reward: RewardSource | None) -> str | None:
-    if reward is None:
-        return None
-    terms = list(parts(reward))
-    said = " + ".join(_single(session, part) for _, part in terms)
-    return f"weighted sum: {said}" if len(terms) > 1 else said
-
-
-def _single(session: Session, reward: RewardSource) -> str:
-    match reward:
-        case RunReward(run=uid):
-            return f"reward model {session.scalar(select(Run.name).where(Run.uid == uid)) or uid}"
-        case FunctionReward(name=name):
-            return f"function {name}"
-        case EntailmentReward(model=model):
-            return f"entailment by {model}"
-    return {"gold": "gold reward of the task"}.get(reward.kind, reward.kind)
+def _words(session: Session, reward: Mapping[str, Any]) -> Iterator[str]:
+    """What a reward is called, term by term."""
+    match reward.get("kind"):
+        case "sum":
+            for term in reward["rewards"]:
+                for words in _words(session, term["reward"]):
+                    yield f"{term['weight']:g} × {words}"
+        case "run":
+            yield f"reward model {session.scalar(select(Run.name).where(Run.uid == reward['run'])) or reward['run']}"
+        case "function":
+            yield f"function {reward['name']}"
+        case "entailment":
+            yield f"entailment by {reward['model']}"
+        case "gold":
+            yield "gold reward of the task"
+        case kind:
+            yield str(kind)

@@ -20,12 +20,14 @@ from backend.models import TRIAL, Run, RunEvent, RunParent
 from backend.run_errors import ParentError, RunNotFound
 from backend.schemas.trials import TrialCreate
 from backend.states import TERMINAL, RunState
+from copg_core import places
 from copg_core.config import RUN_CONFIG, RunConfig
 from copg_core.recipe import Generation
-from copg_core.reward_sources import DataReward, RewardSource, RunReward, context_columns, parts
+from copg_core.reward_sources import DataReward, FunctionReward, RewardSource, RunReward, context_columns, parts
+from copg_core.rewards.registry import is_own
 from copg_core.rewards.scorer import shortened
-from copg_core.sources import RunModel
-from copg_core.trial_config import TRIAL_SCHEMA, TrialConfig, parents
+from copg_core.sources import DataSource, TaskData
+from copg_core.trial_config import TRIAL_SCHEMA, TrialConfig, TrialPolicy, parents
 
 FIRST = 100
 """A person waits before the page: trials have the highest priority that a run can be given."""
@@ -53,30 +55,35 @@ def create(session: Session, request: TrialCreate) -> Run:
     asked = [_finished(session, uid, f"runs.{place}") for place, uid in enumerate(request.runs)]
     configs = [config for _, config in asked]
     scored_by, reward, unscored = _reward(session, request, asked)
+    # The gold reward is that of the task which the reward's own run has, where it is the reward.
+    tasks = [one.data for one in (*([scored_by[1]] if scored_by else []), *configs) if isinstance(one.data, TaskData)]
     first = configs[0].evaluation.generation
-    config = TrialConfig(
-        prompt=request.prompt,
-        policies=[RunModel(run=run.uid) for run, _ in asked],
-        completions=request.completions,
-        generation=Generation(
-            max_new_tokens=request.max_new_tokens or first.max_new_tokens,
-            temperature=first.temperature if request.temperature is None else request.temperature,
-            batch_size=first.batch_size,
-        ),
-        max_prompt_tokens=max(config.max_prompt_tokens for config in configs),
-        seed=request.seed,
-        reward=reward,
-        data=next((one.data for one in configs if one.data.kind == "task"), configs[0].data),
-        dtype=configs[0].dtype,
-    )
+    with places.unguarded():
+        config = TrialConfig(
+            prompt=request.prompt,
+            chat=request.chat,
+            policies=[TrialPolicy(run=run.uid, max_prompt_tokens=one.max_prompt_tokens) for run, one in asked],
+            completions=request.completions,
+            generation=Generation(
+                max_new_tokens=request.max_new_tokens or first.max_new_tokens,
+                temperature=first.temperature if request.temperature is None else request.temperature,
+                batch_size=first.batch_size,
+            ),
+            seed=request.seed,
+            reward=reward,
+            task=tasks[0] if tasks else None,
+            dtype=configs[0].dtype,
+        )
+    said = {"scored_by": scored_by[0].uid if scored_by else None, "asked": request.reward_of, "unscored": unscored}
     row = Run(
         uid=uuid.uuid4().hex,
         name=f"Trial: {shortened(request.prompt)}",
         algorithm=TRIAL,
         config=config.model_dump(mode="json"),
-        report={SCORING: {"scored_by": scored_by, "unscored": unscored}},
+        report={SCORING: said},
         queue=asked[0][0].queue,
         priority=FIRST,
+        gpus=0 if all(run.gpus == 0 for run, _ in asked) else None,
         max_attempts=2,
         max_seconds=LONGEST_SECONDS,
         config_schema=TRIAL_SCHEMA,
@@ -95,14 +102,20 @@ def create(session: Session, request: TrialCreate) -> Run:
 
 
 def forget_old(session: Session) -> list[str]:
-    """Delete the oldest ended trials beyond MOST_KEPT. Returns their ids: their folders are the caller's to remove."""
+    """Delete the oldest ended trials beyond MOST_KEPT. Returns their ids: their folders are the caller's to remove. What
+    another request is deleting is left to it."""
+    last = session.scalar(
+        select(Run.id).where(Run.algorithm == TRIAL).order_by(Run.id.desc()).offset(MOST_KEPT - 1).limit(1)
+    )
+    if last is None:
+        return []
     ended = [state.value for state in TERMINAL]
-    old = select(Run).where(Run.algorithm == TRIAL).order_by(Run.id.desc()).offset(MOST_KEPT).limit(20)
-    gone = [row for row in session.scalars(old).all() if row.state in ended]
-    uids = [row.uid for row in gone]
-    for row in gone:
+    old = select(Run).where(Run.algorithm == TRIAL, Run.id < last, Run.state.in_(ended)).order_by(Run.id).limit(20)
+    gone = []
+    for row in session.scalars(old.with_for_update(skip_locked=True)).all():
+        gone.append(row.uid)
         runs.delete(session, row)
-    return uids
+    return gone
 
 
 def _finished(session: Session, uid: str, field: str) -> tuple[Run, RunConfig]:
@@ -113,37 +126,43 @@ def _finished(session: Session, uid: str, field: str) -> tuple[Run, RunConfig]:
     if run.state != RunState.SUCCEEDED or run.output_path is None:
         raise Invalid.field(field, f"run {run.name!r} is {run.state}: only a finished run has a policy to try")
     try:
-        return run, RUN_CONFIG.validate_python(run.config)
+        with places.unguarded():  # it was let in when the run was made
+            return run, RUN_CONFIG.validate_python(run.config)
     except ValidationError as error:
         raise Invalid.field(
             field, f"the configuration of run {run.name!r} cannot be read by this version: {error.errors()[0]['msg']}"
         ) from error
 
 
+Asked = tuple[Run, RunConfig]
+
+
 def _reward(
-    session: Session, request: TrialCreate, asked: Sequence[tuple[Run, RunConfig]]
-) -> tuple[str | None, RewardSource | None, str | None]:
+    session: Session, request: TrialCreate, asked: Sequence[Asked]
+) -> tuple[Asked | None, RewardSource | None, str | None]:
     """Whose reward scores all, the reward, and where there is none, why."""
     if request.reward_of is not None:
         asked = [_finished(session, request.reward_of, "reward_of")]
     reasons = []
     for run, config in asked:
         reward = getattr(config, "reward", None)
-        why = _unfit(session, reward)
+        why = _unfit(session, reward, config.data)
         if why is None:
-            return run.uid, reward, None
+            return (run, config), reward, None
         reasons.append(f"{run.name!r}: {why}")
     if request.reward_of is not None:
         raise Invalid.field("reward_of", f"the reward of run {reasons[0]}: choose another run's, or none")
     return None, None, "; ".join(dict.fromkeys(reasons))
 
 
-def _unfit(session: Session, reward: RewardSource | None) -> str | None:
+def _unfit(session: Session, reward: RewardSource | None, data: DataSource) -> str | None:
     if reward is None:
         return "it has no reward"
     if isinstance(reward, DataReward):
         return "its rewards stand in its data, and nothing can score new completions"
-    if columns := context_columns(reward):
+    given = [] if isinstance(data, TaskData) else data.context  # to functions of other packages, which may read them
+    strange = any(isinstance(part, FunctionReward) and not is_own(part.name) for _, part in parts(reward))
+    if columns := context_columns(reward) or (list(given) if strange else []):
         return f"its reward reads the column {columns[0]!r} of the data, which a typed prompt does not have"
     for _, part in parts(reward):
         if isinstance(part, RunReward) and "/" not in part.run:

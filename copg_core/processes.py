@@ -110,17 +110,16 @@ def processes_for_run() -> Iterator[Processes]:
     )
     if accelerator.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
-    threads = torch.get_num_threads()
     if launched:
         atexit.register(_disconnect)
     try:
-        yield Processes(accelerator.device, accelerator.process_index, accelerator.num_processes)
+        with threads_restored():
+            yield Processes(accelerator.device, accelerator.process_index, accelerator.num_processes)
     except BaseException:
         # Others may wait for this one in a collective, which NCCL would wait for in turn.
         atexit.unregister(_disconnect)
         raise
     finally:
-        torch.set_num_threads(threads)
         accelerator.free_memory()
         AcceleratorState._reset_state()
 
@@ -130,6 +129,16 @@ def _disconnect() -> None:
     back to an interpreter that is going down aborts a process whose work is done and well."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def threads_restored() -> Iterator[None]:
+    """Give back the number of CPU threads that there was before: what was small may be followed by something large."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def limit_threads(parameters: int, device: torch.device) -> None:

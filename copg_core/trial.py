@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from copg_core.budget import memory_errors, release_memory
+from copg_core.budget import is_out_of_memory, memory_errors, release_memory
 from copg_core.checkpoints import storage_errors, write_json
 from copg_core.encoding import decode_completion, encode_prompts
+from copg_core.errors import CopgError, MemoryLimitError, RewardError
 from copg_core.evaluate import standard_error
 from copg_core.events import Evaluation, Finished, Recorder, Report, Sample, Stage
 from copg_core.generate import generate
 from copg_core.policies import Policy, load_policy
 from copg_core.positions import Need, check_needs
 from copg_core.precision import lower
-from copg_core.processes import limit_threads, processes_for_run
+from copg_core.processes import limit_threads, processes_for_run, threads_restored
 from copg_core.rewards.load import gold_scorer, load_scorer
-from copg_core.rewards.scorer import Scorer
+from copg_core.rewards.scorer import Rewards, Scorer
+from copg_core.rows import Dialogue, Turn
+from copg_core.sources import RunModel, TaskData
+from copg_core.surroundings import Values
 from copg_core.train import Outcome, never
-from copg_core.trial_config import TrialConfig
+from copg_core.trial_config import TrialConfig, TrialPolicy
 
 ANSWERS = "answers.json"
 
@@ -45,8 +49,10 @@ def answer(
     folder        gets output/answers.json, the same as a file
     resolve_run   output folder of the run that a configuration names
 
-    A report `policy.i` tells how the prompt was read: its tokens, how many were cut off its beginning, how many the
-    tokenizer does not know. Only one model is in memory at a time, beside that of the reward. Raises a CopgError.
+    A report `policy.i` tells how the prompt was read (its tokens, how many were cut off its beginning, how many the
+    tokenizer does not know) and what was wrong: `error` where the policy wrote nothing, `unscored` where its words have no
+    reward. The others go on; where all of them failed, the first one's error is raised. One policy is in memory at a time,
+    beside the model of the reward. Raises a CopgError.
     """
     with processes_for_run() as processes, memory_errors():
         try:
@@ -68,18 +74,27 @@ class _Trial:
         self.config, self.recorder, self.should_stop = config, recorder, should_stop
         self.folder, self.device, self.resolve_run = folder, device, resolve_run
         self.dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+        self.data = config.task or TaskData()  # no other data is read, and without a task nothing asks for its reward
 
     def answer(self) -> Outcome:
-        config, count = self.config, len(self.config.policies)
+        count = len(self.config.policies)
         self._enter("loading", 0)
-        scorer = load_scorer(config.reward, config.data, self.device, self.dtype, self.resolve_run)
-        gold = gold_scorer(config.data)
-        evaluations = []
-        for place in range(count):
+        scorer = load_scorer(self.config.reward, self.data, self.device, self.dtype, self.resolve_run)
+        gold = gold_scorer(self.data) if self.config.task is not None else None
+        evaluations: list[Evaluation] = []
+        failures: list[CopgError] = []
+        for place, policy in enumerate(self.config.policies):
             self._enter("loading", place)
-            evaluations.append(self._evaluate(place, scorer, gold))
-            self.recorder.record(evaluations[-1])
+            try:
+                with threads_restored():
+                    evaluations.append(self._evaluate(place, policy, scorer, gold))
+                self.recorder.record(evaluations[-1])
+            except CopgError as error:
+                failures.append(error)
+                self._report(place, {"error": str(error)})
             release_memory()
+        if not evaluations:
+            raise failures[0]
         output = self.folder / "output"
         with storage_errors(f"the answers in {output}"):
             output.mkdir(parents=True, exist_ok=True)
@@ -92,44 +107,30 @@ class _Trial:
             raise _Stop
         self.recorder.record(Stage(name=stage, done=place, total=len(self.config.policies)))
 
-    def _evaluate(self, place: int, scorer: Scorer | None, gold: Scorer | None) -> Evaluation:
+    def _report(self, place: int, values: Values) -> None:
+        self.recorder.record(Report(section=f"policy.{place}", values=values))
+
+    def _evaluate(self, place: int, source: TrialPolicy, scorer: Scorer | None, gold: Scorer | None) -> Evaluation:
         config, n = self.config, self.config.completions
-        policy = load_policy(config.policies[place], config.data, seed=config.seed, resolve_run=self.resolve_run)
-        limit_threads(sum(parameter.numel() for parameter in policy.model.parameters()), self.device)
-        ids = self._read(place, policy)
-        lower(policy.model.requires_grad_(False), self.dtype)
-        self._enter("evaluating", place)
-        written = generate(
-            policy,
-            policy.model.to(self.device),
-            [ids] * n,
-            max_new_tokens=config.generation.max_new_tokens,
-            temperature=config.generation.temperature,
-            batch_size=config.generation.batch_size,
-            seed=config.seed,
-            streams=[(completion,) for completion in range(n)],
-            device=self.device,
-            between=lambda done, total: self._enter("evaluating", place),
-        )
+        written, texts = self._write(place, source)
         finished = [one.finished for one in written]
-        texts = [decode_completion(policy.tokenizer, one.ids[:-1] if one.finished else one.ids) for one in written]
-        prompts = [config.prompt] * n
-        rewards = scorer.score(prompts, texts, finished) if scorer else None
-        golds = gold.score(prompts, texts, finished) if gold else None
+        rewards, golds = self._scored(place, scorer, texts, finished), self._scored(place, gold, texts, finished)
         lengths = [len(one.ids) for one in written]
+        # Greedy completions are all one: no number of them says how sure their mean is.
+        errors = [None if config.generation.temperature == 0 else standard_error(one) for one in (rewards, golds)]
         return Evaluation(
             step=place,
             n=n,
             reward_mean=None if rewards is None else float(rewards.mean()),
-            reward_stderr=standard_error(rewards),
+            reward_stderr=errors[0],
             length_mean=float(np.mean(lengths)),
             unfinished_share=1 - float(np.mean(finished)),
             gold_mean=None if golds is None else float(golds.mean()),
-            values={} if golds is None else {"gold_stderr": standard_error(golds)},
+            values={} if golds is None else {"gold_stderr": errors[1]},
             samples=tuple(
                 Sample(
                     prompt_index=i,
-                    prompt=config.prompt,
+                    prompt="",  # stands in the configuration, once
                     completion=texts[i],
                     reward=None if rewards is None else float(rewards[i]),
                     gold=None if golds is None else float(golds[i]),
@@ -140,21 +141,60 @@ class _Trial:
             ),
         )
 
-    def _read(self, place: int, policy: Policy) -> list[int]:
-        config = self.config
-        [ids], cut = encode_prompts(policy.tokenizer, [config.prompt], config.max_prompt_tokens)
-        needed = Need("the trial", len(ids), config.generation.max_new_tokens, "max_prompt_tokens and max_new_tokens")
-        for warning in check_needs(policy.model, [needed]):
-            self.recorder.record(warning)
-        unknown = policy.tokenizer.unk_token_id
-        self.recorder.record(
-            Report(
-                section=f"policy.{place}",
-                values={
-                    "prompt_tokens": len(ids),
-                    "prompt_tokens_dropped": cut.prompt_tokens_dropped,
-                    "unknown_tokens": 0 if unknown is None else ids.count(unknown),
-                },
+    def _write(self, place: int, source: TrialPolicy) -> tuple[Sequence[Any], list[str]]:
+        config, n = self.config, self.config.completions
+        try:
+            policy = load_policy(RunModel(run=source.run), self.data, seed=config.seed, resolve_run=self.resolve_run)
+            limit_threads(sum(parameter.numel() for parameter in policy.model.parameters()), self.device)
+            ids = self._read(place, policy, source.max_prompt_tokens)
+            lower(policy.model.requires_grad_(False), self.dtype)
+            self._enter("evaluating", place)
+            written = generate(
+                policy,
+                policy.model.to(self.device),
+                [ids] * n,
+                max_new_tokens=config.generation.max_new_tokens,
+                temperature=config.generation.temperature,
+                batch_size=config.generation.batch_size,
+                seed=config.seed,
+                streams=[(completion,) for completion in range(n)],
+                device=self.device,
+                between=lambda done, total: self._enter("evaluating", place),
             )
-        )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryLimitError(
+                f"memory ran out while this policy wrote ({str(error).strip().splitlines()[0]}): a shorter prompt or "
+                "shorter completions need less, and so does a worker with a larger device"
+            ) from error
+        texts = [decode_completion(policy.tokenizer, one.ids[:-1] if one.finished else one.ids) for one in written]
+        return written, texts
+
+    def _scored(self, place: int, scorer: Scorer | None, texts: list[str], finished: Sequence[bool]) -> Rewards | None:
+        if scorer is None:
+            return None
+        try:
+            return scorer.score([self.config.prompt] * len(texts), texts, finished)
+        except RewardError as error:  # what was written is worth reading all the same
+            self._report(place, {"unscored": str(error)})
+            return None
+
+    def _read(self, place: int, policy: Policy, limit: int) -> list[int]:
+        config, template = self.config, bool(getattr(policy.tokenizer, "chat_template", None))
+        prompt = config.prompt
+        if config.chat and template:
+            prompt = Dialogue(prompt, (Turn(role="user", content=prompt),))
+        [ids], cut = encode_prompts(policy.tokenizer, [prompt], limit)
+        unknown = policy.tokenizer.unk_token_id
+        values: Values = {
+            "prompt_tokens": len(ids),
+            "prompt_tokens_dropped": cut.prompt_tokens_dropped,
+            "unknown_tokens": 0 if unknown is None else ids.count(unknown),
+            "chat_template": template,
+        }
+        self._report(place, values)
+        needed = Need("the trial", len(ids), config.generation.max_new_tokens, "the prompt and max_new_tokens")
+        for warning in check_needs(policy.model, [needed]):
+            self._report(place, {"warning": warning.values["positions"]})
         return ids

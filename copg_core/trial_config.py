@@ -11,13 +11,25 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from copg_core.config import RunConfig
 from copg_core.config import parents as parents_of_run
+from copg_core.places import RunOrFolder
 from copg_core.recipe import Checkpoints, Generation
 from copg_core.reward_sources import RunReward, ScoringReward, parts
-from copg_core.sources import DataSource, Frozen, RunModel, TaskData, unit
+from copg_core.sources import Frozen, TaskData, unit
 
 MOST_POLICIES = 8
 MOST_COMPLETIONS = 16
 LONGEST_PROMPT = 50_000
+
+
+class TrialPolicy(Frozen):
+    """A finished run, and the longest prompt that it was trained with."""
+
+    model_config = ConfigDict(title="Policy of a trial")
+    run: RunOrFolder = Field(min_length=1, title="Run", description="Id of a finished run, or the folder it wrote.")
+    max_prompt_tokens: int = Field(
+        512, ge=1, title="Longest prompt", description="A longer prompt loses its beginning, as in training.",
+        json_schema_extra=unit("tokens"),
+    )  # fmt: skip
 
 
 class TrialConfig(Frozen):
@@ -32,7 +44,12 @@ class TrialConfig(Frozen):
     prompt: str = Field(
         min_length=1, max_length=LONGEST_PROMPT, title="Prompt", description="Given to every policy as it stands here."
     )
-    policies: list[RunModel] = Field(
+    chat: bool = Field(
+        False,
+        title="As a chat",
+        description="The prompt is a user's turn where a policy's tokenizer has a chat template.",
+    )
+    policies: list[TrialPolicy] = Field(
         min_length=1, max_length=MOST_POLICIES, title="Policies", description="The finished runs that answer."
     )
     completions: int = Field(
@@ -42,16 +59,12 @@ class TrialConfig(Frozen):
     generation: Generation = Field(
         default_factory=Generation, title="Generation", description="How completions are sampled."
     )
-    max_prompt_tokens: int = Field(
-        512, ge=1, title="Longest prompt", description="A longer prompt loses its beginning.",
-        json_schema_extra=unit("tokens"),
-    )  # fmt: skip
     seed: int = Field(0, ge=0, lt=2**31, title="Seed", description="Of the random numbers; another one, other words.")
     reward: ScoringReward | None = Field(
         None, title="Reward", description="Scores every completion, whoever wrote it; none: they are not scored."
     )
-    data: DataSource = Field(
-        default_factory=TaskData, title="Data", description="Where its task has a gold reward, that is told as well."
+    task: TaskData | None = Field(
+        None, title="Task", description="The built-in task whose gold reward is told as well; none: there is none."
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", title="Precision", description="Of the weights that are computed with."

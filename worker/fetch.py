@@ -39,7 +39,7 @@ class Fetcher:
         """
         if "://" not in location:
             stands = Path(store.standing(location, self._store.data))
-            return stands if stands.exists() else None
+            return stands if store.is_there(stands) else None
         here = self._store.working_copy(location)
         if here is not None and here.is_dir() and (kept is None or _looks_like(here, kept)):
             return here

@@ -28,6 +28,7 @@ from backend.states import RunState
 from backend.store import Damaged, Interrupted
 from backend.telemetry import LEASES_LOST
 from copg_core.events import CheckpointSaved, Event, Failed, Finished
+from copg_core.trial_config import TrialConfig
 from worker import child, guard, spool
 from worker.artifacts import Keeper
 from worker.attempt import AttemptFiles, ProcessTree, write_job
@@ -281,7 +282,7 @@ class Supervisor:
     def _verdict(self, code: int) -> Verdict:
         """What an exit code means for the run."""
         if code == child.FINISHED and isinstance(self._last, Finished):
-            if self._keeper.lost_output is not None:
+            if self._keeper.lost_output is not None and not self._is_trial:  # what a trial wrote is in the database
                 return self._not_kept(self._keeper.lost_output)
             return Verdict(RunState.SUCCEEDED, "finished")
         if self._cancelling:
@@ -326,6 +327,8 @@ class Supervisor:
         hint = " Most often that means that memory ran out." if code == 128 + signal.SIGKILL else ""
         count = self._claim.attempt
         problem = f"The training process was ended by {name}, in the last of {count} attempts.{hint} See the log."
+        if self._is_trial:
+            problem = f"The process that let the policies write was ended by {name}, in {count} attempts.{hint}"
         return Verdict(RunState.FAILED, reason, problem, "worker")
 
     def _over_time(self) -> Verdict:
@@ -333,7 +336,13 @@ class Supervisor:
         problem = (
             f"It trained for its longest time of {limit}. Resume it to give it as much again, from its checkpoint."
         )
+        if self._is_trial:
+            problem = f"It was given up after {limit}: ask fewer runs, or for fewer and shorter completions."
         return Verdict(RunState.FAILED, "its time is over", problem, "time_limit")
+
+    @property
+    def _is_trial(self) -> bool:
+        return isinstance(self._claim.config, TrialConfig)
 
     def _tail(self) -> str:
         """The last line of the log: where nothing else was said, it says most."""

@@ -16,6 +16,7 @@ from backend.errors import NotFound
 from backend.figure_images import image
 from backend.figures import catalogue
 from backend.figures.data import Cursor, RunData, load
+from backend.figures.style import traces_only
 from backend.models import Run
 from backend.routes.context import Context
 from backend.routes.figure_answers import RESPONSES, Format, attached
@@ -108,7 +109,8 @@ async def get_figure_points(
         if data.fence != fence or (cursor.is_start and not data.cursor.is_start):
             # Another attempt may have dropped points; and the first evaluation decides how a figure's axes are laid out.
             return _json(FigurePoints(cursor=str(data.cursor), fence=data.fence, reset=True, traces=[]))
-        traces = catalogue.points_after(catalogue.FIGURES[name].draw(data), cursor)
+        with traces_only():
+            traces = catalogue.points_after(catalogue.FIGURES[name].draw(data), cursor)
         return _json(
             FigurePoints(
                 cursor=str(data.cursor),

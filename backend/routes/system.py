@@ -35,7 +35,9 @@ def list_workers(context: Context) -> WorkerList:
         nodes = session.execute(select(Node, NOW - Node.seen).order_by(Node.name)).all()
         owners = session.scalars(select(Run.owner).where(Run.state.in_(OWNED))).all()
         gpus = session.execute(
-            select(Gpu, Run.uid, Run.name).outerjoin(Run, Run.id == Gpu.run_id).order_by(Gpu.node_id, Gpu.index)
+            select(Gpu, Run.uid, Run.name, Run.algorithm)
+            .outerjoin(Run, Run.id == Gpu.run_id)
+            .order_by(Gpu.node_id, Gpu.index)
         ).all()
         states = runs.counts(session)
     items = [
@@ -65,10 +67,10 @@ def list_workers(context: Context) -> WorkerList:
     )
 
 
-def _gpu(gpu: Gpu, run: str | None, run_name: str | None) -> GpuOut:
+def _gpu(gpu: Gpu, run: str | None, run_name: str | None, algorithm: str | None) -> GpuOut:
     return GpuOut(
         index=gpu.index, uuid=gpu.uuid, name=gpu.name, memory_total=gpu.memory_total, memory_used=gpu.memory_used,
-        utilisation=gpu.utilisation, run=run, run_name=run_name,
+        utilisation=gpu.utilisation, run=run, run_name=run_name, algorithm=algorithm,
     )  # fmt: skip
 
 

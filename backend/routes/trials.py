@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query, Response
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from backend import artifacts, idempotency, runs, trial_views, trials
 from backend.models import TRIAL, Run
 from backend.routes.context import Context, IdempotencyKey, Studio
 from backend.routes.paging import Cursor, pack, unpack_numbers
+from backend.run_errors import RunError
 from backend.schemas.trials import TrialCreate, TrialForm, TrialList, TrialOut
 
+_log = logging.getLogger(__name__)
 router = APIRouter(prefix="/trials", tags=["trials"])
 
 
@@ -28,12 +32,11 @@ def create_trial(
             session, "trials", key, body,
             make=lambda: trials.create(session, body), find=lambda uid: trials.find(session, uid),
         )  # fmt: skip
-        forgotten = [] if replayed else trials.forget_old(session)
         created = trial_views.detail(session, row)
-    for uid in forgotten:
-        _remove(context, uid, later)
     if replayed:
         response.status_code = 200
+    else:
+        later.add_task(_forget_old, context)
     response.headers["Location"] = f"/api/v1/trials/{created.id}"
     context.wake()
     return created
@@ -83,6 +86,19 @@ def delete_trial(trial_id: str, context: Context, later: BackgroundTasks) -> Non
         uid = row.uid
         runs.delete(session, row)
     _remove(context, uid, later)
+
+
+def _forget_old(context: Studio) -> None:
+    """In a transaction of its own: what goes wrong here is no concern of who made a new one."""
+    try:
+        with context.database.transaction() as session:
+            gone = trials.forget_old(session)
+    except (RunError, SQLAlchemyError) as error:
+        _log.warning("old trials were not deleted: %s", error)
+        return
+    for uid in gone:
+        shutil.rmtree(runs.folder(context.settings, uid), ignore_errors=True)
+        artifacts.remove_quietly(context.database, context.settings, uid)
 
 
 def _remove(context: Studio, uid: str, later: BackgroundTasks) -> None:

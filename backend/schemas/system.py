@@ -17,6 +17,7 @@ class GpuOut(BaseModel):
     utilisation: int | None = Field(description="Percent of time in which something was computed.")
     run: str | None = Field(description="Id of the run that has it.")
     run_name: str | None
+    algorithm: str | None = Field(description="What the run trains; `trial`: it is one of the playground.")
 
 
 class WorkerOut(BaseModel):

@@ -26,6 +26,11 @@ class TrialCreate(Body):
     prompt: str = Field(
         min_length=1, max_length=LONGEST_PROMPT, title="Prompt", description="Given to every policy as it stands here."
     )
+    chat: bool = Field(
+        False,
+        title="As a chat",
+        description="As a user's turn, for runs whose tokenizer has a chat template; else as text.",
+    )
     completions: int = Field(
         4, ge=1, le=MOST_COMPLETIONS, title="Completions", description="Of each run.",
         json_schema_extra=unit("completions"),
@@ -69,10 +74,16 @@ class TrialAnswer(BaseModel):
     name: str | None = Field(description="null: the run was deleted since.")
     algorithm: str | None
     prompt_tokens: int | None
-    prompt_tokens_dropped: int | None = Field(description="Cut off the prompt's beginning, as in training.")
+    prompt_tokens_dropped: int | None = Field(
+        description="Cut off the prompt's beginning, beyond the longest prompt that the run was trained with."
+    )
     unknown_tokens: int | None = Field(description="Of the prompt, those that the run's tokenizer does not know.")
+    chat_template: bool | None = Field(description="Whether the run's tokenizer has one.")
+    warning: str | None = Field(description="What may make the answer poor.")
+    error: str | None = Field(description="Why this policy wrote nothing.")
+    unscored: str | None = Field(description="Why what it wrote has no reward.")
     reward_mean: float | None
-    reward_stderr: float | None
+    reward_stderr: float | None = Field(description="null for greedy completions, which are all one.")
     gold_mean: float | None
     gold_stderr: float | None
     completions: list[TrialCompletion]
@@ -99,14 +110,16 @@ class TrialOut(BaseModel):
     stage: str | None
     error: str | None
     prompt: str
+    chat: bool
     completions: int
     max_new_tokens: int
     temperature: float
     seed: int
     reward: str | None = Field(description="What scores the completions, in words; null: nothing does.")
     scored_by: str | None = Field(description="Id of the run whose reward it is.")
+    reward_of: str | None = Field(description="The run whose reward was asked for; null: the first that had one.")
     unscored: str | None = Field(description="Why nothing scores them.")
-    has_gold: bool = Field(description="Whether the task has a gold reward beside the one that is maximised.")
+    has_gold: bool = Field(description="Whether there is a gold reward beside the one that scores.")
     answers: list[TrialAnswer] = Field(description="One for each run, in the order in which they were asked.")
     created_at: datetime
     started_at: datetime | None

@@ -101,6 +101,11 @@ def check_own(source: FunctionReward) -> None:
         _check_options(function, source.name, _options(source))
 
 
+def is_own(name: str) -> bool:
+    """Whether a function is one of ours, as far as can be told here: those read no column that they are not given by name."""
+    return _own(name) is not None
+
+
 @functools.cache  # looking through what is installed takes 13 ms, and a sweep makes a thousand runs
 def _own(name: str) -> Callable[..., Any] | None:
     for entry in importlib.metadata.entry_points(group=GROUP, name=name):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 
-from backend import claims, nodes, trials
+from backend import claims, nodes, tokens, trials
 from backend.models import TRIAL, Run, RunParent
+from backend.scopes import Scope
 from backend.settings import Settings
 from backend.states import RunState
 from backend.webhook_sender import WebhookSender
@@ -68,7 +71,7 @@ def test_a_prompt_is_answered_by_a_worker(bench: Bench) -> None:
     assert (config.completions, config.seed, config.prompt) == (4, 7, "post ? TL;DR:")
     write(bench, made["id"], 0.5, 1.5)
     seen = bench.get(f"/trials/{made['id']}")
-    assert (seen["state"], seen["has_gold"]) == ("succeeded", True)
+    assert (seen["state"], seen["has_gold"]) == ("succeeded", False)  # the gold reward is what scores
     assert [one["run"] for one in seen["answers"]] == [second, first]
     assert [one["reward_mean"] for one in seen["answers"]] == [0.5, 1.5]
     assert [one["unknown_tokens"] for one in seen["answers"]] == [0, 1]
@@ -83,7 +86,7 @@ def test_what_is_not_said_comes_from_the_first_run(bench: Bench) -> None:
     second = trained(bench, max_prompt_tokens=300)
     config = config_of(bench, tried(bench, first, second)["id"])
     assert (config.generation.max_new_tokens, config.generation.temperature, config.dtype) == (9, 0.5, "bfloat16")
-    assert config.max_prompt_tokens == 300  # nobody's prompt is cut shorter than in training
+    assert [one.max_prompt_tokens for one in config.policies] == [100, 300]  # each as in its training
     said = config_of(bench, tried(bench, first, max_new_tokens=5, temperature=0)["id"])
     assert (said.generation.max_new_tokens, said.generation.temperature) == (5, 0.0)
 
@@ -111,6 +114,77 @@ def test_a_reward_that_reads_the_data_scores_nothing(bench: Bench) -> None:
         made = tried(bench, uid)
         assert (made["scored_by"], made["has_gold"]) == (None, False)
         assert why in made["unscored"]
+
+
+def test_the_gold_reward_of_another_run_brings_its_task(bench: Bench) -> None:
+    on_file = trained(bench, reward=LENGTH)
+    with bench.database.transaction() as session:
+        other = {**bench.row(on_file).config, "data": {"kind": "file", "path": "/data/rows.jsonl"}}
+        session.execute(update(Run).where(Run.uid == on_file).values(config=other))
+    gold = trained(bench, data={"kind": "task", "train_size": 77})
+    made = tried(bench, on_file, reward_of=gold)
+    assert (made["reward"], made["reward_of"]) == ("gold reward of the task", gold)
+    config = config_of(bench, made["id"])
+    assert config.task is not None
+    assert config.task.train_size == 77
+    assert config_of(bench, tried(bench, on_file)["id"]).task is None
+
+
+def test_a_function_of_another_package_may_read_any_column(bench: Bench) -> None:
+    uid = trained(bench)
+    stranger = {"kind": "function", "name": "theirs", "reference": "", "options": {}}
+    for context, scored in (([], uid), (["difficulty"], None)):
+        data = {"kind": "file", "path": "/data/rows.jsonl", "context": context}
+        with bench.database.transaction() as session:
+            changed = {**bench.row(uid).config, "reward": stranger, "data": data}
+            session.execute(update(Run).where(Run.uid == uid).values(config=changed))
+        assert tried(bench, uid)["scored_by"] == scored
+
+
+def test_what_was_let_in_once_is_read_by_whoever_may_look(bench: Bench, tmp_path: Path) -> None:
+    """A token's holder may name no folders outside of the studio's; runs of others may have."""
+    uid = trained(bench)
+    outside = {"kind": "file", "path": str(tmp_path / "rows.jsonl")}
+    with bench.database.transaction() as session:
+        changed = {**bench.row(uid).config, "reward": LENGTH, "data": outside}
+        session.execute(update(Run).where(Run.uid == uid).values(config=changed))
+        _, token = tokens.create(session, "somebody", Scope.LAUNCH)
+    bench.client.headers["Authorization"] = f"Bearer {token}"
+    made = tried(bench, uid)
+    assert bench.get(f"/trials/{made['id']}")["state"] == "queued"
+    assert bench.client.post(f"{API}/trials/{made['id']}/cancel").json()["state"] == "cancelled"
+
+
+def test_one_of_another_version_can_be_looked_at_and_stopped(bench: Bench) -> None:
+    uid = tried(bench, trained(bench))["id"]
+    with bench.database.transaction() as session:
+        strange = {"algorithm": "trial", "prompt": "p", "policies": [{"run": "x", "how": 1}], "reward": {"kind": "new"}}
+        session.execute(update(Run).where(Run.uid == uid).values(config=strange))
+    assert bench.get(f"/trials/{uid}")["reward"] == "new"
+    assert bench.client.post(f"{API}/trials/{uid}/cancel").json()["state"] == "cancelled"
+
+
+def test_what_went_wrong_with_one_policy_is_told_beside_the_others(bench: Bench) -> None:
+    first, second = trained(bench), trained(bench)
+    uid = tried(bench, first, second)["id"]
+    claim = bench.claim(uid)
+    bench.record(
+        claim,
+        events.Report(section="policy.0", values={"prompt_tokens": 3}),
+        events.Report(section="policy.0", values={"error": "it is a reward model"}),
+        events.Report(section="policy.1", values={"unscored": "no reward", "chat_template": True}),
+    )
+    one, other = bench.get(f"/trials/{uid}")["answers"]
+    assert (one["prompt_tokens"], one["error"]) == (3, "it is a reward model")
+    assert (other["unscored"], other["chat_template"], other["error"]) == ("no reward", True, None)
+
+
+def test_runs_of_the_processor_are_tried_on_the_processor(bench: Bench) -> None:
+    plain = trained(bench)
+    made = bench.client.post(f"{API}/runs", json={"config": {"algorithm": "sft"}, "gpus": 0}).json()["id"]
+    bench.succeed(made)
+    assert bench.row(tried(bench, made)["id"]).gpus == 0
+    assert bench.row(tried(bench, made, plain)["id"]).gpus is None
 
 
 def test_a_reward_model_is_a_part_of_it(bench: Bench) -> None:
@@ -181,8 +255,10 @@ def test_no_viewer_and_no_webhook_is_told(bench: Bench) -> None:
             trial = (await asyncio.to_thread(tried, bench, run))["id"]
             await asyncio.to_thread(write, bench, trial, 1.0)
             later = await asyncio.to_thread(bench.launch)
+            await asyncio.to_thread(bench.client.delete, f"{API}/trials/{trial}")
             async with asyncio.timeout(20):
                 async for name, data in messages:
+                    assert name != "deleted"
                     if name == "run":  # the first that is told of came after all of the trial's moves
                         assert json.loads(data)["id"] == later
                         return
@@ -238,11 +314,29 @@ def test_the_oldest_are_forgotten(bench: Bench, monkeypatch: pytest.MonkeyPatch)
     made = [tried(bench, run)["id"] for _ in range(2)]
     waits = made[0]
     bench.client.post(f"{API}/trials/{made[1]}/cancel")
+    folder = bench.settings.runs_path / made[1]
+    folder.mkdir(parents=True)
     made += [tried(bench, run)["id"], tried(bench, run)["id"]]
     kept = [one["id"] for one in bench.get("/trials")["items"]]
     assert kept == [made[3], made[2], waits]  # what has not ended stays
+    assert not folder.exists()
     page = bench.get("/trials", limit=2)
     assert [one["id"] for one in bench.get("/trials", limit=2, cursor=page["next_cursor"])["items"]] == [waits]
+
+
+def test_many_who_ask_at_once_forget_each_old_one_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "MOST_KEPT", 2)
+    run = trained(bench)
+
+    def ask(_: int) -> int:
+        made = bench.client.post(f"{API}/trials", json={"runs": [run], "prompt": "p"})
+        bench.client.post(f"{API}/trials/{made.json()['id']}/cancel")
+        return int(made.status_code)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(ask, range(24))) == {201}
+    tried(bench, run)
+    assert len(bench.get("/trials")["items"]) <= 4
 
 
 def test_a_worker_of_an_older_version_leaves_it_alone(bench: Bench) -> None:

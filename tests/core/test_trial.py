@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from copg_core.errors import ConfigError, ModelError
+from copg_core import trial as trials
+from copg_core.errors import ConfigError, ModelError, RewardError
 from copg_core.evaluate import standard_error
 from copg_core.policies import byte_tokenizer
 from copg_core.rewards.models import RewardModelScorer
@@ -38,13 +40,22 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def trial(*policies: str, **settings: Any) -> TrialConfig:
     common = {"prompt": PROMPT, "completions": 3, "generation": {"max_new_tokens": 8}}
-    runs = [{"kind": "run", "run": policy} for policy in policies]
-    return TrialConfig.model_validate(common | {"policies": runs} | settings)
+    limit = settings.pop("max_prompt_tokens", 512)
+    runs = [{"run": policy, "max_prompt_tokens": limit} for policy in policies]
+    return TrialConfig.model_validate(common | {"policies": runs, "task": {"kind": "task"}} | settings)
 
 
 def answered(config: TrialConfig, outputs: dict[str, Path], folder: Path) -> tuple[Remembering, Outcome]:
     seen = Remembering()
     return seen, answer(config, seen, folder=folder, resolve_run=lambda name: outputs.get(name, Path(name)))
+
+
+def told(seen: Remembering, place: int) -> dict[str, Any]:
+    """All reports of a policy together, as the database keeps them."""
+    values: dict[str, Any] = {}
+    for report in seen.of("report"):
+        values |= report.values if report.section == f"policy.{place}" else {}
+    return values
 
 
 def texts(seen: Remembering, place: int) -> list[str]:
@@ -85,7 +96,7 @@ def test_whoever_wrote_it_the_same_reward_scores_it(outputs: dict[str, Path], tm
 
 
 def test_without_a_reward_nothing_is_scored(outputs: dict[str, Path], tmp_path: Path) -> None:
-    plain = trial("sft", data={"kind": "file", "path": "/nowhere.jsonl"}, completions=1)
+    plain = trial("sft", task=None, completions=1)
     seen, _ = answered(plain, outputs, tmp_path)
     [evaluation] = seen.of("evaluation")
     assert (evaluation.reward_mean, evaluation.gold_mean, evaluation.samples[0].reward) == (None, None, None)
@@ -95,12 +106,13 @@ def test_without_a_reward_nothing_is_scored(outputs: dict[str, Path], tmp_path: 
 def test_greedy_completions_are_all_one(outputs: dict[str, Path], tmp_path: Path) -> None:
     seen, _ = answered(trial("sft", generation={"max_new_tokens": 8, "temperature": 0}), outputs, tmp_path)
     assert len(set(texts(seen, 0))) == 1
+    assert seen.of("evaluation")[0].values["gold_stderr"] is None  # of four times the same nobody knows how sure it is
 
 
 def test_it_is_told_how_the_prompt_was_read(outputs: dict[str, Path], tmp_path: Path) -> None:
     strange = trial("sft", prompt="my boss flummoxed my zebra . TL;DR:", max_prompt_tokens=4)
     seen, _ = answered(strange, outputs, tmp_path)
-    read = seen.report("policy.0")
+    read = told(seen, 0)
     assert read["prompt_tokens"] == 4
     assert read["prompt_tokens_dropped"] == 4  # of seven and the opening token, which is kept
     assert read["unknown_tokens"] == 1  # zebra; flummoxed was cut off
@@ -127,6 +139,59 @@ def test_more_than_a_table_of_positions_holds_is_refused(tmp_path: Path) -> None
     (place / "run.json").write_text('{"kind": "policy"}')
     with pytest.raises(ConfigError, match="the model has 16 positions, but the trial takes"):
         answered(trial(str(place), prompt="x" * 12), {}, tmp_path / "trial")
+
+
+def test_one_that_fails_keeps_nobody_else_from_writing(outputs: dict[str, Path], tmp_path: Path) -> None:
+    seen, outcome = answered(trial("judge", "sft"), outputs, tmp_path)
+    assert outcome.finished
+    assert "a language model is needed here" in told(seen, 0)["error"]
+    assert [one.step for one in seen.of("evaluation")] == [1]
+
+
+def test_what_cannot_be_scored_is_read_all_the_same(
+    outputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RewardError("no reward for this")
+
+    monkeypatch.setattr(RewardModelScorer, "score", fails)
+    seen, _ = answered(trial("sft", reward={"kind": "run", "run": "judge"}), outputs, tmp_path)
+    [evaluation] = seen.of("evaluation")
+    assert (evaluation.reward_mean, len(evaluation.samples)) == (None, 3)
+    assert evaluation.gold_mean is not None
+    assert told(seen, 0)["unscored"] == "no reward for this"
+
+
+def test_a_chat_is_written_as_the_tokenizer_says(outputs: dict[str, Path], tmp_path: Path) -> None:
+    chatty = tmp_path / "chatty"
+    shutil.copytree(outputs["sft"], chatty)
+    tokenizer = AutoTokenizer.from_pretrained(chatty)
+    tokenizer.chat_template = "{% for turn in messages %}i feel sad now . {{ turn.content }} FACTS:{% endfor %}"
+    tokenizer.save_pretrained(chatty)
+    places = outputs | {"chatty": chatty}
+    plain, _ = answered(trial("chatty", "sft", prompt="my boss"), places, tmp_path / "plain")
+    chat, _ = answered(trial("chatty", "sft", prompt="my boss", chat=True), places, tmp_path / "chat")
+    assert [told(plain, place)["prompt_tokens"] for place in (0, 1)] == [3, 3]
+    # The template's eight words stand for the whole prompt: it brings no opening token.
+    assert [told(chat, place)["prompt_tokens"] for place in (0, 1)] == [8, 3]
+    assert [told(chat, place)["chat_template"] for place in (0, 1)] == [True, False]
+
+
+def test_a_small_policy_leaves_its_threads_to_the_next(
+    outputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads: list[int] = []
+    monkeypatch.setattr(
+        trials, "limit_threads", lambda *_: (threads.append(torch.get_num_threads()), torch.set_num_threads(1))
+    )
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        answered(trial("sft", "other"), outputs, tmp_path)
+        assert (threads, torch.get_num_threads()) == ([2, 2], 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_trial_is_a_job_and_no_child() -> None:

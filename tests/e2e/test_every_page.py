@@ -49,7 +49,9 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio
         for one in studio.get(f"/sweeps/{sweep['id']}/members")["items"]:
             studio.wait_for(one["run"]["id"], {"succeeded"}, 180)
         trial = studio.post("/trials", {"runs": [trained["id"]], "prompt": "my boss sold my bike . TL;DR:"})["id"]
-        while studio.get(f"/trials/{trial}")["state"] in ("queued", "running"):
+        deadline = time.monotonic() + 120
+        while studio.get(f"/trials/{trial}")["state"] != "succeeded":
+            assert time.monotonic() < deadline, studio.get(f"/trials/{trial}")
             time.sleep(0.2)
         ids = {"trained": trained, "stopped": stopped, "sweep": sweep, "data": sent}
         yield studio, {name: one["id"] for name, one in ids.items()} | {"trial": trial}

@@ -4,6 +4,66 @@
  */
 
 export interface paths {
+    "/api/v1/runs/{run_id}/figures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List run figures
+         * @description The figures that this run has, most telling first.
+         */
+        get: operations["list_run_figures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/figures/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get figure
+         * @description One figure of one run, at most 600 points a curve.
+         */
+        get: operations["get_figure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/figures/{name}/points": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get figure points
+         * @description What to append to each trace of a figure that was fetched before.
+         */
+        get: operations["get_figure_points"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/estimate": {
         parameters: {
             query?: never;
@@ -623,66 +683,6 @@ export interface paths {
          * @description Final reward of each run of a sweep against beta, or against what it varies instead, by algorithm.
          */
         get: operations["get_final_reward"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/runs/{run_id}/figures": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List run figures
-         * @description The figures that this run has, most telling first.
-         */
-        get: operations["list_run_figures"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/figures/{name}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get figure
-         * @description One figure of one run, at most 600 points a curve.
-         */
-        get: operations["get_figure"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/figures/{name}/points": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get figure points
-         * @description What to append to each trace of a figure that was fetched before.
-         */
-        get: operations["get_figure_points"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3712,6 +3712,11 @@ export interface components {
             run: string | null;
             /** Run Name */
             run_name: string | null;
+            /**
+             * Algorithm
+             * @description What the run trains; `trial`: it is one of the playground.
+             */
+            algorithm: string | null;
         };
         /** Health */
         Health: {
@@ -6448,7 +6453,7 @@ export interface components {
             prompt_tokens: number | null;
             /**
              * Prompt Tokens Dropped
-             * @description Cut off the prompt's beginning, as in training.
+             * @description Cut off the prompt's beginning, beyond the longest prompt that the run was trained with.
              */
             prompt_tokens_dropped: number | null;
             /**
@@ -6456,9 +6461,32 @@ export interface components {
              * @description Of the prompt, those that the run's tokenizer does not know.
              */
             unknown_tokens: number | null;
+            /**
+             * Chat Template
+             * @description Whether the run's tokenizer has one.
+             */
+            chat_template: boolean | null;
+            /**
+             * Warning
+             * @description What may make the answer poor.
+             */
+            warning: string | null;
+            /**
+             * Error
+             * @description Why this policy wrote nothing.
+             */
+            error: string | null;
+            /**
+             * Unscored
+             * @description Why what it wrote has no reward.
+             */
+            unscored: string | null;
             /** Reward Mean */
             reward_mean: number | null;
-            /** Reward Stderr */
+            /**
+             * Reward Stderr
+             * @description null for greedy completions, which are all one.
+             */
             reward_stderr: number | null;
             /** Gold Mean */
             gold_mean: number | null;
@@ -6501,6 +6529,12 @@ export interface components {
              * @description Given to every policy as it stands here.
              */
             prompt: string;
+            /**
+             * As a chat
+             * @description As a user's turn, for runs whose tokenizer has a chat template; else as text.
+             * @default false
+             */
+            chat: boolean;
             /**
              * Completions
              * @description Of each run.
@@ -6563,6 +6597,8 @@ export interface components {
             error: string | null;
             /** Prompt */
             prompt: string;
+            /** Chat */
+            chat: boolean;
             /** Completions */
             completions: number;
             /** Max New Tokens */
@@ -6582,13 +6618,18 @@ export interface components {
              */
             scored_by: string | null;
             /**
+             * Reward Of
+             * @description The run whose reward was asked for; null: the first that had one.
+             */
+            reward_of: string | null;
+            /**
              * Unscored
              * @description Why nothing scores them.
              */
             unscored: string | null;
             /**
              * Has Gold
-             * @description Whether the task has a gold reward beside the one that is maximised.
+             * @description Whether there is a gold reward beside the one that scores.
              */
             has_gold: boolean;
             /**
@@ -7125,6 +7166,131 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_run_figures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunFigures"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_figure: {
+        parameters: {
+            query: {
+                /** @description Id of the run. */
+                run: string;
+                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
+                format?: "json" | "csv" | "svg" | "png";
+            };
+            header?: never;
+            path: {
+                name: "reward" | "accuracy" | "kl" | "explained_contrast" | "log_ratios" | "loss" | "gradient_norm" | "length" | "throughput";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigureOut"];
+                    "text/csv": string;
+                    "image/svg+xml": string;
+                    "image/png": string;
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_figure_points: {
+        parameters: {
+            query: {
+                /** @description Id of the run. */
+                run: string;
+                /** @description `cursor` of the answer before. */
+                after: string;
+                /** @description `fence` of the answer before. */
+                fence: number;
+                /** @description `rev` of the run as the caller was told it: what is answered is of this state or a later one. */
+                rev?: number | null;
+            };
+            header?: never;
+            path: {
+                name: "reward" | "accuracy" | "kl" | "explained_contrast" | "log_ratios" | "loss" | "gradient_norm" | "length" | "throughput";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigurePoints"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     estimate_a_run: {
         parameters: {
             query?: never;
@@ -8559,131 +8725,6 @@ export interface operations {
             };
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
-            422: components["responses"]["Invalid"];
-            503: components["responses"]["Unavailable"];
-            /** @description Any other error, in the one shape of all (RFC 9457). */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    list_run_figures: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                run_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["RunFigures"];
-                };
-            };
-            401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
-            404: components["responses"]["NotFound"];
-            422: components["responses"]["Invalid"];
-            503: components["responses"]["Unavailable"];
-            /** @description Any other error, in the one shape of all (RFC 9457). */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    get_figure: {
-        parameters: {
-            query: {
-                /** @description Id of the run. */
-                run: string;
-                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
-                format?: "json" | "csv" | "svg" | "png";
-            };
-            header?: never;
-            path: {
-                name: "reward" | "accuracy" | "kl" | "explained_contrast" | "log_ratios" | "loss" | "gradient_norm" | "length" | "throughput";
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["FigureOut"];
-                    "text/csv": string;
-                    "image/svg+xml": string;
-                    "image/png": string;
-                };
-            };
-            401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
-            404: components["responses"]["NotFound"];
-            422: components["responses"]["Invalid"];
-            503: components["responses"]["Unavailable"];
-            /** @description Any other error, in the one shape of all (RFC 9457). */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    get_figure_points: {
-        parameters: {
-            query: {
-                /** @description Id of the run. */
-                run: string;
-                /** @description `cursor` of the answer before. */
-                after: string;
-                /** @description `fence` of the answer before. */
-                fence: number;
-                /** @description `rev` of the run as the caller was told it: what is answered is of this state or a later one. */
-                rev?: number | null;
-            };
-            header?: never;
-            path: {
-                name: "reward" | "accuracy" | "kl" | "explained_contrast" | "log_ratios" | "loss" | "gradient_norm" | "length" | "throughput";
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["FigurePoints"];
-                };
-            };
-            401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
-            404: components["responses"]["NotFound"];
             422: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
             /** @description Any other error, in the one shape of all (RFC 9457). */

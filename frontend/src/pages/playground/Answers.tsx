@@ -2,6 +2,7 @@
 import { Button, Skeleton } from '@mantine/core';
 import { Link } from 'react-router';
 import type { Trial } from '../../api/client';
+import { May } from '../../api/session';
 import { AlgorithmChip, Failure, StateChip } from '../../components/parts';
 import { number, reward } from '../../format';
 import { isActive, useStop } from './queries';
@@ -15,8 +16,9 @@ export function Answers({ trial }: { trial: Trial }) {
       <header>
         <StateChip state={trial.state} />
         <span className="muted" role="status">{told(trial)}</span>
-        {isActive(trial) && trial.state !== 'cancelling' && <Button className="push" size="compact-xs" variant="default" loading={stop.isPending} onClick={() => stop.mutate(trial.id)}>Stop</Button>}
+        {isActive(trial) && trial.state !== 'cancelling' && <May scope="launch"><Button className="push" size="compact-xs" variant="default" loading={stop.isPending} onClick={() => stop.mutate(trial.id)}>Stop</Button></May>}
       </header>
+      {stop.isError && <Failure title="Not stopped" error={stop.error} />}
       {trial.state === 'failed' && <Failure title="No answer" error={new Error(trial.error ?? 'The worker did not say why.')} />}
       <p className="asked">{trial.prompt}</p>
       <div className="cells" style={{ gridTemplateColumns: `repeat(${trial.answers.length}, minmax(220px, 1fr))` }} tabIndex={0} role="group" aria-label="Completions of each run">
@@ -28,7 +30,7 @@ export function Answers({ trial }: { trial: Trial }) {
 
 function told(trial: Trial): string {
   const drawn = `temperature ${number(trial.temperature, 2)}, at most ${number(trial.max_new_tokens)} tokens, seed ${trial.seed}`;
-  if (trial.state === 'queued') return 'waits for a worker with room';
+  if (trial.state === 'queued') return 'waits in the queue';
   if (isActive(trial)) return trial.stage === 'evaluating' ? 'writing' : 'loading the models';
   return trial.reward ? `${drawn}; scored by ${trial.reward}` : `${drawn}; not scored: ${trial.unscored ?? 'no reward'}`;
 }
@@ -38,10 +40,13 @@ function Column({ answer, trial }: { answer: Answer; trial: Trial }) {
   return (
     <div className="answer" data-testid="answer">
       <h2>{answer.name === null ? <span className="muted">a run deleted since</span> : <Link to={`/runs/${answer.run}`} title={answer.name}>{answer.name}</Link>}{answer.algorithm && <AlgorithmChip algorithm={answer.algorithm} />}</h2>
-      <p className="muted num means">{written ? means(answer, trial) : isActive(trial) ? 'yet to write' : 'wrote nothing'}</p>
+      <p className="muted num means">{written ? means(answer, trial) : isActive(trial) && answer.error === null ? 'yet to write' : 'wrote nothing'}</p>
+      {[answer.error, answer.unscored && `Not scored: ${answer.unscored}`, answer.warning].map((one, at) => one && <p key={at} className="warn">{one[0]!.toUpperCase() + one.slice(1)}</p>)}
+      {answer.chat_template && !trial.chat && <p className="warn">This run’s tokenizer has a chat template; the prompt was given as plain text.</p>}
+      {answer.chat_template === false && trial.chat && <p className="warn">This run’s tokenizer has no chat template; the prompt was given as plain text.</p>}
       {Boolean(answer.unknown_tokens) && <p className="warn">{number(answer.unknown_tokens)} of the prompt’s {number(answer.prompt_tokens)} tokens are unknown to this run’s tokenizer.</p>}
-      {Boolean(answer.prompt_tokens_dropped) && <p className="warn">The first {number(answer.prompt_tokens_dropped)} tokens of the prompt were cut off, as in training.</p>}
-      {!written && isActive(trial) && Array.from({ length: trial.completions }, (_, at) => <Skeleton key={at} height={64} />)}
+      {Boolean(answer.prompt_tokens_dropped) && <p className="warn">The first {number(answer.prompt_tokens_dropped)} tokens of the prompt were cut off: the run was trained with shorter ones.</p>}
+      {!written && isActive(trial) && answer.error === null && Array.from({ length: trial.completions }, (_, at) => <Skeleton key={at} height={64} />)}
       <ol>
         {answer.completions.map((one, at) => (
           <li key={at}>

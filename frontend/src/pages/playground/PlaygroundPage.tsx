@@ -52,7 +52,7 @@ function Form({ schema, before }: { schema: JsonSchema; before?: Trial }) {
   const fields = useMemo(() => fieldsOf(schema), [schema]);
   const [values, setValues] = useState<Record<string, unknown>>(() => startOf(schema, before, query));
   const [problems, setProblems] = useState<ReadonlyMap<string, string[]>>(new Map());
-  const [none, setNone] = useState(false);
+  const [none, setNone] = useState<{ run: string; why: string } | null>(null);
   const runs = values.runs as string[];
   const asking = useTry((trial) => void navigate(`/playground/${trial.id}`));
   const change = (path: readonly string[], value: unknown): void => {
@@ -63,9 +63,14 @@ function Form({ schema, before }: { schema: JsonSchema; before?: Trial }) {
     onError: (error) => setProblems(error instanceof ApiError && error.problem.errors.length ? problemsByField(error.problem.errors, fields, values) : new Map([['', [messageOf(error)]]])),
   });
   const fill = async (): Promise<void> => {
-    const prompt = await promptOf(runs[0]!).catch(() => null);
-    setNone(prompt === null);
-    if (prompt !== null) change(['prompt'], prompt);
+    const run = runs[0]!;
+    try {
+      const prompt = await promptOf(run);
+      setNone(prompt === null ? { run, why: 'The first run has no prompts' } : null);
+      if (prompt !== null) change(['prompt'], prompt);
+    } catch (error) {
+      setNone({ run, why: messageOf(error) });
+    }
   };
   const titled = (name: string) => fields.find((field) => field.name === name)!;
   const finished = (models.data ?? []).filter((model) => model.kind === 'run' && model.role === 'policy' && model.run).map((model) => ({ value: model.run!, label: model.title, facts: model.description }));
@@ -80,7 +85,7 @@ function Form({ schema, before }: { schema: JsonSchema; before?: Trial }) {
     <form className="panel box" onSubmit={(event) => { event.preventDefault(); send(); }} noValidate data-testid="trial-form">
       {problems.has('') && <Failure title="Not asked" error={new Error(problems.get('')!.join('\n'))} />}
       <MultiSelect label={titled('runs').title} description={titled('runs').description} searchable maxValues={most} data={options} renderOption={renderOption} value={runs} error={wrong('runs')} hidePickedOptions placeholder={runs.length ? undefined : finished.length ? 'Choose runs' : models.data ? 'No run has succeeded yet' : undefined} nothingFoundMessage="No finished run of this name" onChange={(next) => change(['runs'], next)} />
-      <PlainForm fields={fields.filter((field) => !CHOSEN_HERE.has(field.name))} values={values} state={{ models: [], datasets: [], problems, change, below: (path) => (path[0] === 'prompt' ? <Button variant="subtle" size="compact-xs" disabled={runs.length === 0} onClick={() => void fill()}>{none ? 'The first run has no prompts' : 'Take a prompt of the first run'}</Button> : null) }} />
+      <PlainForm fields={fields.filter((field) => !CHOSEN_HERE.has(field.name))} values={values} state={{ models: [], datasets: [], problems, change, below: (path) => (path[0] === 'prompt' ? <Button variant="subtle" size="compact-xs" disabled={runs.length === 0} onClick={() => void fill()}>{none?.run === runs[0] && none ? none.why : 'Take a prompt of the first run'}</Button> : null) }} />
       <Select label={titled('reward_of').title} description={titled('reward_of').description} clearable searchable data={options} renderOption={renderOption} value={(values.reward_of as string | null) ?? null} error={wrong('reward_of')} placeholder="not set" onChange={(next) => change(['reward_of'], next)} />
       <Button type="submit" loading={asking.isPending} leftSection={<IconPencil size={16} />} data-testid="try-button">Let them write</Button>
     </form>
@@ -103,6 +108,6 @@ function Earlier({ now }: { now: string | undefined }) {
 /** The schema's defaults, then what was asked before, or what stands in the address. */
 function startOf(schema: JsonSchema, before: Trial | undefined, query: URLSearchParams): Record<string, unknown> {
   const defaults = Object.fromEntries(Object.entries(schema.properties ?? {}).flatMap(([name, one]) => (one.default === undefined ? [] : [[name, one.default]])));
-  if (before) return { ...defaults, runs: before.answers.filter((one) => one.name !== null).map((one) => one.run), prompt: before.prompt, completions: before.completions, max_new_tokens: before.max_new_tokens, temperature: before.temperature, seed: before.seed, reward_of: before.scored_by };
+  if (before) return { ...defaults, runs: before.answers.filter((one) => one.name !== null).map((one) => one.run), prompt: before.prompt, chat: before.chat, completions: before.completions, max_new_tokens: before.max_new_tokens, temperature: before.temperature, seed: before.seed, reward_of: before.reward_of };
   return { ...defaults, runs: query.getAll('run'), prompt: query.get('prompt') ?? '' };
 }

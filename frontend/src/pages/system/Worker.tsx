@@ -15,7 +15,7 @@ function Gpu({ gpu }: { gpu: GpuOut }) {
     <li className="gpu">
       <div className="line"><span><b>{gpu.index}</b> {gpu.name}</span><span className="muted">{gpu.utilisation !== null && `${gpu.utilisation} %`}</span></div>
       <div className="bar" role="img" aria-label={`${Math.round(share)} % of its memory is used`}><i style={{ width: `${share}%` }} /></div>
-      <div className="line muted"><span>{gpu.run ? <Link to={`/runs/${gpu.run}`}>{gpu.run_name}</Link> : 'free'}</span><span>{gpu.memory_total !== null && `${bytes(gpu.memory_used ?? 0)} of ${bytes(gpu.memory_total)}`}</span></div>
+      <div className="line muted"><span>{gpu.run ? <Link to={`/${gpu.algorithm === 'trial' ? 'playground' : 'runs'}/${gpu.run}`}>{gpu.run_name}</Link> : 'free'}</span><span>{gpu.memory_total !== null && `${bytes(gpu.memory_used ?? 0)} of ${bytes(gpu.memory_total)}`}</span></div>
     </li>
   );
 }
