@@ -36,8 +36,10 @@ def list_run_figures(run_id: str, context: Context) -> RunFigures:
     return RunFigures(items=[FigureInfo(name=name, title=catalogue.FIGURES[name].title) for name in names])
 
 
-# Hundreds of viewers ask for points at the same moment. They share few threads, so that everybody else finds one free.
-_DRAWING = CapacityLimiter(4)
+# Hundreds of viewers ask for points at the same moment. They share few threads, so that everybody else finds one free, whoever
+# opens a figure among them.
+_POINTS = CapacityLimiter(4)
+_WHOLE = CapacityLimiter(4)
 _PICTURES = CapacityLimiter(2)
 
 
@@ -73,7 +75,7 @@ async def get_figure(
 
     if format in ("svg", "png"):  # a browser's seconds: not on the threads that viewers wait for
         return attached(format, f"{run}-{name}", await to_thread.run_sync(make, limiter=_PICTURES))
-    content = await _shared(context, run, (name, format), make)
+    content = await _shared(context, run, (name, format), make, _WHOLE)
     if format == "json":
         return Response(content, media_type="application/json")
     return attached(format, f"{run}-{name}", content)
@@ -120,10 +122,12 @@ async def get_figure_points(
             )
         )
 
-    return Response(await _shared(context, run, (name, after, fence), make), media_type="application/json")
+    return Response(await _shared(context, run, (name, after, fence), make, _POINTS), media_type="application/json")
 
 
-async def _shared(context: Context, run: str, question: tuple[Hashable, ...], make: Callable[[], bytes]) -> bytes:
+async def _shared(
+    context: Context, run: str, question: tuple[Hashable, ...], make: Callable[[], bytes], threads: CapacityLimiter
+) -> bytes:
     """Whoever looks at the same state of a run asks for the same figure: it is drawn once."""
 
     def find() -> bytes:
@@ -131,7 +135,7 @@ async def _shared(context: Context, run: str, question: tuple[Hashable, ...], ma
             rev = connection.scalar(select(Run.rev).where(Run.uid == run))
         return context.answers.get((run, rev, *question), make)
 
-    return await to_thread.run_sync(find, limiter=_DRAWING)
+    return await to_thread.run_sync(find, limiter=threads)
 
 
 def _json(answer: BaseModel) -> bytes:

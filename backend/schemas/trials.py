@@ -26,11 +26,6 @@ class TrialCreate(Body):
     prompt: str = Field(
         min_length=1, max_length=LONGEST_PROMPT, title="Prompt", description="Given to every policy as it stands here."
     )
-    chat: bool = Field(
-        False,
-        title="As a chat",
-        description="As a user's turn, for runs whose tokenizer has a chat template; else as text.",
-    )
     completions: int = Field(
         4, ge=1, le=MOST_COMPLETIONS, title="Completions", description="Of each run.",
         json_schema_extra=unit("completions"),
@@ -48,6 +43,11 @@ class TrialCreate(Body):
         0, ge=0, lt=2**31, title="Seed",
         description="The same one draws the same random numbers for every run; another one, other words.",
     )  # fmt: skip
+    chat: bool = Field(
+        False,
+        title="As a chat",
+        description="As a user's turn, for runs whose tokenizer has a chat template; else as text.",
+    )
     reward_of: str | None = Field(
         None, title="Scored by", description="The run, by id, whose reward scores all. Empty: the first that has one."
     )

@@ -6530,12 +6530,6 @@ export interface components {
              */
             prompt: string;
             /**
-             * As a chat
-             * @description As a user's turn, for runs whose tokenizer has a chat template; else as text.
-             * @default false
-             */
-            chat: boolean;
-            /**
              * Completions
              * @description Of each run.
              * @default 4
@@ -6557,6 +6551,12 @@ export interface components {
              * @default 0
              */
             seed: number;
+            /**
+             * As a chat
+             * @description As a user's turn, for runs whose tokenizer has a chat template; else as text.
+             * @default false
+             */
+            chat: boolean;
             /**
              * Scored by
              * @description The run, by id, whose reward scores all. Empty: the first that has one.
