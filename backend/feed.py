@@ -206,6 +206,9 @@ class Feed:
             messages: list[tuple[str, Message]] = []
             if changed:
                 runs = session.scalars(select(Run).where(Run.id.in_(changed)).order_by(Run.changed_at)).all()
+                for run in runs:  # SQLite gives a deleted run's number again
+                    if (before := self._known.get(run.id)) is not None and before[0] != run.uid:
+                        self._revs.pop(before[0], None)
                 self._known.update({run.id: (run.uid, run.rev) for run in runs})
                 self._revs.update({run.uid: run.rev for run in runs})
                 if self._viewers:

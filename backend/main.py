@@ -124,8 +124,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     api = APIRouter(prefix=API, responses={"default": {"model": Problem, "description": "Problem details (RFC 9457)"}})
     rooms = (
-        figures,  # what hundreds of viewers ask for is found first
-        estimates, bulk, compare, runs, recorded, samples, trials, artifacts, sweep_figures, pipelines, sweeps, bandit, catalogue, datasets,
+        sweep_figures, figures,  # what hundreds of viewers ask for is found first, behind the one address that it would hide
+        estimates, bulk, compare, runs, recorded, samples, trials, artifacts, pipelines, sweeps, bandit, catalogue, datasets,
         data_figures, system, queue_routes, storage, saved_views, webhooks, live, access,
     )  # fmt: skip
     for room in rooms:

@@ -95,12 +95,13 @@ class Store:
 
 def standing(location: str, data: Path) -> str:
     """Where what was kept at `location` stands now: there, or at the same place below the data folder `data`, where that
-    was moved or mounted elsewhere since. Rows keep a path as it was; an object store's URLs do not move."""
-    path = as_path(location)
-    if path is None or is_there(path):
+    was moved or mounted elsewhere since. Rows keep a path as it was; an object store's URLs do not move, and what is gone from
+    a folder that is there is gone."""
+    path, moved = as_path(location), _below(data, location)
+    if path is None or moved is None or is_there(path):
         return location
-    moved = _below(data, location)
-    return str(moved) if moved is not None and is_there(moved) else location
+    home = as_path(location.rpartition("/runs/")[0] + "/runs")
+    return str(moved) if home is not None and not is_there(home) and is_there(moved) else location
 
 
 def is_there(path: Path) -> bool:

@@ -30,7 +30,7 @@ def summary(row: Run) -> TrialSummary:
 def detail(session: Session, row: Run) -> TrialOut:
     """A trial with what was written so far."""
     config, said = row.config, row.report.get(SCORING, {})
-    generation, reward = config.get("generation", {}), config.get("reward")
+    generation, reward = config.get("generation") or {}, config.get("reward")
     return TrialOut(
         id=row.uid,
         state=RunState(row.state),
@@ -55,7 +55,7 @@ def detail(session: Session, row: Run) -> TrialOut:
 
 
 def _answers(session: Session, row: Run) -> list[TrialAnswer]:
-    uids = [policy["run"] for policy in row.config.get("policies", ())]
+    uids = [str(policy.get("run", "")) for policy in row.config.get("policies", ())]
     runs = select(Run.uid, Run.name, Run.algorithm).where(Run.uid.in_(uids), Run.algorithm != TRIAL)
     named = {one.uid: one for one in session.execute(runs)}
     told = {one.step: one for one in session.scalars(select(Evaluation).where(Evaluation.run_id == row.id))}
@@ -96,15 +96,16 @@ def _words(session: Session, reward: Mapping[str, Any]) -> Iterator[str]:
     """What a reward is called, term by term."""
     match reward.get("kind"):
         case "sum":
-            for term in reward["rewards"]:
-                for words in _words(session, term["reward"]):
-                    yield f"{term['weight']:g} × {words}"
+            for term in reward.get("rewards", ()):
+                for words in _words(session, term.get("reward") or {}):
+                    yield f"{term.get('weight', 1)} × {words}"
         case "run":
-            yield f"reward model {session.scalar(select(Run.name).where(Run.uid == reward['run'])) or reward['run']}"
+            uid = str(reward.get("run", ""))
+            yield f"reward model {session.scalar(select(Run.name).where(Run.uid == uid)) or uid}"
         case "function":
-            yield f"function {reward['name']}"
+            yield f"function {reward.get('name')}"
         case "entailment":
-            yield f"entailment by {reward['model']}"
+            yield f"entailment by {reward.get('model')}"
         case "gold":
             yield "gold reward of the task"
         case kind:

@@ -12,7 +12,7 @@ import torch
 from copg_core.budget import is_out_of_memory, memory_errors, release_memory
 from copg_core.checkpoints import storage_errors, write_json
 from copg_core.encoding import decode_completion, encode_prompts
-from copg_core.errors import CopgError, MemoryLimitError, RewardError
+from copg_core.errors import ConfigError, CopgError, MemoryLimitError, RewardError
 from copg_core.evaluate import standard_error
 from copg_core.events import Evaluation, Finished, Recorder, Report, Sample, Stage
 from copg_core.generate import generate
@@ -86,10 +86,11 @@ class _Trial:
         for place, policy in enumerate(self.config.policies):
             self._enter("loading", place)
             try:
-                with threads_restored():
-                    evaluations.append(self._evaluate(place, policy, scorer, gold))
+                evaluations.append(self._evaluate(place, policy, scorer, gold))
                 self.recorder.record(evaluations[-1])
             except CopgError as error:
+                # Its frames hold the policy, which would stay on the device until the trial ends.
+                error.__traceback__ = error.__cause__ = error.__context__ = None
                 failures.append(error)
                 self._report(place, {"error": str(error)})
             release_memory()
@@ -112,8 +113,10 @@ class _Trial:
 
     def _evaluate(self, place: int, source: TrialPolicy, scorer: Scorer | None, gold: Scorer | None) -> Evaluation:
         config, n = self.config, self.config.completions
-        written, texts = self._write(place, source)
+        with threads_restored():  # the model of the reward may be a large one
+            written, texts = self._write(place, source)
         finished = [one.finished for one in written]
+        release_memory()
         rewards, golds = self._scored(place, scorer, texts, finished), self._scored(place, gold, texts, finished)
         lengths = [len(one.ids) for one in written]
         # Greedy completions are all one: no number of them says how sure their mean is.
@@ -165,8 +168,8 @@ class _Trial:
             if not is_out_of_memory(error):
                 raise
             raise MemoryLimitError(
-                f"memory ran out while this policy wrote ({str(error).strip().splitlines()[0]}): a shorter prompt or "
-                "shorter completions need less, and so does a worker with a larger device"
+                f"memory ran out while this policy wrote ({_first_line(error)}): a shorter prompt or shorter completions "
+                "need less, and a worker with a larger device has more"
             ) from error
         texts = [decode_completion(policy.tokenizer, one.ids[:-1] if one.finished else one.ids) for one in written]
         return written, texts
@@ -176,9 +179,15 @@ class _Trial:
             return None
         try:
             return scorer.score([self.config.prompt] * len(texts), texts, finished)
-        except RewardError as error:  # what was written is worth reading all the same
-            self._report(place, {"unscored": str(error)})
-            return None
+        except (RewardError, ConfigError) as error:  # what was written is worth reading all the same
+            why = str(error)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            why = f"memory ran out while it was scored ({_first_line(error)})"
+        release_memory()
+        self._report(place, {"unscored": why})
+        return None
 
     def _read(self, place: int, policy: Policy, limit: int) -> list[int]:
         config, template = self.config, bool(getattr(policy.tokenizer, "chat_template", None))
@@ -188,6 +197,8 @@ class _Trial:
         [ids], cut = encode_prompts(policy.tokenizer, [prompt], limit)
         unknown = policy.tokenizer.unk_token_id
         values: Values = {
+            # What an earlier attempt said, on another worker it may be, holds no more.
+            **dict.fromkeys(("error", "unscored", "warning")),
             "prompt_tokens": len(ids),
             "prompt_tokens_dropped": cut.prompt_tokens_dropped,
             "unknown_tokens": 0 if unknown is None else ids.count(unknown),
@@ -198,3 +209,7 @@ class _Trial:
         for warning in check_needs(policy.model, [needed]):
             self._report(place, {"warning": warning.values["positions"]})
         return ids
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

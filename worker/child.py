@@ -130,7 +130,10 @@ def _explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, PermissionError):
         return f"A file may not be read or written: {error}", "storage"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"Memory ran out; a smaller micro-batch needs less: {str(error).splitlines()[0]}", "memory"
+        return (
+            f"Memory ran out; a smaller micro-batch needs less: {(str(error).splitlines() or [type(error).__name__])[0]}",
+            "memory",
+        )
     return f"Unexpected {type(error).__name__}: {error}. The log has the details.", "internal"
 
 

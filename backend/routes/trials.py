@@ -73,9 +73,9 @@ def get_trial(trial_id: str, context: Context) -> TrialOut:
 def cancel_trial(trial_id: str, context: Context) -> TrialOut:
     """Stop a trial. What was written so far stays."""
     with context.database.transaction() as session:
-        stopped = trial_views.detail(session, runs.cancel(session, trials.get(session, trial_id)))
+        runs.cancel(session, trials.get(session, trial_id))
     context.wake()
-    return stopped
+    return get_trial(trial_id, context)
 
 
 @router.delete("/{trial_id}", status_code=204)

@@ -158,9 +158,10 @@ def test_what_was_let_in_once_is_read_by_whoever_may_look(bench: Bench, tmp_path
 def test_one_of_another_version_can_be_looked_at_and_stopped(bench: Bench) -> None:
     uid = tried(bench, trained(bench))["id"]
     with bench.database.transaction() as session:
-        strange = {"algorithm": "trial", "prompt": "p", "policies": [{"run": "x", "how": 1}], "reward": {"kind": "new"}}
+        strange = {"algorithm": "trial", "prompt": "p", "policies": [{"how": 1}], "reward": {"kind": "sum", "rewards": [{}]},
+                   "generation": None}  # fmt: skip
         session.execute(update(Run).where(Run.uid == uid).values(config=strange))
-    assert bench.get(f"/trials/{uid}")["reward"] == "new"
+    assert bench.get(f"/trials/{uid}")["reward"] == "1 × None"
     assert bench.client.post(f"{API}/trials/{uid}/cancel").json()["state"] == "cancelled"
 
 

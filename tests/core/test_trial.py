@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from copg_core import trial as trials
-from copg_core.errors import ConfigError, ModelError, RewardError
+from copg_core.errors import ConfigError, MemoryLimitError, ModelError, RewardError
 from copg_core.evaluate import standard_error
 from copg_core.policies import byte_tokenizer
 from copg_core.rewards.models import RewardModelScorer
@@ -160,6 +162,40 @@ def test_what_cannot_be_scored_is_read_all_the_same(
     assert (evaluation.reward_mean, len(evaluation.samples)) == (None, 3)
     assert evaluation.gold_mean is not None
     assert told(seen, 0)["unscored"] == "no reward for this"
+
+    def runs_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(RewardModelScorer, "score", runs_out)
+    seen, _ = answered(trial("sft", reward={"kind": "run", "run": "judge"}), outputs, tmp_path)
+    assert "memory ran out while it was scored" in told(seen, 0)["unscored"]
+
+
+def test_a_policy_that_failed_is_not_kept(
+    outputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+    load = trials.load_policy
+
+    def watched(*given: Any, **named: Any) -> Any:
+        gc.collect()
+        alive.append(sum(one() is not None for one in loaded))
+        policy = load(*given, **named)
+        loaded.append(weakref.ref(policy.model))
+        return policy
+
+    def runs_out(*_: object, **__: object) -> None:
+        raise MemoryError  # Python's own has no text
+
+    monkeypatch.setattr(trials, "load_policy", watched)
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "generate", runs_out)
+        with pytest.raises(MemoryLimitError, match="memory ran out while this policy wrote"):
+            answered(trial("sft", "same", "other"), outputs, tmp_path)
+    assert alive == [0, 0, 0]
+    answered(trial("sft", "same", "other"), outputs, tmp_path)
+    assert alive == [0] * 6
 
 
 def test_a_chat_is_written_as_the_tokenizer_says(outputs: dict[str, Path], tmp_path: Path) -> None:

@@ -4,6 +4,26 @@
  */
 
 export interface paths {
+    "/api/v1/figures/final_reward": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get final reward
+         * @description Final reward of each run of a sweep against beta, or against what it varies instead, by algorithm.
+         */
+        get: operations["get_final_reward"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{run_id}/figures": {
         parameters: {
             query?: never;
@@ -663,26 +683,6 @@ export interface paths {
          * @description The trained model as a folder that transformers loads, with a model card, the curve, and the TOML that makes it again.
          */
         get: operations["export_run"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/figures/final_reward": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get final reward
-         * @description Final reward of each run of a sweep against beta, or against what it varies instead, by algorithm.
-         */
-        get: operations["get_final_reward"];
         put?: never;
         post?: never;
         delete?: never;
@@ -7166,6 +7166,47 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    get_final_reward: {
+        parameters: {
+            query: {
+                /** @description Id of the sweep. */
+                sweep: string;
+                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
+                format?: "json" | "csv" | "svg" | "png";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigureOut"];
+                    "text/csv": string;
+                    "image/svg+xml": string;
+                    "image/png": string;
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_run_figures: {
         parameters: {
             query?: never;
@@ -8684,47 +8725,6 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
-            422: components["responses"]["Invalid"];
-            503: components["responses"]["Unavailable"];
-            /** @description Any other error, in the one shape of all (RFC 9457). */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    get_final_reward: {
-        parameters: {
-            query: {
-                /** @description Id of the sweep. */
-                sweep: string;
-                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
-                format?: "json" | "csv" | "svg" | "png";
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["FigureOut"];
-                    "text/csv": string;
-                    "image/svg+xml": string;
-                    "image/png": string;
-                };
-            };
-            401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
             422: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
             /** @description Any other error, in the one shape of all (RFC 9457). */

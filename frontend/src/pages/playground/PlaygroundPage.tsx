@@ -20,6 +20,8 @@ export function PlaygroundPage() {
   const { id } = useParams();
   const form = useTrialForm();
   const trial = useTrial(id);
+  const models = useModels();
+  const ready = !form.isPending && !models.isPending && (id === undefined || !trial.isPending); // all at once: nothing moves down afterwards
   useEffect(() => { document.title = 'Playground · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
   return (
     <>
@@ -28,19 +30,18 @@ export function PlaygroundPage() {
         <span className="muted" style={{ fontSize: 13 }}>a prompt of your own, answered by finished runs with the same random numbers</span>
         {id && <div className="push"><Copy text={window.location.href} label="Copy link" /></div>}
       </div>
-      <div className="playground">
+      {!ready ? <div className="playground" aria-busy="true"><Skeleton height={640} /></div> : <div className="playground">
         <div className="asking">
-          {form.isError ? <Failure title="The form cannot be shown" error={form.error} />
-            : form.data && (id === undefined || trial.data || trial.isError) ? <May scope="launch" otherwise={<p className="muted">Your token may only look: ask for one of scope launch to try prompts of your own.</p>}><Form key={id ?? 'new'} schema={form.data.request_schema as JsonSchema} before={trial.data} /></May>
-            : <Skeleton height={420} />}
+          {form.data ? <May scope="launch" otherwise={<p className="muted">Your token may only look: ask for one of scope launch to try prompts of your own.</p>}><Form key={id ?? 'new'} schema={form.data.request_schema as JsonSchema} before={trial.data} /></May>
+            : <Failure title="The form cannot be shown" error={form.error} />}
           <Earlier now={id} />
         </div>
         <div className="answered">
           {id === undefined ? <section className="panel none muted">Choose finished runs, type a prompt, and what each of them writes stands here side by side, with its reward.</section>
             : trial.isError ? <Failure title="This trial cannot be shown" error={trial.error} />
-            : trial.data ? <Answers trial={trial.data} /> : <Skeleton height={320} />}
+            : trial.data && <Answers trial={trial.data} />}
         </div>
-      </div>
+      </div>}
     </>
   ); // prettier-ignore
 }
