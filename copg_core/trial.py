@@ -20,6 +20,7 @@ from copg_core.policies import Policy, load_policy
 from copg_core.positions import Need, check_needs
 from copg_core.precision import lower
 from copg_core.processes import limit_threads, processes_for_run, threads_restored
+from copg_core.reward_sources import GoldReward
 from copg_core.rewards.load import gold_scorer, load_scorer
 from copg_core.rewards.scorer import Rewards, Scorer
 from copg_core.rows import Dialogue, Turn
@@ -80,7 +81,8 @@ class _Trial:
         count = len(self.config.policies)
         self._enter("loading", 0)
         scorer = load_scorer(self.config.reward, self.data, self.device, self.dtype, self.resolve_run)
-        gold = gold_scorer(self.data) if self.config.task is not None else None
+        beside = self.config.task is not None and not isinstance(self.config.reward, GoldReward)
+        gold = gold_scorer(self.data) if beside else None
         evaluations: list[Evaluation] = []
         failures: list[CopgError] = []
         for place, policy in enumerate(self.config.policies):

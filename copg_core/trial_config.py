@@ -64,7 +64,9 @@ class TrialConfig(Frozen):
         None, title="Reward", description="Scores every completion, whoever wrote it; none: they are not scored."
     )
     task: TaskData | None = Field(
-        None, title="Task", description="The built-in task whose gold reward is told as well; none: there is none."
+        None,
+        title="Task",
+        description="The built-in task whose gold reward is told beside the reward; none: there is none.",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", title="Precision", description="Of the weights that are computed with."

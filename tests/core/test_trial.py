@@ -97,6 +97,14 @@ def test_whoever_wrote_it_the_same_reward_scores_it(outputs: dict[str, Path], tm
     assert seen.of("finished")[0].step == 2
 
 
+def test_the_gold_reward_scores_once(outputs: dict[str, Path], tmp_path: Path) -> None:
+    seen, _ = answered(trial("sft", reward={"kind": "gold"}), outputs, tmp_path)
+    [evaluation] = seen.of("evaluation")
+    golds = [TASKS["miniature"].gold(PROMPT, one.completion, one.finished) for one in evaluation.samples]
+    assert [one.reward for one in evaluation.samples] == golds
+    assert {one.gold for one in evaluation.samples} == {evaluation.gold_mean} == {None}
+
+
 def test_without_a_reward_nothing_is_scored(outputs: dict[str, Path], tmp_path: Path) -> None:
     plain = trial("sft", task=None, completions=1)
     seen, _ = answered(plain, outputs, tmp_path)
