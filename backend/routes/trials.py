@@ -85,7 +85,7 @@ def delete_trial(trial_id: str, context: Context, later: BackgroundTasks) -> Non
         row = trials.get(session, trial_id)
         uid = row.uid
         runs.delete(session, row)
-    _remove(context, uid, later)
+    later.add_task(_remove_files, context, uid)
 
 
 def _forget_old(context: Studio) -> None:
@@ -97,10 +97,9 @@ def _forget_old(context: Studio) -> None:
         _log.warning("old trials were not deleted: %s", error)
         return
     for uid in gone:
-        shutil.rmtree(runs.folder(context.settings, uid), ignore_errors=True)
-        artifacts.remove_quietly(context.database, context.settings, uid)
+        _remove_files(context, uid)
 
 
-def _remove(context: Studio, uid: str, later: BackgroundTasks) -> None:
+def _remove_files(context: Studio, uid: str) -> None:
     shutil.rmtree(runs.folder(context.settings, uid), ignore_errors=True)
-    later.add_task(artifacts.remove_quietly, context.database, context.settings, uid)
+    artifacts.remove_quietly(context.database, context.settings, uid)

@@ -26,9 +26,11 @@ def test_who_asks_meanwhile_waits_for_the_first() -> None:
         started.wait(20)
         others = [pool.submit(answers.get, "key", slowly) for _ in range(7)]
         assert not any(one.done() for one in others)
+        assert answers.ready("key") is None  # and waits for nobody
         release.set()
         assert {one.result(20) for one in (first, *others)} == {b"answer"}
     assert made == ["once"]
+    assert (answers.ready("key"), answers.ready("another")) == (b"answer", None)
 
 
 def test_failure_is_passed_on_and_tried_again() -> None:
@@ -39,6 +41,7 @@ def test_failure_is_passed_on_and_tried_again() -> None:
 
     with pytest.raises(ValueError, match="no"):
         answers.get("key", fail)
+    assert answers.ready("key") is None
     assert answers.get("key", lambda: b"now") == b"now"
 
 
@@ -50,22 +53,3 @@ def test_only_the_last_ones_are_kept() -> None:
     answers.get("c", lambda: b"first")
     assert answers.get("a", lambda: b"second") == b"first"
     assert answers.get("b", lambda: b"second") == b"second"
-
-
-def test_what_is_ready_is_had_without_waiting() -> None:
-    answers = SharedAnswers()
-    assert answers.ready("key") is None
-    started, release = threading.Event(), threading.Event()
-
-    def slowly() -> bytes:
-        started.set()
-        release.wait(20)
-        return b"answer"
-
-    with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(answers.get, "key", slowly)
-        started.wait(20)
-        assert answers.ready("key") is None
-        release.set()
-        made.result(20)
-    assert answers.ready("key") == b"answer"
