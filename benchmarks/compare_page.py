@@ -28,6 +28,7 @@ from backend import claims, runs
 from backend.database import Database
 from backend.migrations import upgrade
 from benchmarks.dashboard import served
+from benchmarks.goals import tell
 from copg_core.config import CopgConfig
 from copg_core.events import Evaluation, Sample
 from tests.e2e.conftest import CHROMIUM_FLAGS, free_port
@@ -183,11 +184,7 @@ def main() -> None:
         port = free_port()
         with served(url, Path(folder), port):
             found = measure(f"http://127.0.0.1:{port}", growing, chosen.seconds)
-    for name, value in found.items():
-        goal = f"  goal < {GOALS[name]:g}: {'met' if value < GOALS[name] else 'NOT met'}" if name in GOALS else ""
-        print(f"{name:34} {value:12,.2f}{goal}")
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=2) + "\n")
+    tell(found, GOALS, chosen.json)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backend import claims, runs
 from backend.database import Database
 from backend.migrations import upgrade
+from benchmarks.goals import tell
 from copg_core.config import CopgConfig
 from copg_core.events import Metrics
 
@@ -280,13 +281,9 @@ def main() -> None:
             finally:
                 if writer.is_alive():
                     writer.terminate()
-    for name, value in found.items():
-        goal = f"  goal < {GOALS[name]:g}: {'met' if value < GOALS[name] else 'NOT met'}" if name in GOALS else ""
-        print(f"{name:28} {value:12,.3f}{goal}")
+    tell(found, GOALS, chosen.json)
     if found["viewers_that_miss_a_point"]:
         raise SystemExit("a viewer misses a point or holds one twice")
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 @contextmanager

@@ -10,7 +10,6 @@ because a person remembers that one. Opening is counted from asking for the page
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backend.database import Database
 from backend.migrations import upgrade
 from benchmarks.dashboard import served
+from benchmarks.goals import tell
 from benchmarks.store import make_runs
 from tests.e2e.conftest import CHROMIUM_FLAGS, free_port
 
@@ -127,11 +127,7 @@ def main() -> None:
         port = free_port()
         with served(url, Path(folder), port):
             found = measure(f"http://127.0.0.1:{port}", count)
-    for name, value in found.items():
-        goal = f"  goal < {GOALS[name]:g}: {'met' if value < GOALS[name] else 'NOT met'}" if name in GOALS else ""
-        print(f"{name:28} {value:10,.2f}{goal}")
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=2) + "\n")
+    tell(found, GOALS, chosen.json)
 
 
 if __name__ == "__main__":
