@@ -4,81 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend import claims, dispatch, lineage, nodes, runs
-from backend.database import NOW, Database
-from backend.models import Checkpoint, Evaluation, MetricPoint, Run, RunEvent, Sample
+from backend import claims, runs
+from backend.database import Database
+from backend.models import Checkpoint, Evaluation, MetricPoint, Run, Sample
 from backend.moves import move
-from backend.run_errors import LeaseLost, ParentError, RunNotFound, StateConflict
-from backend.settings import Settings
+from backend.run_errors import LeaseLost, StateConflict
 from backend.states import ALLOWED, RunState
 from copg_core import events
-from copg_core.config import CopgConfig, RewardModelConfig, SFTConfig
-from copg_core.reward_sources import RunReward
-from copg_core.sources import RunModel
-
-LEASE = 60.0
-SFT = SFTConfig()
-T = TypeVar("T")
-
-
-def do(database: Database, work: Callable[[Session], T]) -> T:
-    with database.transaction() as session:
-        return work(session)
-
-
-def new(database: Database, config: Any = SFT, **options: Any) -> Run:
-    return do(database, lambda s: runs.create(s, config, **options))
-
-
-def now(database: Database, run: Run) -> Run:
-    return do(database, lambda s: runs.get(s, run.uid))
-
-
-def take(database: Database, run: Run, owner: str = "worker") -> claims.Claim:
-    claim = do(database, lambda s: claims.claim(s, run.uid, owner, LEASE))
-    assert claim is not None
-    return claim
-
-
-def ship(database: Database, claim: claims.Claim, *batch: events.Event) -> bool:
-    return do(database, lambda s: claims.renew(s, claim.run_id, claim.fence, LEASE, batch))
-
-
-def end(database: Database, claim: claims.Claim, target: RunState, **options: Any) -> RunState:
-    return do(database, lambda s: claims.finish(s, claim.run_id, claim.fence, target, "test", **options))
-
-
-def expire(database: Database, run: Run) -> None:
-    do(database, lambda s: s.execute(update(Run).where(Run.id == run.id).values(lease_until=NOW - 1)))
-
-
-def due_now(database: Database, run: Run) -> None:
-    do(database, lambda s: s.execute(update(Run).where(Run.id == run.id).values(not_before=0)))
-
-
-def history(database: Database, run: Run) -> list[str]:
-    query = select(RunEvent.target).where(RunEvent.run_id == run.id).order_by(RunEvent.id)
-    return do(database, lambda s: list(s.scalars(query)))
-
-
-def sample(index: int, reward: float) -> events.Sample:
-    return events.Sample(prompt_index=index, prompt="p", completion="c", reward=reward, length=1, finished=True)
-
-
-def evaluation(step: int, reward: float) -> events.Evaluation:
-    samples = (sample(0, reward), sample(1, reward))
-    return events.Evaluation(step=step, n=2, reward_mean=reward, samples=samples, values={"accuracy": 0.5})
-
-
-def curve_steps(database: Database, run: Run) -> list[int]:
-    query = select(MetricPoint.step).where(MetricPoint.run_id == run.id).order_by(MetricPoint.step)
-    return do(database, lambda s: list(s.scalars(query)))
+from tests.backend.run_bench import (
+    LEASE,
+    SFT,
+    curve_steps,
+    do,
+    due_now,
+    end,
+    evaluation,
+    expire,
+    history,
+    new,
+    now,
+    ship,
+    take,
+)
 
 
 def test_a_run_goes_from_queue_to_success_and_leaves_its_history(database: Database) -> None:
@@ -328,105 +280,3 @@ def test_only_an_ended_run_can_be_taken_up_again(database: Database, again: Call
     end(database, take(database, run), RunState.SUCCEEDED)
     with pytest.raises(StateConflict, match="is succeeded"):
         do(database, lambda s: again(s, run))
-
-
-def pipeline(database: Database) -> tuple[Run, Run, Run]:
-    sft = new(database, name="base")
-    rm = new(database, RewardModelConfig(policy=RunModel(run=sft.uid)), name="judge")
-    copg = new(database, CopgConfig(policy=RunModel(run=sft.uid), reward=RunReward(run=rm.uid)), name="copg")
-    return sft, rm, copg
-
-
-def test_children_wait_for_all_their_parents_and_get_their_outputs(database: Database) -> None:
-    sft, rm, copg = pipeline(database)
-    assert [now(database, run).state for run in (sft, rm, copg)] == ["queued", "waiting", "waiting"]
-    for run, output in ((sft, "/sft"), (rm, "/rm")):
-        claim = take(database, run)
-        ship(database, claim, events.Finished(step=1, output=output))
-        end(database, claim, RunState.SUCCEEDED)
-    assert take(database, copg).parents == {sft.uid: "/sft", rm.uid: "/rm"}
-
-
-def test_a_failing_parent_cancels_all_that_wait_for_it_saying_why_and_its_resumption_revives_them(
-    database: Database,
-) -> None:
-    sft, rm, copg = pipeline(database)
-    by_hand = new(database, RewardModelConfig(policy=RunModel(run=sft.uid)))
-    do(database, lambda s: runs.cancel(s, by_hand))
-    end(database, take(database, sft), RunState.FAILED, error="no disk", error_kind="storage")
-    rm_after, copg_after = now(database, rm), now(database, copg)
-    assert (rm_after.state, rm_after.error_kind, rm_after.error) == (
-        "cancelled", "parent", "Its parent run 'base' failed.",
-    )  # fmt: skip
-    assert copg_after.state == "cancelled"
-    with pytest.raises(StateConflict, match="take that up first"):
-        do(database, lambda s: runs.resume(s, copg))
-    do(database, lambda s: runs.resume(s, sft))
-    assert [now(database, run).state for run in (sft, rm, copg)] == ["queued", "waiting", "waiting"]
-    assert now(database, by_hand).state == "cancelled"
-
-
-def test_the_loop_settles_children_that_were_made_while_their_parent_ended(database: Database) -> None:
-    sft, rm, copg = pipeline(database)
-    do(database, lambda s: s.execute(update(Run).where(Run.id == sft.id).values(state="succeeded")))
-    assert do(database, lineage.release_waiting) == 1
-    assert [now(database, run).state for run in (rm, copg)] == ["queued", "waiting"]
-    do(database, lambda s: s.execute(update(Run).where(Run.id == rm.id).values(state="cancelled")))
-    assert do(database, lineage.release_waiting) == 1
-    assert now(database, copg).error == "Its parent run 'judge' was cancelled."
-    assert do(database, lineage.release_waiting) == 0
-
-
-def test_a_parent_must_exist_be_of_the_right_kind_and_have_a_chance(database: Database) -> None:
-    sft = new(database, name="base")
-    with pytest.raises(ParentError, match="no run has the id 'nobody'"):
-        new(database, RewardModelConfig(policy=RunModel(run="nobody")))
-    with pytest.raises(ParentError, match="reward must be a reward model") as caught:
-        new(database, CopgConfig(policy=RunModel(run=sft.uid), reward=RunReward(run=sft.uid)))
-    assert caught.value.role == "reward"
-    do(database, lambda s: runs.cancel(s, sft))
-    with pytest.raises(ParentError, match="is cancelled"):
-        new(database, RewardModelConfig(policy=RunModel(run=sft.uid)))
-    assert new(database, RewardModelConfig(policy=RunModel(run="/folder/of/a/run"))).state == "queued"
-
-
-def test_delete_spares_what_a_worker_has_or_others_build_on(database: Database) -> None:
-    sft, rm, copg = pipeline(database)
-    with pytest.raises(StateConflict, match="'copg', 'judge' builds on it"):
-        do(database, lambda s: runs.delete(s, sft))
-    for run in (copg, rm):
-        do(database, lambda s, run=run: runs.delete(s, run))
-    claim = take(database, sft)
-    ship(database, claim, events.Metrics(step=1, values={"loss": 1.0}), evaluation(1, 0.5))
-    with pytest.raises(StateConflict, match="cancel it"):
-        do(database, lambda s: runs.delete(s, sft))
-    end(database, claim, RunState.SUCCEEDED)
-    do(database, lambda s: runs.delete(s, sft))
-    with pytest.raises(RunNotFound):
-        now(database, sft)
-    with database.snapshot() as session:
-        for table in (MetricPoint, Evaluation, Sample, RunEvent):
-            assert session.scalar(select(func.count()).select_from(table)) == 0
-
-
-def test_one_wake_up_for_each_free_slot_the_most_urgent_first(database: Database) -> None:
-    settings = Settings(lease_seconds=LEASE, republish_seconds=30)
-
-    def hints() -> list[str]:
-        return [uid for uid, _ in do(database, lambda s: dispatch.due_hints(s, settings))]
-
-    low, high, busy = new(database), new(database, priority=5), new(database, priority=9)
-    assert hints() == []  # no worker, no message
-    facts: dict[str, Any] = {"host": "h", "pid": 1, "queue": "default", "version": "0", "devices": []}
-    do(database, lambda s: nodes.register(s, "w", slots=2, **facts))
-    do(database, lambda s: nodes.register(s, "w", slots=2, **facts))
-    take(database, busy, "w")
-    assert hints() == [high.uid]
-    assert hints() == []  # under way
-    do(database, lambda s: s.execute(update(Run).where(Run.id == high.id).values(published_at=NOW - 31)))
-    assert hints() == [high.uid]  # lost: sent again
-    take(database, high, "w")
-    do(database, lambda s: nodes.register(s, "w", slots=3, **facts))
-    assert hints() == [low.uid]
-    do(database, lambda s: nodes.forget(s, "w"))
-    assert do(database, lambda s: nodes.silent_seconds(s, "w")) is None
