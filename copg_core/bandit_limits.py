@@ -83,7 +83,16 @@ def _linear(config: BanditConfig, algorithm: BanditAlgorithm) -> Array:
 
 
 def _fixed_point(config: BanditConfig, algorithm: BanditAlgorithm) -> Array | None:
-    """The zero of the expected policy gradient that its flow from pi_ref leads to; None where the flow finds none."""
+    """The zero of the expected policy gradient that its flow from pi_ref leads to; None where the flow finds none.
+
+    Steps that always grow may jump to and fro where the flow is nearly still without an end there: then they grow with the
+    residual's decrease, and shrink with its increase (switched evolution relaxation).
+    """
+    end = _followed(config, algorithm, evolving=False)
+    return _followed(config, algorithm, evolving=True) if end is None else end
+
+
+def _followed(config: BanditConfig, algorithm: BanditAlgorithm, *, evolving: bool) -> Array | None:
     arms = len(config.rewards)
     # The points for a central difference stand where the seeds stand: one call gives gradient and Jacobian.
     offsets = np.concatenate([np.zeros((1, arms)), DIFFERENCE * np.eye(arms), -DIFFERENCE * np.eye(arms)])
@@ -91,12 +100,17 @@ def _fixed_point(config: BanditConfig, algorithm: BanditAlgorithm) -> Array | No
     drawn, preferred = (np.tile(shares, (1, len(offsets), 1, 1)) for shares in expected_shares(config))
     (evaluate,) = gradients(config, [algorithm], points, slopes, drawn, preferred)
     logits, pace, scale = config.start(), 1e-2, max(1.0, float(np.abs(config.rewards).max()))
+    before = np.inf
     for _ in range(MOST_ITERATIONS):
         points[0] = logits + offsets
         evaluate(0)
         slope = slopes[0, 0].copy()
-        if np.abs(slope).max() < TOLERANCE * scale:
+        size = float(np.abs(slope).max())
+        if size < TOLERANCE * scale:
             return np.asarray(np.exp(log_softmax(logits)))
+        if evolving and size > before:
+            pace = max(pace / 2 * (before / size), 1e-3)
+        before = size
         jacobian = (slopes[0, 1 : arms + 1] - slopes[0, arms + 1 :]).T / (2 * DIFFERENCE)
         while True:
             change = np.linalg.solve(np.eye(arms) / pace + jacobian, -slope)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -131,6 +131,7 @@ def test_adam_is_torchs() -> None:
 
 
 @given(seed=st.integers(0, 10_000), arms=st.integers(2, 10))
+@example(seed=290, arms=8)  # where the flow is nearly still on its way
 @settings(max_examples=40, deadline=None)
 def test_limits(seed: int, arms: int) -> None:
     """With full support CoPG and DPO end at the optimum (Theorem 1); the others where their expected gradient is zero."""
