@@ -37,7 +37,7 @@ def difference(shares: Array) -> Array:
 
 
 class Linear:
-    """CoPG and IPO: L (a * logits - offset) - constant."""
+    """CoPG and IPO: L (a * logits) - constant."""
 
     def __init__(
         self,
@@ -50,18 +50,19 @@ class Linear:
     ) -> None:
         copg = np.array([name == "copg" for name in names])[:, None, None]
         self._logits, self._gradient = logits, gradient[..., None]
-        self._factor = np.where(copg, config.beta, 2.0)
-        self._offset = self._factor * config.start() + np.where(copg, np.array(config.rewards), 0.0)
+        self._factor = np.where(copg, config.beta, 2.0) * np.ones_like(logits)
+        offset = self._factor * config.start() + np.where(copg, np.array(config.rewards), 0.0)
         self._laplacian = laplacian(shares)
         # One column for each of (steps, algorithms, seeds).
-        self._constant = np.where(copg, 0.0, difference(preferred)[:, None] / config.beta)[..., None]
-        self._inside = np.empty_like(logits)
+        wanted = np.where(copg, 0.0, difference(preferred)[:, None] / config.beta)
+        self._constant = self._laplacian[:, None] @ offset[..., None] + wanted[..., None]
+        self._inside = np.empty_like(logits)[..., None]
+        self._flat = self._inside[..., 0]
 
     def __call__(self, step: int) -> None:
-        np.multiply(self._logits, self._factor, out=self._inside)
-        np.subtract(self._inside, self._offset, out=self._inside)
-        np.matmul(self._laplacian[step], self._inside[..., None], out=self._gradient)
-        np.subtract(self._gradient, self._constant[step], out=self._gradient)
+        np.multiply(self._logits, self._factor, self._flat)
+        np.matmul(self._laplacian[step], self._inside, self._gradient)
+        np.subtract(self._gradient, self._constant[step], self._gradient)
 
 
 class PolicyGradient:
@@ -70,37 +71,43 @@ class PolicyGradient:
     def __init__(
         self, config: BanditConfig, names: list[BanditAlgorithm], logits: Array, gradient: Array, shares: Array
     ) -> None:
-        arms, rewards = logits.shape[-1], np.array(config.rewards)
-        valued = np.array([name == "pg_value" for name in names])[:, None, None]
-        self._beta, self._logits, self._gradient = config.beta, logits, gradient
-        # exp(logits) @ matrix: Z in the first half of the columns, Z E_pi[R] or zero in the second.
-        value = np.where(valued, rewards[:, None], 0.0) * np.ones(arms)
-        self._matrix = np.concatenate([np.ones_like(value), value], axis=-1)
-        self._ones = np.ones((arms, arms))
-        self._reward = rewards + config.beta * config.start()
-        self._seen = shares.sum(-1) + shares.sum(-2)  # (steps, seeds, arms)
+        arms, rewards = logits.shape[-1], np.array(config.rewards) / config.beta
+        self._logits, self._gradient = logits, gradient
         self._policy, self._weight = np.empty_like(logits), np.empty_like(logits)
+        # exp(logits) @ matrix: Z in the first half of the columns, Z E_pi[R] / beta in the second.
+        self._matrix = np.concatenate([np.ones((arms, arms)), np.tile(rewards[:, None], arms)], axis=1)
         self._sums = np.empty((*logits.shape[:-1], 2 * arms))
-        self._z, self._baseline = self._sums[..., :arms], self._sums[..., arms:]
+        self._z, baseline = self._sums[..., :arms], self._sums[..., arms:]
+        self._total, self._ones = np.empty_like(logits), np.ones((arms, arms))
+        # Products of two matrices take half as long as those of many small ones.
+        self._rows = [
+            part.reshape(-1, part.shape[-1]) for part in (self._policy, self._sums, self._weight, self._total)
+        ]
+        valued = slice(names.index("pg_value"), None) if "pg_value" in names else slice(0, 0)
+        self._valued = (baseline[valued], self._z[valued], self._weight[valued])
+        # A weight is beta times [(R + beta ln pi_ref - b) / beta - ln pi]; beta is in what the pairs count.
+        self._reward = (rewards + config.start()) * np.ones_like(logits)
+        self._seen = config.beta * (shares.sum(-1) + shares.sum(-2))  # (steps, seeds, arms)
         # Logits this far apart need the usual shift before exp; Adam moves each by about its rate a step.
         self._shift = len(shares) * config.learning_rate * 10 + np.abs(config.start()).max() > LARGEST_EXPONENT / 2
 
     def __call__(self, step: int) -> None:
-        policy, weight, z, baseline = self._policy, self._weight, self._z, self._baseline
+        policy, weight, z, total = self._policy, self._weight, self._z, self._total
+        policy_rows, sums_rows, weight_rows, total_rows = self._rows
+        baseline, z_valued, weight_valued = self._valued
         logits = self._logits - self._logits.max(-1, keepdims=True) if self._shift else self._logits
-        np.exp(logits, out=policy)
-        np.matmul(policy, self._matrix, out=self._sums)
-        np.divide(policy, z, out=policy)
-        np.divide(baseline, z, out=baseline)
-        np.log(z, out=z)
-        np.subtract(z, logits, out=weight)  # -ln pi
-        np.multiply(weight, self._beta, out=weight)
-        np.add(weight, self._reward, out=weight)
-        np.subtract(weight, baseline, out=weight)
-        np.multiply(weight, self._seen[step], out=weight)
-        np.matmul(weight, self._ones, out=z)
-        np.multiply(policy, z, out=policy)
-        np.subtract(policy, weight, out=self._gradient)
+        np.exp(logits, policy)
+        policy_rows.dot(self._matrix, sums_rows)
+        np.divide(policy, z, policy)
+        np.divide(baseline, z_valued, baseline)
+        np.log(z, z)
+        np.subtract(z, logits, weight)  # -ln pi
+        np.add(weight, self._reward, weight)
+        np.subtract(weight_valued, baseline, weight_valued)
+        np.multiply(weight, self._seen[step], weight)
+        weight_rows.dot(self._ones, total_rows)
+        np.multiply(policy, total, policy)
+        np.subtract(policy, weight, self._gradient)
 
 
 class Dpo:

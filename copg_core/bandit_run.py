@@ -24,26 +24,26 @@ def simulate(config: BanditConfig) -> Curves:
     now = logits[0].copy()
     fresh = np.zeros((2, *now.shape))  # the gradient and its square, whose running averages Adam keeps
     parts = gradients(config, names, now, fresh[0], shares, preferred)
-    decay = np.array([BETA1, BETA2]).reshape(2, 1, 1, 1)
+    decay = np.array([BETA1, BETA2]).reshape(2, 1, 1, 1) * np.ones_like(fresh)
     moments, change = np.zeros_like(fresh), np.empty_like(now)
     (gradient, square), (mean, spread) = fresh, moments
     # The moments are kept without their factors 1 - beta; these and the bias corrections make two numbers for each step,
     # with which Adam's change is rate * m / (sqrt(v) + epsilon).
     number = np.arange(1, config.steps + 1)
     root = np.sqrt((1 - BETA2**number) / (1 - BETA2))
-    rates = (config.learning_rate * root * (1 - BETA1) / (1 - BETA1**number)).tolist()
-    epsilons = (EPSILON * root).tolist()
-    for step in range(config.steps):
+    rates = list((config.learning_rate * root * (1 - BETA1) / (1 - BETA1**number))[:, None])
+    epsilons = list(EPSILON * root[:, None])
+    for step, (rate, epsilon) in enumerate(zip(rates, epsilons, strict=True)):
         for part in parts:
             part(step)
-        np.multiply(gradient, gradient, out=square)
-        np.multiply(moments, decay, out=moments)
-        np.add(moments, fresh, out=moments)
-        np.sqrt(spread, out=change)
-        np.add(change, epsilons[step], out=change)
-        np.divide(mean, change, out=change)
-        np.multiply(change, rates[step], out=change)
-        np.subtract(now, change, out=now)
+        np.multiply(gradient, gradient, square)
+        np.multiply(moments, decay, moments)
+        np.add(moments, fresh, moments)
+        np.sqrt(spread, change)
+        np.add(change, epsilon, change)
+        np.divide(mean, change, change)
+        np.multiply(change, rate, change)
+        np.subtract(now, change, now)
         logits[step + 1] = now
     return Curves(names, logits)
 

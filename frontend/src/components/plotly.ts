@@ -87,7 +87,8 @@ export function themed(figure: PlotlyFigure, scheme: Scheme, compact = false): P
     const own = (given[name] ?? {}) as Record<string, unknown>;
     const title = own.title as { text?: string } | string | undefined;
     return {
-      zeroline: false, ticks: '', automargin: true, ...own, gridcolor: surface.grid, linecolor: surface.border, tickfont: { color: surface.muted, size: 11 },
+      // Margins make room for every label, so none needs to be measured for whether it reaches out of the figure.
+      zeroline: false, ticks: '', automargin: true, ticklabeloverflow: 'allow', ...own, gridcolor: surface.grid, linecolor: surface.border, tickfont: { color: surface.muted, size: 11 },
       title: { text: compact && name.startsWith('y') ? unitOf(typeof title === 'string' ? title : title?.text) : typeof title === 'string' ? title : title?.text, font: { color: surface.muted, size: 12 }, standoff: 8 },
       ...(name === 'xaxis' ? { showgrid: false, rangemode: own.rangemode ?? 'tozero', showline: true } : name === 'yaxis2' ? { showgrid: false } : {}),
     }; // prettier-ignore

@@ -2,9 +2,9 @@
 import { Button, SegmentedControl, Skeleton, useComputedColorScheme } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
 import { IconDownload } from '@tabler/icons-react';
-import { useCallback, useEffect, useRef, useState } from 'react';
+import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
 import { useNavigate, useSearchParams } from 'react-router';
-import { api, ApiError, type BanditFigures, type BanditPreset, data, messageOf, type Problem } from '../../api/client';
+import { api, ApiError, type BanditConfig, type BanditFigures, type BanditPreset, data, messageOf, type Problem } from '../../api/client';
 import { useBanditPresets } from '../../api/queries';
 import { Copy, Failure } from '../../components/parts';
 import type { Scheme } from '../../theme';
@@ -94,6 +94,7 @@ function Playground({ presets }: { presets: BanditPreset[] }) {
     latest.current?.ask({ view: next, live: true });
     later();
   }, [later]);
+  const configure = useCallback((config: BanditConfig): void => change({ ...now.current, config }), [change]);
 
   // Back, forward and links: the address speaks.
   useEffect(() => {
@@ -121,7 +122,7 @@ function Playground({ presets }: { presets: BanditPreset[] }) {
 
   const asked = encode(base, { ...view, scale: 'linear' });
   const preset = presets.find((one) => encode(base, { config: one.config, scale: 'linear' }) === asked);
-  const errors = problem ? (problem.errors.length ? problem.errors : [{ field: '', message: problem.detail }]) : [];
+  const errors = useMemo(() => (problem ? (problem.errors.length ? problem.errors : [{ field: '', message: problem.detail }]) : []), [problem]);
   const download = async (): Promise<void> => {
     const blob = await data(api.POST('/api/v1/bandit/figures', { body: view.config, params: { query: { format: 'csv', points: REST.points } }, parseAs: 'blob' })) as unknown as Blob;
     const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(blob), download: 'bandit.csv' });
@@ -141,7 +142,7 @@ function Playground({ presets }: { presets: BanditPreset[] }) {
         <Place board={board} name="regret" title="Regret" answer={answer}>
           <SegmentedControl size="xs" className="push" aria-label="Axis of regret" value={view.scale} data={[{ value: 'linear', label: 'Linear' }, { value: 'log', label: 'Log' }]} onChange={(scale) => change({ ...now.current, scale: scale as Scale })} />
         </Place>
-        <Controls config={view.config} change={(config) => change({ ...now.current, config })} errors={errors} />
+        <Controls config={view.config} change={configure} errors={errors} />
       </div>
       {FIGURES.map(([name, title]) => <Place key={name} board={board} name={name} title={title} answer={answer} />)}
       <Outcome answer={answer} />

@@ -1,5 +1,5 @@
 /** Every quantity of the experiment under a slider and a number. Sliders are the browser's own: they know every key. */
-import { type ReactNode, useEffect, useId, useRef, useState } from 'react';
+import { memo, type ReactNode, useEffect, useId, useRef, useState } from 'react';
 import type { BanditConfig } from '../../api/client';
 import { algorithmName, algorithmStyle } from '../../components/parts';
 import { number } from '../../format';
@@ -76,7 +76,8 @@ const SHARES: { name: Distribution; title: string; note: string }[] = [
   { name: 'reference', title: 'Reference', note: 'start, and where KL is measured to' },
 ];
 
-export function Controls({ config, change, errors }: ControlsProps) {
+/** Drawn anew when the experiment changes, not with each answer. */
+export const Controls = memo(function Controls({ config, change, errors }: ControlsProps) {
   // While a share is held, the others follow from where they were when it was taken: back is back.
   const held = useRef<{ name: Distribution; shares: number[] } | null>(null);
   const latest = useRef(config);
@@ -135,4 +136,4 @@ export function Controls({ config, change, errors }: ControlsProps) {
       ))}
     </div>
   ); // prettier-ignore
-}
+});

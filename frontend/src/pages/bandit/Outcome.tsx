@@ -1,5 +1,6 @@
 /** Where each algorithm stands after the last step, where it would end, and why. */
 import { Skeleton } from '@mantine/core';
+import { memo } from 'react';
 import type { BanditFigures } from '../../api/client';
 import { AlgorithmChip } from '../../components/parts';
 import { NONE, number } from '../../format';
@@ -7,7 +8,7 @@ import { NONE, number } from '../../format';
 const fixed = (value: number): string => (value < 5e-5 ? '0.0000' : value.toFixed(4));
 const policy = (shares: readonly number[]): string => shares.map((share) => share.toFixed(3)).join('  ');
 
-export function Outcome({ answer }: { answer: BanditFigures | null }) {
+export const Outcome = memo(function Outcome({ answer }: { answer: BanditFigures | null }) {
   return (
     <section className="panel outcome" aria-label="Limits">
       <div className="title">
@@ -37,4 +38,4 @@ export function Outcome({ answer }: { answer: BanditFigures | null }) {
       </div>
     </section>
   ); // prettier-ignore
-}
+});
