@@ -10,17 +10,18 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from backend import occupancy
 from backend.errors import Invalid
 from backend.models import Evaluation, Run, Sample
 from backend.side_by_side import digest, prompt_key
 from backend.states import RunState
-from backend.statistics import mean_and_stderr
+from backend.statistics import mean_and_stderr, moving_mean
 from backend.sweep_names import labels, varying, written
 from copg_core.config import variant_of
 
@@ -33,7 +34,11 @@ _OUTSIDE = {"seed"}  # what a run may have of its own within a group
 
 
 class Point(NamedTuple):
-    """One evaluation of a run, or the mean of a group's evaluations at a step. `over` is what the error is over."""
+    """One evaluation of a run, or the mean of a group's evaluations at a step. `over` is what the error is over.
+
+    `seconds` since the first evaluation; `device_seconds` that the run's devices were held until now, summed over the devices.
+    `smooth` is the measure's moving mean, where one is asked for.
+    """
 
     step: int
     reward: float | None
@@ -44,6 +49,8 @@ class Point(NamedTuple):
     seconds: float
     n: int
     seeds: int = 1
+    device_seconds: float = 0.0
+    smooth: float | None = None
 
     def of(self, measure: Measure) -> tuple[float | None, float | None]:
         """Mean and standard error of the learned or of the gold reward."""
@@ -110,13 +117,15 @@ class Group:
 class Comparison:
     """Groups in the order of algorithm and beta, and the settings in which any of them differ.
 
-    What of it is drawn (figures/thinning.py): of `every` so many evaluations one, and `bands` of the standard errors or none.
+    What of it is drawn (figures/thinning.py): of `every` so many evaluations one, and `bands` of the standard errors or none;
+    and by which weight the points are smoothed.
     """
 
     groups: Sequence[Group]
     fields: Sequence[str]
     every: int = 1
     bands: bool = True
+    smoothing: float = 0.0
 
     @property
     def members(self) -> list[Member]:
@@ -140,7 +149,7 @@ def load(session: Session, runs: Sequence[Run]) -> Comparison:
             "run", f"at most {MOST_RUNS} runs are compared at once, and these are {len(runs)}: choose fewer"
         )
     ids = [run.id for run in runs]
-    points = _points(session, ids)
+    points = _points(session, runs)
     ends, starts = _scores(session, ids, func.max), _scores(session, ids, func.min)
     members = []
     for run in runs:
@@ -214,8 +223,23 @@ def prompt_scores(members: Sequence[Member], measure: Measure, *, start: bool = 
     return {prompt: sum(one[prompt] for one in scored) / len(scored) for prompt in sorted(common)}
 
 
-def _points(session: Session, ids: Sequence[int]) -> dict[int, list[Point]]:
+def smoothed(comparison: Comparison, measure: Measure, weight: float) -> Comparison:
+    """With the exponential moving mean of every group's means, over all evaluations, whatever of them is drawn."""
+    if not weight:
+        return comparison
+    groups = []
+    for group in comparison.groups:
+        means = moving_mean([point.of(measure)[0] for point in group.points], weight)
+        points = [point._replace(smooth=mean) for point, mean in zip(group.points, means, strict=True)]
+        groups.append(replace(group, points=points))
+    return replace(comparison, groups=groups, smoothing=weight)
+
+
+def _points(session: Session, runs: Sequence[Run]) -> dict[int, list[Point]]:
     """The evaluations of each run by step; columns, not objects: there may be a hundred thousand."""
+    ids = [run.id for run in runs]
+    held = occupancy.stretches_of(session, select(Run.id).where(Run.id.in_(ids)))
+    devices = {run.id: max(1, run.gpus or 1) for run in runs}
     query = (
         select(
             Evaluation.run_id, Evaluation.step, Evaluation.reward_mean, Evaluation.reward_stderr, Evaluation.gold_mean,
@@ -228,7 +252,8 @@ def _points(session: Session, ids: Sequence[int]) -> dict[int, list[Point]]:
     began: dict[int, float] = {}
     for run_id, step, reward, stderr, gold, gold_stderr, kl, recorded_at, n in session.execute(query):
         since = max(0.0, recorded_at - began.setdefault(run_id, recorded_at))
-        found[run_id].append(Point(step, reward, stderr, gold, gold_stderr, kl, since, n))
+        spent = devices[run_id] * occupancy.held_until(held.get(run_id, ()), recorded_at)
+        found[run_id].append(Point(step, reward, stderr, gold, gold_stderr, kl, since, n, device_seconds=spent))
     return found
 
 
@@ -248,7 +273,8 @@ def _mean(members: Sequence[Member]) -> list[Point]:
         gold, gold_stderr = _over_seeds([point.gold for point in points])
         kl, _ = _over_seeds([point.kl for point in points])
         seconds = sum(point.seconds for point in points) / len(points)
-        found.append(Point(step, reward, stderr, gold, gold_stderr, kl, seconds, points[0].n, len(points)))
+        spent = sum(point.device_seconds for point in points) / len(points)
+        found.append(Point(step, reward, stderr, gold, gold_stderr, kl, seconds, points[0].n, len(points), spent))
     return found
 
 

@@ -35,6 +35,26 @@ def band(mean: Numbers, stderr: Numbers) -> tuple[npt.NDArray[np.float64], npt.N
     return centre - half, centre + half
 
 
+def moving_mean(values: Numbers, weight: float) -> list[float | None]:
+    """The exponential moving mean: sum of w^(i-j) y_j over the values so far, over the sum of their weights.
+
+    Dividing by the weights that there are makes the first values no closer to zero than they are. A missing value stays missing,
+    and the others do not see it.
+
+    >>> moving_mean([0.0, 3.0, None, 3.0], 0.5)
+    [0.0, 2.0, None, 2.5714285714285716]
+    """
+    found: list[float | None] = []
+    total = weights = 0.0
+    for value in values:
+        if value is None or not np.isfinite(value):
+            found.append(None)
+            continue
+        total, weights = weight * total + float(value), weight * weights + 1.0
+        found.append(total / weights)
+    return found
+
+
 def spread(stderr: float, n: int) -> float:
     """Standard deviation over prompts, back from the standard error of a mean over `n` of them."""
     return stderr * float(np.sqrt(n))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -19,7 +18,8 @@ from backend.figures import final_reward
 from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE, faint, sequential
 from backend.statistics import as_values, band
 
-FigureName = Literal["reward", "best", "final", "frontier", "gold", "time"]
+FigureName = Literal["reward", "best", "final", "frontier", "gold", "time", "cost"]
+SMOOTHED: Sequence[FigureName] = ("reward", "best")
 TITLES: Mapping[FigureName, str] = {
     "reward": "Reward against step",
     "best": "The best of each algorithm",
@@ -27,6 +27,7 @@ TITLES: Mapping[FigureName, str] = {
     "frontier": "Reward against KL",
     "gold": "Learned against gold reward",
     "time": "Time to a reward",
+    "cost": "Cost of a reward",
 }
 MOST_MARKS = 100
 _UNITS = {"reward": "reward units", "gold": "gold units"}
@@ -39,7 +40,7 @@ def reward(comparison: Comparison, measure: Measure) -> go.Figure:
         shades = _shades(groups) if _one_algorithm(comparison) else {}
         for place, group in enumerate(groups):
             dash = "solid" if shades else DASHES[place % len(DASHES)]
-            traces += _curve(group, measure, algorithm, shades.get(group.id), dash, bands=comparison.bands)
+            traces += _curve(comparison, group, measure, algorithm, shades.get(group.id), dash)
     return _over_steps(comparison, traces, measure)
 
 
@@ -49,7 +50,7 @@ def best_of_each(comparison: Comparison, measure: Measure) -> go.Figure:
     for algorithm, groups in by_algorithm(comparison):
         if (winner := best(groups, measure)) is not None:
             chosen = f", best of {len(groups)}" if len(groups) > 1 else ""
-            traces += _curve(winner, measure, algorithm, None, "solid", chosen)
+            traces += _curve(comparison, winner, measure, algorithm, None, "solid", chosen)
     return _over_steps(comparison, traces, measure)
 
 
@@ -103,16 +104,29 @@ def gold(comparison: Comparison, measure: Measure) -> go.Figure:
 
 def time_to(comparison: Comparison, measure: Measure, target: float | None = None) -> go.Figure:
     """Seconds from the first evaluation to the first one at which the mean is at least the target. Waiting counts too."""
+    return _until(comparison, measure, target, "time", "Time", "seconds", lambda point: point.seconds)
+
+
+def cost_of(comparison: Comparison, measure: Measure, target: float | None = None) -> go.Figure:
+    """Device time until the first evaluation at which the mean is at least the target: seconds of all GPUs that a run held in all its
+    attempts, loading, scoring and lost work among them, waiting not. A run of one CPU slot holds one device. Parents are not counted."""
+    return _until(
+        comparison, measure, target, "cost", "Device time", "device seconds", lambda point: point.device_seconds
+    )
+
+
+def _until(
+    comparison: Comparison, measure: Measure, target: float | None, role: str, title: str, unit: str, of: Callable[[Point], float]
+) -> go.Figure:  # fmt: skip
+    """A bar for each group whose mean reaches the target, as long as what was spent until then."""
     level = target if target is not None else default_target(comparison, measure)
     names, seconds, told, colours = [], [], [], []
     for group in comparison.groups:
-        reached = next(
-            (p for p in group.points if level is not None and (p.of(measure)[0] or -math.inf) >= level), None
-        )
+        reached = next((p for p in group.points if level is not None and _is_at_least(p.of(measure)[0], level)), None)
         if reached is not None:
             names.append(group.label)
-            seconds.append(reached.seconds)
-            told.append(f"{_seconds(reached.seconds)}, step {reached.step:,}")
+            seconds.append(of(reached))
+            told.append(f"{_seconds(of(reached))}, step {reached.step:,}")
             colours.append(COLOURS[group.algorithm])
     missing = sum(1 for group in comparison.groups if group.points) - len(names)
     traces = []
@@ -123,7 +137,7 @@ def time_to(comparison: Comparison, measure: Measure, target: float | None = Non
                 go.Bar(
                     x=[seconds[row] for row in rows], y=[names[row] for row in rows], orientation="h", text=[told[row] for row in rows],
                     textposition="auto", hovertemplate="%{text}<extra></extra>", name=NAMES.get(algorithm, algorithm),
-                    marker={"color": COLOURS[algorithm]}, meta={"role": "time", "algorithm": algorithm}, showlegend=False,
+                    marker={"color": COLOURS[algorithm]}, meta={"role": role, "algorithm": algorithm}, showlegend=False,
                 )
             )  # fmt: skip
     drawn = go.Figure(traces)
@@ -131,10 +145,14 @@ def time_to(comparison: Comparison, measure: Measure, target: float | None = Non
     level_text = "" if level is None else f" to {_name(measure).lower()} {level:.3g}"
     drawn.update_layout(
         template=TEMPLATE, hovermode="closest", uirevision="keep", bargap=0.35,
-        xaxis={"title": {"text": f"Time{level_text} (seconds{unreached})"}, "rangemode": "tozero", "hoverformat": ",.0f"},
+        xaxis={"title": {"text": f"{title}{level_text} ({unit}{unreached})"}, "rangemode": "tozero", "hoverformat": ",.0f"},
         yaxis={"autorange": "reversed", "automargin": True, "title": {"text": ""}},
     )  # fmt: skip
     return drawn
+
+
+def _is_at_least(value: float | None, level: float) -> bool:
+    return value is not None and value >= level
 
 
 def _seconds(seconds: float) -> str:
@@ -149,7 +167,10 @@ def default_target(comparison: Comparison, measure: Measure) -> float | None:
 
 
 DRAW: Mapping[FigureName, Callable[[Comparison, Measure], go.Figure]] = {
-    "reward": reward, "best": best_of_each, "final": final, "frontier": frontier, "gold": gold, "time": time_to,
+    "reward": reward, "best": best_of_each, "final": final, "frontier": frontier, "gold": gold,
+}  # fmt: skip
+TO_A_TARGET: Mapping[FigureName, Callable[[Comparison, Measure, float | None], go.Figure]] = {
+    "time": time_to, "cost": cost_of,
 }  # fmt: skip
 
 
@@ -162,6 +183,7 @@ def names_of(comparison: Comparison) -> list[FigureName]:
         "frontier": any(point.kl is not None for group in comparison.groups for point in group.points),
         "gold": comparison.has_gold and any(p.reward is not None for group in comparison.groups for p in group.points),
         "time": True,
+        "cost": any(point.device_seconds for group in comparison.groups for point in group.points),
     }
     return [name for name, present in has.items() if present]
 
@@ -178,7 +200,8 @@ def as_csv(figure: go.Figure) -> str:
     writer.writerow(["role", "series", "x", "y"])
     for trace in figure.data:
         role = (trace.meta or {}).get("role", "")
-        writer.writerows([role, trace.name, x, "" if y is None else y] for x, y in zip(trace.x, trace.y, strict=True))
+        points = zip(trace.x, trace.y, strict=True)
+        writer.writerows([role, trace.name, x, "" if y is None else y] for x, y in points if x is not None)
     return out.getvalue()
 
 
@@ -204,14 +227,13 @@ def _shades(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
 
 
 def _curve(
+    comparison: Comparison,
     group: Group,
     measure: Measure,
     algorithm: str,
     shade: Mapping[str, str] | None,
     dash: str,
     more: str = "",
-    *,
-    bands: bool = True,
 ) -> list[go.Scatter]:
     colour = shade["light"] if shade else COLOURS[algorithm]
     points = [point for point in group.points if point.of(measure)[0] is not None]
@@ -230,22 +252,40 @@ def _curve(
             )  # fmt: skip
     steps = [point.step for point in points]
     means, errors = [point.of(measure)[0] for point in points], [point.of(measure)[1] for point in points]
-    for edge, sign, fill in zip(band(means, errors), "−+", (None, "tonexty"), strict=True) if bands else ():
+    for edge, sign, fill in zip(band(means, errors), "−+", (None, "tonexty"), strict=True) if comparison.bands else ():
         traces.append(
             go.Scatter(
                 x=steps, y=as_values(edge), name=f"{group.label} {sign} 1 s.e.", line={"width": 0, "color": colour}, fill=fill,
                 fillcolor=faint(colour), showlegend=False, hoverinfo="skip", meta={**meta, "role": "band"}, **common,
             )
         )  # fmt: skip
-    over = f"{' ± 1 s.e.' if bands else ''}, n = {points[-1].over}" if points else ""
+    if comparison.smoothing:
+        traces.append(
+            go.Scatter(
+                x=steps, y=means, name=f"{group.label}, as measured", opacity=0.45, line={"color": colour, "width": 1, "dash": dash},
+                showlegend=False, hoverinfo="skip", meta={**meta, "role": "measured"}, **common,
+            )
+        )  # fmt: skip
+    over = f"{' ± 1 s.e.' if comparison.bands else ''}, n = {points[-1].over}" if points else ""
+    told = None
+    if comparison.smoothing:
+        told = [f" (measured {mean:.3f}{_error(error)})" for mean, error in zip(means, errors, strict=True)]
+    elif not comparison.bands:
+        told = [_error(error) for error in errors]
     traces.append(
         go.Scatter(
-            x=steps, y=means, name=f"{group.label}{more}{over}", line={"color": colour, "width": 2, "dash": dash},
-            hovertemplate="%{y:.3f}" if bands else "%{y:.3f}%{customdata}",
-            customdata=None if bands else ["" if error is None else f" ± {error:.3g}" for error in errors], meta={**meta, "role": "mean"}, legendgroup=group.id, mode=_mode(points), marker={"size": 4, "color": colour},
+            x=steps, y=[point.smooth for point in points] if comparison.smoothing else means, name=f"{group.label}{more}{over}",
+            line={"color": colour, "width": 2, "dash": dash}, customdata=told,
+            hovertemplate=f"{'' if comparison.bands else 'step %{x:,d}: '}%{{y:.3f}}{'%{customdata}' if told is not None else ''}",
+            meta={**meta, "role": "mean"}, legendgroup=group.id, mode="lines" if comparison.smoothing else _mode(points),
+            marker={"size": 4, "color": colour},
         )
     )  # fmt: skip
     return traces
+
+
+def _error(error: float | None) -> str:
+    return "" if error is None else f" ± {error:.3g}"
 
 
 def _mode(points: Sequence[object]) -> str:
@@ -259,9 +299,18 @@ def _every(comparison: Comparison) -> str:
 
 def _over_steps(comparison: Comparison, traces: Sequence[go.Scatter], measure: Measure) -> go.Figure:
     drawn = go.Figure(list(traces))
+    if comparison.smoothing:
+        drawn.add_trace(
+            go.Scatter(
+                x=[None], y=[None], mode="lines", line={"color": NEUTRAL, "width": 2}, meta={"role": "reference", "algorithm": ""},
+                name=f"thick: exponential moving mean, weight {comparison.smoothing:g}; thin: as measured",
+            )
+        )  # fmt: skip
+    # A label with a line for each of many groups would cover the figure, and takes as long as drawing it.
+    alone = {} if comparison.bands else {"hovermode": "closest", "hoverlabel": {"namelength": -1}}
     drawn.update_layout(
         template=TEMPLATE, uirevision="keep", xaxis={"title": {"text": f"Optimizer step{_every(comparison)}"}},
-        yaxis={"title": {"text": f"{_name(measure)} ({_UNITS[measure]})"}},
+        yaxis={"title": {"text": f"{_name(measure)} ({_UNITS[measure]})"}}, **alone,
     )  # fmt: skip
     return drawn
 

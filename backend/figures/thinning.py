@@ -20,7 +20,7 @@ def thinned(comparison: Comparison, most: int = MOST_POINTS) -> Comparison:
     Points that are kept stay where they are while a curve grows, until it has doubled.
     """
     bands = len(comparison.groups) <= MOST_BANDS
-    lines = 3 if bands else 1
+    lines = (3 if bands else 1) + bool(comparison.smoothing)
     points = sum(lines * len(group.points) for group in comparison.groups)
     points += sum(len(one.points) for group in comparison.groups if len(group.members) > 1 for one in group.members)
     every = 1

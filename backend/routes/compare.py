@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import plotly.graph_objects as go
 from fastapi import APIRouter, Query, Response
@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import comparison_table, sweeps
-from backend.comparisons import MOST_RUNS, Comparison, Measure, load
+from backend.comparisons import MOST_RUNS, Comparison, Measure, load, smoothed
 from backend.errors import Invalid, NotFound
 from backend.figures import catalogue, tails
 from backend.figures import compare as figures
@@ -26,7 +26,19 @@ router = APIRouter(prefix="/compare", tags=["compare"])
 
 Runs = Annotated[list[str] | None, Query(description=f"Id of a run; given once for each, at most {MOST_RUNS} times.")]
 SweepId = Annotated[str | None, Query(description="Id of a sweep, in the place of its runs.")]
-Target = Annotated[float | None, Query(allow_inf_nan=False, description="Of the figure of times: the reward to reach.")]
+Target = Annotated[
+    float | None, Query(allow_inf_nan=False, description="Of the figures of time and cost: the reward to reach.")
+]
+Smoothing = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=0.99,
+        allow_inf_nan=False,
+        description="Of the figures `reward` and `best`: weight of the past in an exponential moving mean, drawn over what was "
+        "measured. 0 draws what was measured alone.",
+    ),
+]
 State = tuple[tuple[str, int], ...]
 """The runs and the `rev` of each: an answer for it is never out of date."""
 MeasureOf = Annotated[Measure, Query(description="The reward that is maximised, or the gold reward beside it.")]
@@ -58,14 +70,17 @@ def get_compare_figure(
     sweep: SweepId = None,
     measure: MeasureOf = "reward",
     target: Target = None,
+    smoothing: Smoothing = 0,
     format: Format = "json",  # noqa: A002
 ) -> Response:
     """One figure of a comparison. Of very many evaluations every second, fourth, eighth… is drawn; the CSV has all."""
     state, comparison = _seen(context, run, sweep)
     if format != "json":
-        drawn = _draw(comparison, name, measure, target, whole=format == "csv")
+        drawn = _draw(comparison, _Look(name, measure, target, smoothing), whole=format == "csv")
         return file(format, f"compare-{name}", drawn, lambda: figures.as_csv(drawn))
-    return Response(_figure(context, state, comparison, name, measure, target), media_type="application/json")
+    return Response(
+        _figure(context, state, comparison, _Look(name, measure, target, smoothing)), media_type="application/json"
+    )
 
 
 @router.get("/figures/{name}/points", response_model=FigureTails)
@@ -79,40 +94,44 @@ def get_compare_figure_points(
     sweep: SweepId = None,
     measure: MeasureOf = "reward",
     target: Target = None,
+    smoothing: Smoothing = 0,
 ) -> FigureTails:
     """How the curves of a figure that was fetched before go on."""
     state, comparison = _seen(context, run, sweep)
-    drawn = FigureOut.model_validate_json(_figure(context, state, comparison, name, measure, target))
+    drawn = FigureOut.model_validate_json(_figure(context, state, comparison, _Look(name, measure, target, smoothing)))
     ends = tails.after(drawn.figure, after)
     found = [] if ends is None else [TraceTail.model_validate(end) for end in ends]
     return FigureTails(cursor=drawn.cursor, reset=ends is None, traces=found)
 
 
-def _figure(
-    context: Studio,
-    state: State,
-    comparison: Comparison,
-    name: figures.FigureName,
-    measure: Measure,
-    target: float | None,
-) -> bytes:
+class _Look(NamedTuple):
+    """Which figure, and how it is drawn."""
+
+    name: figures.FigureName
+    measure: Measure
+    target: float | None
+    smoothing: float
+
+
+def _figure(context: Studio, state: State, comparison: Comparison, look: _Look) -> bytes:
     """A `FigureOut`, drawn once for whoever wants the whole or its ends."""
 
     def make() -> bytes:
-        figure = _draw(comparison, name, measure, target)
+        figure = _draw(comparison, look)
         plain = catalogue.as_json(figure)
         answer = FigureOut(figure=plain, cursor=tails.cursor(plain), fence=0, empty=figures.is_empty(figure))
         return answer.model_dump_json().encode()
 
-    return context.compared.get((state, name, measure, target), make)
+    return context.compared.get((state, look), make)
 
 
-def _draw(
-    comparison: Comparison, name: figures.FigureName, measure: Measure, target: float | None, *, whole: bool = False
-) -> go.Figure:
-    """`whole`: every evaluation and every band. A time to a reward is always that of the evaluation that reached it."""
-    if name == "time":
-        return figures.time_to(comparison, measure, target)
+def _draw(comparison: Comparison, look: _Look, *, whole: bool = False) -> go.Figure:
+    """`whole`: every evaluation and every band. Time and cost of a reward are always those of the evaluation that reached it."""
+    name, measure, target, smoothing = look
+    if name in figures.TO_A_TARGET:
+        return figures.TO_A_TARGET[name](comparison, measure, target)
+    if name in figures.SMOOTHED:
+        comparison = smoothed(comparison, measure, smoothing)
     return figures.DRAW[name](comparison if whole else thinned(comparison), measure)
 
 

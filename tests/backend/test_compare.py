@@ -8,17 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, select, update
 
-from backend.comparisons import Member, Point, compare, flat
+from backend.comparisons import Member, Point, compare, flat, smoothed
 from backend.figures import compare as figures
 from backend.figures.thinning import thinned
+from backend.models import Evaluation, Run, RunEvent
 from backend.states import RunState
 from copg_core import events
 from tests.backend.studio_bench import API, Bench, evaluation, problem
 
 
 def point(step: int, reward: float | None, *, gold: float | None = None, kl: float | None = 0.1) -> Point:
-    return Point(step, reward, 0.1, gold, 0.2, kl, 2.0 * step, 64)
+    return Point(step, reward, 0.1, gold, 0.2, kl, 2.0 * step, 64, device_seconds=3.0 * step)
 
 
 def member(
@@ -73,6 +75,9 @@ def test_of_many_groups_the_error_is_told_by_hovering() -> None:
     assert {trace.meta["role"] for trace in drawn.data} == {"mean"}
     first = drawn.data[0]
     assert (first.name, list(first.customdata)) == ("CoPG β = 0.1, n = 64 prompts", [" ± 0.1"] * 3)
+    assert first.hovertemplate == "step %{x:,d}: %{y:.3f}%{customdata}"
+    assert drawn.layout.hovermode == "closest", "one line of a label for each of many groups would cover the figure"
+    assert figures.reward(compare([member(0.1)]), "reward").layout.hovermode is None
     assert {trace.meta["role"] for trace in figures.reward(seen, "reward").data} == {"band", "mean"}, "the CSV has all"
 
 
@@ -92,6 +97,30 @@ def test_time_to_a_reward_is_that_of_the_first_evaluation_which_has_it() -> None
     assert (list(bars.y), list(bars.x)) == (["CoPG β = 0.1"], [200.0])
     assert "1 did not reach it" in drawn.layout.xaxis.title.text
     assert figures.is_empty(figures.time_to(seen, "reward", target=9.0))
+    assert list(figures.time_to(seen, "reward", target=0.0).data[0].x) == [0.0, 0.0], "both begin with a reward of 0"
+
+
+def test_cost_of_a_reward_is_the_device_time_of_one_seed() -> None:
+    seen = compare([member(0.1, 0, last=2.0), member(0.1, 1, last=2.0), member(1.0, last=0.5)])
+    drawn = figures.cost_of(seen, "reward")
+    [bars] = drawn.data
+    assert (list(bars.y), list(bars.x), list(bars.text)) == (["CoPG β = 0.1"], [300.0], ["300 s, step 100"])
+    assert drawn.layout.xaxis.title.text == "Device time to reward 1 (device seconds; 1 did not reach it)"
+
+
+def test_smoothing_is_drawn_over_what_was_measured() -> None:
+    seen = smoothed(compare([member(0.1, 0, steps=5), member(0.1, 1, steps=5)]), "reward", 0.5)
+    drawn = figures.reward(seen, "reward")
+    by_role = {trace.meta["role"]: trace for trace in drawn.data}
+    assert list(by_role["measured"].y) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    expected = [0.0, 1 / 6, 5 / 14, 17 / 30, 49 / 62]
+    assert list(by_role["mean"].y) == pytest.approx(expected)
+    assert by_role["mean"].customdata[1] == " (measured 0.250 ± 0)"
+    assert {"seed", "band"} <= set(by_role)
+    assert by_role["reference"].name == "thick: exponential moving mean, weight 0.5; thin: as measured"
+    few = thinned(seen, most=12)
+    assert (few.every, [point.smooth for point in few.groups[0].points]) == (4, [0.0, pytest.approx(49 / 62)])
+    assert smoothed(seen, "reward", 0.0) is seen
 
 
 def test_ways_end_in_a_large_point_and_gold_needs_a_gold_reward() -> None:
@@ -99,7 +128,7 @@ def test_ways_end_in_a_large_point_and_gold_needs_a_gold_reward() -> None:
     way, end = figures.frontier(seen, "reward").data[:2]
     assert (list(way.x), way.marker.size) == ([0.0, 0.5, 1.0], 4)
     assert (list(end.x), end.marker.size, end.showlegend) == ([1.0], 11, False)
-    assert figures.names_of(seen) == ["reward", "final", "frontier", "time"]
+    assert figures.names_of(seen) == ["reward", "final", "frontier", "time", "cost"]
     assert figures.is_empty(figures.gold(seen, "gold"))
     golden = [point(0, 0.0, gold=0.0), point(100, 1.0, gold=1.0)]
     for kind, has in (("gold", False), ("run", True)):
@@ -166,6 +195,42 @@ def test_every_figure_is_served(bench: Bench, name: str) -> None:
     answer = bench.client.get(f"{API}/compare/figures/{name}", params={"run": runs, "format": "csv"})
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert {"role", "series", "x", "y"} == set(rows[0])
+    assert all(row["x"] for row in rows)
+
+
+def test_smoothing_travels_with_the_question(bench: Bench) -> None:
+    runs = [trained(bench, 1.0, beta=0.1), trained(bench, 3.0, beta=1.0)]
+    plain = bench.get("/compare/figures/reward", run=runs)
+    held = bench.get("/compare/figures/reward", run=runs, smoothing=0.5)
+    assert [trace["meta"]["role"] for trace in held["figure"]["data"]][-1] == "reference"
+    [mean] = [one for one in held["figure"]["data"] if one["meta"]["role"] == "mean" and "β = 1" in one["name"]]
+    assert mean["y"] == pytest.approx([0.25, (3.0 + 0.5 * 0.25) / 1.5])
+    ends = bench.get("/compare/figures/reward/points", run=runs, smoothing=0.5, after=held["cursor"])
+    assert (ends["reset"], ends["cursor"]) == (False, held["cursor"])
+    assert bench.get("/compare/figures/reward/points", run=runs, after=held["cursor"])["reset"] is True
+    assert bench.get("/compare/figures/final", run=runs, smoothing=0.5) == bench.get("/compare/figures/final", run=runs)
+    assert plain == bench.get("/compare/figures/reward", run=runs, smoothing=0)
+    for wrong in (-0.1, 1.0, "nan", "much"):
+        problem(bench.client.get(f"{API}/compare/figures/reward", params={"run": runs, "smoothing": wrong}), 422)
+
+
+def test_cost_counts_all_devices_and_attempts_but_no_waiting(bench: Bench) -> None:
+    uid = bench.launch(beta=0.1)
+    claim = bench.claim(uid)
+    bench.record(claim, evaluation(0, reward=0.25, n=8), evaluation(100, reward=1.0, n=8))
+    with bench.database.transaction() as session:
+        run = session.scalars(select(Run).where(Run.uid == uid)).one()
+        run.gpus = 4
+        session.execute(delete(RunEvent).where(RunEvent.run_id == run.id))
+        moves = [("queued", 0.0), ("running", 100.0), ("queued", 110.0), ("running", 150.0)]
+        session.add_all(RunEvent(run_id=run.id, fence=1, origin=None, target=state, at=at) for state, at in moves)
+        for step, at in ((0, 155.0), (100, 170.0)):
+            session.execute(
+                update(Evaluation).where(Evaluation.run_id == run.id, Evaluation.step == step).values(recorded_at=at)
+            )
+    figure = bench.get("/compare/figures/cost", run=[uid])["figure"]
+    assert figure["data"][0]["x"] == [4 * (10 + 20)]
+    assert bench.get("/compare/figures/time", run=[uid])["figure"]["data"][0]["x"] == [15.0]
 
 
 def test_a_run_that_gets_a_deleted_ones_number_is_not_taken_for_it(bench: Bench) -> None:

@@ -2276,7 +2276,7 @@ export interface components {
              * Name
              * @enum {string}
              */
-            name: "reward" | "best" | "final" | "frontier" | "gold" | "time";
+            name: "reward" | "best" | "final" | "frontier" | "gold" | "time" | "cost";
             /** Title */
             title: string;
         };
@@ -7461,14 +7461,16 @@ export interface operations {
                 sweep?: string | null;
                 /** @description The reward that is maximised, or the gold reward beside it. */
                 measure?: "reward" | "gold";
-                /** @description Of the figure of times: the reward to reach. */
+                /** @description Of the figures of time and cost: the reward to reach. */
                 target?: number | null;
+                /** @description Of the figures `reward` and `best`: weight of the past in an exponential moving mean, drawn over what was measured. 0 draws what was measured alone. */
+                smoothing?: number;
                 /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
                 format?: "json" | "csv" | "svg" | "png";
             };
             header?: never;
             path: {
-                name: "reward" | "best" | "final" | "frontier" | "gold" | "time";
+                name: "reward" | "best" | "final" | "frontier" | "gold" | "time" | "cost";
             };
             cookie?: never;
         };
@@ -7513,12 +7515,14 @@ export interface operations {
                 sweep?: string | null;
                 /** @description The reward that is maximised, or the gold reward beside it. */
                 measure?: "reward" | "gold";
-                /** @description Of the figure of times: the reward to reach. */
+                /** @description Of the figures of time and cost: the reward to reach. */
                 target?: number | null;
+                /** @description Of the figures `reward` and `best`: weight of the past in an exponential moving mean, drawn over what was measured. 0 draws what was measured alone. */
+                smoothing?: number;
             };
             header?: never;
             path: {
-                name: "reward" | "best" | "final" | "frontier" | "gold" | "time";
+                name: "reward" | "best" | "final" | "frontier" | "gold" | "time" | "cost";
             };
             cookie?: never;
         };

@@ -1,10 +1,11 @@
-/** A figure that was fetched whole: drawn anew with every answer, its place as high before the first one as after it. */
+/** A figure that was fetched whole: drawn anew with every answer while somebody sees it, its place as high before the first one as after it. */
 import { Skeleton, useComputedColorScheme } from '@mantine/core';
 import { type ReactNode, useEffect, useRef } from 'react';
 import { type FigureOut, messageOf } from '../api/client';
 import type { Scheme } from '../theme';
 import { Downloads } from './Downloads';
 import { CONFIG, plotly, type PlotlyFigure, themed } from './plotly';
+import { Turns } from './turns';
 
 interface Props {
   name: string; title: string; answer: FigureOut | undefined; error: unknown; csv: string; empty: string;
@@ -13,10 +14,15 @@ interface Props {
 } // prettier-ignore
 
 const LINE = 19; // px of a legend's line
+const turns = new Turns(plotly);
 
 export function Drawn({ name, title, answer, error, csv, empty, below = false, awaited = 0, wide = true, children }: Props) {
   const element = useRef<HTMLDivElement>(null);
   const scheme = useComputedColorScheme('light') as Scheme;
+  // The first drawing is made at once, for whoever prints the page; the next ones wait until they can be seen.
+  const seen = useRef(false);
+  const drawn = useRef(false);
+  const owed = useRef<(() => Promise<void>) | null>(null);
   const shown = answer !== undefined && !answer.empty;
   const lines = below && shown ? (answer.figure as unknown as PlotlyFigure).data.filter((trace) => trace.showlegend !== false).length : below && !answer ? awaited : 0;
   useEffect(() => {
@@ -24,11 +30,30 @@ export function Drawn({ name, title, answer, error, csv, empty, below = false, a
     if (!answer || answer.empty) return;
     const figure = themed(answer.figure as unknown as PlotlyFigure, scheme);
     const layout = below ? { ...figure.layout, legend: { ...(figure.layout.legend as object), y: -0.16, yanchor: 'top' } } : figure.layout;
-    void plotly().then(({ react }) => react(target, figure.data, layout, CONFIG)).then(() => window.dispatchEvent(new CustomEvent('copg:drawn', { detail: { figure: name, cursor: '', at: Date.now() } })));
+    const draw = async (): Promise<void> => {
+      const { react } = await plotly();
+      await react(target, figure.data, layout, CONFIG);
+      drawn.current = true;
+      window.dispatchEvent(new CustomEvent('copg:drawn', { detail: { figure: name, cursor: '', at: Date.now() } }));
+    };
+    owed.current = null;
+    if (seen.current || !drawn.current) turns.ask(target, draw); else owed.current = draw;
   }, [answer, scheme, below, name]);
   useEffect(() => {
     const target = element.current!;
-    return () => void plotly().then(({ purge }) => purge(target));
+    const watcher = new IntersectionObserver(([entry]) => {
+      seen.current = entry?.isIntersecting ?? false;
+      if (!seen.current || !owed.current) return;
+      turns.ask(target, owed.current);
+      owed.current = null;
+    }, { rootMargin: '200px' });
+    watcher.observe(target);
+    return () => {
+      watcher.disconnect();
+      turns.drop(target);
+      drawn.current = false;
+      void plotly().then(({ purge }) => purge(target));
+    };
   }, []);
   return (
     <section className={`panel figure${wide ? ' wide' : ''}`} aria-label={title} data-testid={`figure-${name}`} data-status={shown ? 'shown' : answer ? 'empty' : 'loading'}>

@@ -1,5 +1,6 @@
 /** Runs side by side: the figures make themselves, and the table says what may be concluded. Everything chosen stands in the address. */
 import { Button, NumberInput, SegmentedControl, Select, Skeleton } from '@mantine/core';
+import { useDebouncedCallback } from '@mantine/hooks';
 import { useEffect, useState } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import type { Comparison } from '../../api/client';
@@ -7,11 +8,16 @@ import { Drawn } from '../../components/Drawn';
 import { Copy, Failure } from '../../components/parts';
 import { number } from '../../format';
 import './compare.css';
-import { type Chosen, csvOf, type FigureName, isNothing, type Measure, useComparison, useCompareEvents, useCompareFigure } from './queries';
+import { type Chosen, csvOf, type FigureName, isNothing, type Look, type Measure, useComparison, useCompareEvents, useCompareFigure } from './queries';
 import { Differences, Settings } from './Table';
 
 const BELOW: readonly FigureName[] = ['reward', 'best', 'final', 'frontier', 'gold'];
-const HALF: readonly FigureName[] = ['frontier', 'gold', 'time', 'final'];
+const HALF: readonly FigureName[] = ['frontier', 'gold', 'time', 'cost', 'final'];
+const TO_A_TARGET: readonly FigureName[] = ['time', 'cost'];
+const AGAINST_STEP: readonly FigureName[] = ['reward', 'best'];
+
+/** Of the slider: a weight near one would take its first values for everything. */
+const SMOOTHEST = 0.95;
 
 export function ComparePage() {
   const [query, setQuery] = useSearchParams();
@@ -20,6 +26,7 @@ export function ComparePage() {
   const baseline = query.get('baseline');
   const asked = query.get('target');
   const target = asked !== null && Number.isFinite(Number(asked)) ? Number(asked) : null;
+  const smoothing = Math.min(SMOOTHEST, Math.max(0, Number(query.get('smoothing')) || 0));
   const set = (key: string, value: string | null): void =>
     setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
   const { data: seen, error } = useComparison(chosen, measure, baseline);
@@ -50,7 +57,7 @@ export function ComparePage() {
             {seen ? <p className="muted method" data-testid="method">{seen.method}{seen.notes.map((note) => <span key={note}> {note}</span>)}</p> : <div className="method"><Skeleton className="lines" /></div>}
           </section>
           <div className="figures compare">
-            {seen ? seen.figures.map(({ name, title }) => <Figure key={name} chosen={chosen} name={name} title={title} measure={measure} target={target} seen={seen} onTarget={(value) => set('target', value)} />)
+            {seen ? seen.figures.map(({ name, title }) => <Figure key={name} chosen={chosen} title={title} look={{ name, measure, target: TO_A_TARGET.includes(name) ? target : null, smoothing: AGAINST_STEP.includes(name) ? smoothing : 0 }} seen={seen} onTarget={(value) => set('target', value)} onSmoothing={(value) => set('smoothing', value ? String(value) : null)} />)
               : [0, 1].map((place) => <section key={place} className="panel figure wide"><div className="plot"><div className="cover"><Skeleton height="86%" /></div></div></section>)}
           </div>
           {seen && seen.fields.length > 0 && <Settings seen={seen} />}
@@ -66,15 +73,30 @@ function samplesOf({ groups }: Comparison): string {
   return `/samples?${[`${runs[0]}@first`, ...runs.slice(0, 7).map((run) => `${run}@last`)].map((column) => `column=${column}`).join('&')}`;
 }
 
-interface FigureProps { chosen: Chosen; name: FigureName; title: string; measure: Measure; target: number | null; seen: Comparison; onTarget(value: string | null): void }
-function Figure({ chosen, name, title, measure, target, seen, onTarget }: FigureProps) {
-  const goal = name === 'time' ? target : null;
-  const { data: answer, error } = useCompareFigure(chosen, name, measure, goal);
+interface FigureProps { chosen: Chosen; title: string; look: Look; seen: Comparison; onTarget(value: string | null): void; onSmoothing(value: number): void }
+function Figure({ chosen, title, look, seen, onTarget, onSmoothing }: FigureProps) {
+  const { name, target, smoothing } = look;
+  const { data: answer, error } = useCompareFigure(chosen, look);
+  const ofTarget = TO_A_TARGET.includes(name) && seen.target !== null;
   return (
-    <Drawn name={`compare-${name}`} title={title} answer={answer} error={error} csv={csvOf(chosen, name, measure, goal)} below={BELOW.includes(name)} wide={!HALF.includes(name)} empty={name === 'time' && seen.target !== null ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
-      {name === 'time' && seen.target !== null && <Target value={target} otherwise={seen.target} onTarget={onTarget} />}
+    <Drawn name={`compare-${name}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} wide={!HALF.includes(name)} empty={ofTarget ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
+      {ofTarget && <Target key={target} value={target} otherwise={seen.target!} onTarget={onTarget} />}
+      {AGAINST_STEP.includes(name) && <Smoothing value={smoothing} onChange={onSmoothing} />}
     </Drawn>
   ); // prettier-ignore
+}
+
+/** Weight of the past in the moving mean; what was measured stays visible under it. */
+function Smoothing({ value, onChange }: { value: number; onChange(value: number): void }) {
+  const [held, setHeld] = useState(value);
+  useEffect(() => setHeld(value), [value]);
+  const later = useDebouncedCallback(onChange, 150);
+  return (
+    <label className="smoothing muted" title="Weight of the past in an exponential moving mean; the thin curve is what was measured">
+      Smoothing <input type="range" min={0} max={SMOOTHEST} step={0.01} value={held} aria-valuetext={held ? `weight ${held}` : 'none'} onChange={(event) => { setHeld(event.target.valueAsNumber); later(event.target.valueAsNumber); }} />
+      <span className="num">{held ? held.toFixed(2) : 'none'}</span>
+    </label>
+  );
 }
 
 function Target({ value, otherwise, onTarget }: { value: number | null; otherwise: number; onTarget(value: string | null): void }) {

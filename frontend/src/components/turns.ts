@@ -1,0 +1,42 @@
+/** Drawings take turns: each has a task of its own, so that a page of many figures hears its reader between two of them. */
+type Draw = () => unknown;
+
+export class Turns {
+  private readonly waiting = new Map<object, Draw>();
+  private busy = false;
+
+  /** `ready`: what every drawing needs first. */
+  constructor(private readonly ready: () => Promise<unknown>) {}
+
+  /** Draw when it is this place's turn. Of several wishes for one place the newest counts, in the turn of the first. */
+  ask(place: object, draw: Draw): void {
+    this.waiting.set(place, draw);
+    if (!this.busy) void this.work().catch((error: unknown) => console.error(error));
+  }
+
+  drop(place: object): void {
+    this.waiting.delete(place);
+  }
+
+  private async work(): Promise<void> {
+    this.busy = true;
+    try {
+      await this.ready();
+      for (let next = this.first(); next; next = this.first()) {
+        this.waiting.delete(next[0]);
+        try {
+          await next[1]();
+        } catch (error) {
+          console.error(error); // a figure that cannot be drawn must not hold up the others
+        }
+        await new Promise((later) => setTimeout(later));
+      }
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  private first(): [object, Draw] | undefined {
+    return this.waiting.entries().next().value;
+  }
+}
