@@ -21,7 +21,7 @@ from backend.errors import Invalid
 from backend.models import Evaluation, Run, Sample
 from backend.side_by_side import digest, prompt_key
 from backend.states import RunState
-from backend.statistics import mean_and_stderr, moving_mean
+from backend.statistics import local_fit, mean_and_stderr
 from backend.sweep_names import labels, varying, written
 from copg_core.config import variant_of
 
@@ -37,7 +37,7 @@ class Point(NamedTuple):
     """One evaluation of a run, or the mean of a group's evaluations at a step. `over` is what the error is over.
 
     `seconds` since the first evaluation; `device_seconds` that the run's devices were held until now, summed over the devices.
-    `smooth` is the measure's moving mean, where one is asked for.
+    `smooth` is the measure's local fit, where one is asked for.
     """
 
     step: int
@@ -118,14 +118,14 @@ class Comparison:
     """Groups in the order of algorithm and beta, and the settings in which any of them differ.
 
     What of it is drawn (figures/thinning.py): of `every` so many evaluations one, and `bands` of the standard errors or none;
-    and by which weight the points are smoothed.
+    and over how many evaluations on either side the means are smoothed.
     """
 
     groups: Sequence[Group]
     fields: Sequence[str]
     every: int = 1
     bands: bool = True
-    smoothing: float = 0.0
+    smoothing: int = 0
 
     @property
     def members(self) -> list[Member]:
@@ -223,16 +223,16 @@ def prompt_scores(members: Sequence[Member], measure: Measure, *, start: bool = 
     return {prompt: sum(one[prompt] for one in scored) / len(scored) for prompt in sorted(common)}
 
 
-def smoothed(comparison: Comparison, measure: Measure, weight: float) -> Comparison:
-    """With the exponential moving mean of every group's means, over all evaluations, whatever of them is drawn."""
-    if not weight:
+def smoothed(comparison: Comparison, measure: Measure, reach: int) -> Comparison:
+    """With a local fit to every group's means, over all evaluations, whatever of them is drawn."""
+    if not reach:
         return comparison
     groups = []
     for group in comparison.groups:
-        means = moving_mean([point.of(measure)[0] for point in group.points], weight)
+        means = local_fit([point.of(measure)[0] for point in group.points], reach)
         points = [point._replace(smooth=mean) for point, mean in zip(group.points, means, strict=True)]
         groups.append(replace(group, points=points))
-    return replace(comparison, groups=groups, smoothing=weight)
+    return replace(comparison, groups=groups, smoothing=reach)
 
 
 def _points(session: Session, runs: Sequence[Run]) -> dict[int, list[Point]]:

@@ -104,19 +104,17 @@ def gold(comparison: Comparison, measure: Measure) -> go.Figure:
 
 def time_to(comparison: Comparison, measure: Measure, target: float | None = None) -> go.Figure:
     """Seconds from the first evaluation to the first one at which the mean is at least the target. Waiting counts too."""
-    return _until(comparison, measure, target, "time", "Time", "seconds", lambda point: point.seconds)
+    return _until(comparison, measure, target, "time", "Time", lambda point: point.seconds)
 
 
 def cost_of(comparison: Comparison, measure: Measure, target: float | None = None) -> go.Figure:
     """Device time until the first evaluation at which the mean is at least the target: seconds of all GPUs that a run held in all its
     attempts, loading, scoring and lost work among them, waiting not. A run of one CPU slot holds one device. Parents are not counted."""
-    return _until(
-        comparison, measure, target, "cost", "Device time", "device seconds", lambda point: point.device_seconds
-    )
+    return _until(comparison, measure, target, "cost", "Device time", lambda point: point.device_seconds)
 
 
 def _until(
-    comparison: Comparison, measure: Measure, target: float | None, role: str, title: str, unit: str, of: Callable[[Point], float]
+    comparison: Comparison, measure: Measure, target: float | None, role: str, title: str, of: Callable[[Point], float]
 ) -> go.Figure:  # fmt: skip
     """A bar for each group whose mean reaches the target, as long as what was spent until then."""
     level = target if target is not None else default_target(comparison, measure)
@@ -141,11 +139,11 @@ def _until(
                 )
             )  # fmt: skip
     drawn = go.Figure(traces)
-    unreached = f"; {missing} did not reach it" if missing else ""
+    unreached = f"<br>{missing} did not reach it" if missing else ""
     level_text = "" if level is None else f" to {_name(measure).lower()} {level:.3g}"
     drawn.update_layout(
         template=TEMPLATE, hovermode="closest", uirevision="keep", bargap=0.35,
-        xaxis={"title": {"text": f"{title}{level_text} ({unit}{unreached})"}, "rangemode": "tozero", "hoverformat": ",.0f"},
+        xaxis={"title": {"text": f"{title}{level_text} (seconds){unreached}"}, "rangemode": "tozero", "hoverformat": ",.0f"},
         yaxis={"autorange": "reversed", "automargin": True, "title": {"text": ""}},
     )  # fmt: skip
     return drawn
@@ -277,11 +275,16 @@ def _curve(
             x=steps, y=[point.smooth for point in points] if comparison.smoothing else means, name=f"{group.label}{more}{over}",
             line={"color": colour, "width": 2, "dash": dash}, customdata=told,
             hovertemplate=f"{'' if comparison.bands else 'step %{x:,d}: '}%{{y:.3f}}{'%{customdata}' if told is not None else ''}",
-            meta={**meta, "role": "mean"}, legendgroup=group.id, mode="lines" if comparison.smoothing else _mode(points),
+            meta={**meta, "role": "mean", **_open(comparison)}, legendgroup=group.id, mode="lines" if comparison.smoothing else _mode(points),
             marker={"size": 4, "color": colour},
         )
     )  # fmt: skip
     return traces
+
+
+def _open(comparison: Comparison) -> dict[str, int]:
+    """How many points at the end of a smoothed curve later evaluations may move (figures/tails.py)."""
+    return {"open": comparison.smoothing // comparison.every + 2} if comparison.smoothing else {}
 
 
 def _error(error: float | None) -> str:
@@ -303,7 +306,7 @@ def _over_steps(comparison: Comparison, traces: Sequence[go.Scatter], measure: M
         drawn.add_trace(
             go.Scatter(
                 x=[None], y=[None], mode="lines", line={"color": NEUTRAL, "width": 2}, meta={"role": "reference", "algorithm": ""},
-                name=f"thick: exponential moving mean, weight {comparison.smoothing:g}; thin: as measured",
+                name=f"thick: smoothed (± {comparison.smoothing}), thin: measured",
             )
         )  # fmt: skip
     # A label with a line for each of many groups would cover the figure, and takes as long as drawing it.

@@ -1,6 +1,7 @@
 """What a viewer of a figure lacks: how each curve goes on, where everything before that is as it was.
 
-A curve may change at its last point (a mean that waits for a seed, a mark at the end), so a viewer keeps all points but the last one.
+A curve may change at its last point (a mean that waits for a seed, a mark at the end), so a viewer keeps all points but the last one;
+of a smoothed curve as many may change as its `meta.open` says.
 The cursor tells how many those are and has a digest of them and of all that is no point. Nothing is remembered about
 viewers: a figure that is drawn anew is the same as theirs exactly where the digests agree.
 """
@@ -18,7 +19,7 @@ _PER_POINT = ("x", "y", "customdata")
 
 def cursor(figure: dict[str, Any]) -> str:
     """Of a figure as plotly.js takes it: a digest, and for each trace how many of its points will stay."""
-    return _cursor(figure, [max(0, len(trace.get("x") or ()) - 1) for trace in figure["data"]])
+    return _cursor(figure, [max(0, len(trace.get("x") or ()) - _open(trace)) for trace in figure["data"]])
 
 
 def after(figure: dict[str, Any], known: str) -> list[dict[str, Any]] | None:
@@ -30,6 +31,10 @@ def after(figure: dict[str, Any], known: str) -> list[dict[str, Any]] | None:
         {"start": count, "arrays": {name: array[count:] for name, array in _arrays(trace)}}
         for trace, count in zip(figure["data"], counts, strict=True)
     ]
+
+
+def _open(trace: dict[str, Any]) -> int:
+    return int((trace.get("meta") or {}).get("open", 1))
 
 
 def _cursor(figure: dict[str, Any], counts: Sequence[int]) -> str:

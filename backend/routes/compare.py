@@ -30,13 +30,12 @@ Target = Annotated[
     float | None, Query(allow_inf_nan=False, description="Of the figures of time and cost: the reward to reach.")
 ]
 Smoothing = Annotated[
-    float,
+    int,
     Query(
         ge=0,
-        le=0.99,
-        allow_inf_nan=False,
-        description="Of the figures `reward` and `best`: weight of the past in an exponential moving mean, drawn over what was "
-        "measured. 0 draws what was measured alone.",
+        le=100,
+        description="Of the figures `reward` and `best`: evaluations on either side that a local linear fit with tricube weights "
+        "is made of, drawn over what was measured. 0 draws what was measured alone.",
     ),
 ]
 State = tuple[tuple[str, int], ...]
@@ -110,7 +109,7 @@ class _Look(NamedTuple):
     name: figures.FigureName
     measure: Measure
     target: float | None
-    smoothing: float
+    smoothing: int
 
 
 def _figure(context: Studio, state: State, comparison: Comparison, look: _Look) -> bytes:

@@ -105,22 +105,21 @@ def test_cost_of_a_reward_is_the_device_time_of_one_seed() -> None:
     drawn = figures.cost_of(seen, "reward")
     [bars] = drawn.data
     assert (list(bars.y), list(bars.x), list(bars.text)) == (["CoPG β = 0.1"], [300.0], ["300 s, step 100"])
-    assert drawn.layout.xaxis.title.text == "Device time to reward 1 (device seconds; 1 did not reach it)"
+    assert drawn.layout.xaxis.title.text == "Device time to reward 1 (seconds)<br>1 did not reach it"
 
 
 def test_smoothing_is_drawn_over_what_was_measured() -> None:
-    seen = smoothed(compare([member(0.1, 0, steps=5), member(0.1, 1, steps=5)]), "reward", 0.5)
+    seen = smoothed(compare([member(0.1, 0, steps=5), member(0.1, 1, steps=5)]), "reward", 2)
     drawn = figures.reward(seen, "reward")
     by_role = {trace.meta["role"]: trace for trace in drawn.data}
     assert list(by_role["measured"].y) == [0.0, 0.25, 0.5, 0.75, 1.0]
-    expected = [0.0, 1 / 6, 5 / 14, 17 / 30, 49 / 62]
-    assert list(by_role["mean"].y) == pytest.approx(expected)
+    assert list(by_role["mean"].y) == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0]), "a straight line stays what it is"
     assert by_role["mean"].customdata[1] == " (measured 0.250 ± 0)"
     assert {"seed", "band"} <= set(by_role)
-    assert by_role["reference"].name == "thick: exponential moving mean, weight 0.5; thin: as measured"
+    assert by_role["reference"].name == "thick: smoothed (± 2), thin: measured"
     few = thinned(seen, most=12)
-    assert (few.every, [point.smooth for point in few.groups[0].points]) == (4, [0.0, pytest.approx(49 / 62)])
-    assert smoothed(seen, "reward", 0.0) is seen
+    assert (few.every, [point.smooth for point in few.groups[0].points]) == (4, [0.0, pytest.approx(1.0)])
+    assert smoothed(seen, "reward", 0) is seen
 
 
 def test_ways_end_in_a_large_point_and_gold_needs_a_gold_reward() -> None:
@@ -201,17 +200,35 @@ def test_every_figure_is_served(bench: Bench, name: str) -> None:
 def test_smoothing_travels_with_the_question(bench: Bench) -> None:
     runs = [trained(bench, 1.0, beta=0.1), trained(bench, 3.0, beta=1.0)]
     plain = bench.get("/compare/figures/reward", run=runs)
-    held = bench.get("/compare/figures/reward", run=runs, smoothing=0.5)
+    held = bench.get("/compare/figures/reward", run=runs, smoothing=5)
     assert [trace["meta"]["role"] for trace in held["figure"]["data"]][-1] == "reference"
     [mean] = [one for one in held["figure"]["data"] if one["meta"]["role"] == "mean" and "β = 1" in one["name"]]
-    assert mean["y"] == pytest.approx([0.25, (3.0 + 0.5 * 0.25) / 1.5])
-    ends = bench.get("/compare/figures/reward/points", run=runs, smoothing=0.5, after=held["cursor"])
+    assert mean["y"] == pytest.approx([0.25, 3.0])
+    ends = bench.get("/compare/figures/reward/points", run=runs, smoothing=5, after=held["cursor"])
     assert (ends["reset"], ends["cursor"]) == (False, held["cursor"])
     assert bench.get("/compare/figures/reward/points", run=runs, after=held["cursor"])["reset"] is True
-    assert bench.get("/compare/figures/final", run=runs, smoothing=0.5) == bench.get("/compare/figures/final", run=runs)
+    assert bench.get("/compare/figures/final", run=runs, smoothing=5) == bench.get("/compare/figures/final", run=runs)
     assert plain == bench.get("/compare/figures/reward", run=runs, smoothing=0)
-    for wrong in (-0.1, 1.0, "nan", "much"):
+    for wrong in (-1, 0.5, 101, "much"):
         problem(bench.client.get(f"{API}/compare/figures/reward", params={"run": runs, "smoothing": wrong}), 422)
+
+
+def test_a_smoothed_curve_goes_on_where_its_points_are_final(bench: Bench) -> None:
+    uid = bench.launch(beta=0.1)
+    claim = bench.claim(uid)
+    steps = range(0, 4000, 100)
+    bench.record(claim, *(evaluation(step, reward=(step // 100) % 7, n=8) for step in steps))
+    held = bench.get("/compare/figures/reward", run=[uid], smoothing=4)
+    bench.record(claim, *(evaluation(step, reward=3.0, n=8) for step in (4000, 4100)))
+    ends = bench.get("/compare/figures/reward/points", run=[uid], smoothing=4, after=held["cursor"])
+    whole = bench.get("/compare/figures/reward", run=[uid], smoothing=4)
+    assert (ends["reset"], ends["cursor"]) == (False, whole["cursor"])
+    fresh = [len(end["arrays"].get("x", ())) for end in ends["traces"]]
+    assert max(fresh) == 2 + 6
+    for trace, end in zip(held["figure"]["data"], ends["traces"], strict=True):
+        for key, array in end["arrays"].items():
+            trace[key] = trace[key][: end["start"]] + array
+    assert held["figure"] == whole["figure"]
 
 
 def test_cost_counts_all_devices_and_attempts_but_no_waiting(bench: Bench) -> None:

@@ -40,15 +40,15 @@ def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> 
     assert "baseline=" in page.url
     page.reload()
     expect(table.locator("tbody tr").nth(0)).to_contain_text("baseline")
-    page.get_by_role("slider", name="Smoothing").fill("0.6")
+    page.get_by_role("slider", name="Smoothing").fill("6")
     roles = "plot => plot.data.filter((trace) => trace.meta.role === 'measured').length"
     reward = page.get_by_test_id("figure-compare-reward").locator(".js-plotly-plot")
-    expect(reward).to_contain_text("weight 0.6; thin: as measured")
+    expect(reward).to_contain_text("smoothed (± 6), thin: measured")
     assert reward.evaluate(roles) == 2, "what was measured stays visible"
-    page.wait_for_url("**smoothing=0.6**")
+    page.wait_for_url("**smoothing=6**")
     page.reload()
-    expect(page.get_by_role("slider", name="Smoothing")).to_have_value("0.6")
-    expect(reward).to_contain_text("weight 0.6; thin: as measured")
+    expect(page.get_by_role("slider", name="Smoothing")).to_have_value("6")
+    expect(reward).to_contain_text("smoothed (± 6), thin: measured")
     page.get_by_test_id("settings").locator("summary").click()
     expect(page.get_by_test_id("settings")).to_contain_text("Beta")
 

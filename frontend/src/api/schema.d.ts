@@ -7463,7 +7463,7 @@ export interface operations {
                 measure?: "reward" | "gold";
                 /** @description Of the figures of time and cost: the reward to reach. */
                 target?: number | null;
-                /** @description Of the figures `reward` and `best`: weight of the past in an exponential moving mean, drawn over what was measured. 0 draws what was measured alone. */
+                /** @description Of the figures `reward` and `best`: evaluations on either side that a local linear fit with tricube weights is made of, drawn over what was measured. 0 draws what was measured alone. */
                 smoothing?: number;
                 /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
                 format?: "json" | "csv" | "svg" | "png";
@@ -7517,7 +7517,7 @@ export interface operations {
                 measure?: "reward" | "gold";
                 /** @description Of the figures of time and cost: the reward to reach. */
                 target?: number | null;
-                /** @description Of the figures `reward` and `best`: weight of the past in an exponential moving mean, drawn over what was measured. 0 draws what was measured alone. */
+                /** @description Of the figures `reward` and `best`: evaluations on either side that a local linear fit with tricube weights is made of, drawn over what was measured. 0 draws what was measured alone. */
                 smoothing?: number;
             };
             header?: never;

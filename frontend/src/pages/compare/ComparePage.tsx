@@ -16,8 +16,7 @@ const HALF: readonly FigureName[] = ['frontier', 'gold', 'time', 'cost', 'final'
 const TO_A_TARGET: readonly FigureName[] = ['time', 'cost'];
 const AGAINST_STEP: readonly FigureName[] = ['reward', 'best'];
 
-/** Of the slider: a weight near one would take its first values for everything. */
-const SMOOTHEST = 0.95;
+const SMOOTHEST = 25; // evaluations on either side, of the slider
 
 export function ComparePage() {
   const [query, setQuery] = useSearchParams();
@@ -26,7 +25,7 @@ export function ComparePage() {
   const baseline = query.get('baseline');
   const asked = query.get('target');
   const target = asked !== null && Number.isFinite(Number(asked)) ? Number(asked) : null;
-  const smoothing = Math.min(SMOOTHEST, Math.max(0, Number(query.get('smoothing')) || 0));
+  const smoothing = Math.min(SMOOTHEST, Math.max(0, Math.round(Number(query.get('smoothing'))) || 0));
   const set = (key: string, value: string | null): void =>
     setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
   const { data: seen, error } = useComparison(chosen, measure, baseline);
@@ -86,15 +85,15 @@ function Figure({ chosen, title, look, seen, onTarget, onSmoothing }: FigureProp
   ); // prettier-ignore
 }
 
-/** Weight of the past in the moving mean; what was measured stays visible under it. */
+/** Over how many evaluations; what was measured stays visible under it. */
 function Smoothing({ value, onChange }: { value: number; onChange(value: number): void }) {
   const [held, setHeld] = useState(value);
   useEffect(() => setHeld(value), [value]);
   const later = useDebouncedCallback(onChange, 150);
   return (
-    <label className="smoothing muted" title="Weight of the past in an exponential moving mean; the thin curve is what was measured">
-      Smoothing <input type="range" min={0} max={SMOOTHEST} step={0.01} value={held} aria-valuetext={held ? `weight ${held}` : 'none'} onChange={(event) => { setHeld(event.target.valueAsNumber); later(event.target.valueAsNumber); }} />
-      <span className="num">{held ? held.toFixed(2) : 'none'}</span>
+    <label className="smoothing muted" title="A straight line fitted to the evaluations around each one (tricube weights), which is not late where the reward rises. The thin curve is what was measured.">
+      Smoothing <input type="range" min={0} max={SMOOTHEST} step={1} value={held} aria-valuetext={held ? `${held} evaluations on either side` : 'none'} onChange={(event) => { setHeld(event.target.valueAsNumber); later(event.target.valueAsNumber); }} />
+      <span className="num">{held ? `± ${held}` : 'none'}</span>
     </label>
   );
 }
