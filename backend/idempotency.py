@@ -31,9 +31,10 @@ _PRUNED_AT_ONCE = 100
 
 
 class Made(Protocol):
-    """A row with a public id."""
+    """Something with a public id."""
 
-    uid: str
+    @property
+    def uid(self) -> str: ...
 
 
 T = TypeVar("T", bound=Made)

@@ -11,6 +11,7 @@ Beside the parents that its configuration names, a run may wait for others: role
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -106,6 +107,7 @@ def settle_children(session: Session, parent_ids: Sequence[int]) -> int:
     return _settle(session, parent_ids)
 
 
+@cache
 def _is_decided() -> ColumnElement[bool]:
     """Whether a run waits for nothing any more, as SQL: a sweep of a thousand runs that wait for one parent must not be
     looked at run by run in every turn of the loop, which holds SQLite's write lock."""
@@ -120,6 +122,8 @@ def _is_decided() -> ColumnElement[bool]:
 def _settle(session: Session, parent_ids: Sequence[int] | None) -> int:
     total = 0
     while parent_ids is None or parent_ids:
+        if parent_ids is not None and not _have_children(session, parent_ids):
+            break
         waiting = select(Run.id).where(Run.state == RunState.WAITING.value, _is_decided()).order_by(Run.id)
         if parent_ids is not None:
             waiting = waiting.where(Run.id.in_(select(RunParent.run_id).where(RunParent.parent_id.in_(parent_ids))))
@@ -149,6 +153,10 @@ def _settle(session: Session, parent_ids: Sequence[int] | None) -> int:
         total += len(ended)
         parent_ids = ended  # a cancelled child takes its own children with it
     return total
+
+
+def _have_children(session: Session, parent_ids: Sequence[int]) -> bool:
+    return session.scalar(select(RunParent.run_id).where(RunParent.parent_id.in_(parent_ids)).limit(1)) is not None
 
 
 def revive_children(session: Session, run: Run) -> None:

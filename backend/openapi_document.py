@@ -93,7 +93,7 @@ def _explain(operation: dict[str, Any], method: str, path: str, prefix: str) -> 
     for status, (name, _) in _ERRORS.items():
         if can[status]:
             responses.setdefault(status, {"$ref": f"#/components/responses/{name}"})
-    if "Idempotency-Key" in parameters:
+    if "Idempotency-Key" in parameters and "201" in responses:
         responses["200"] = {**responses["201"], "description": "What an earlier request with this key has made."}
     operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
     content = responses["default"]["content"]

@@ -3,11 +3,11 @@ search looks through. Written with the run and with each change of its name, not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Table, delete, insert, select
 from sqlalchemy.orm import Session
 
 from backend.metrics import upsert
@@ -17,6 +17,9 @@ from backend.models_search import Field, RunField, RunText
 LONGEST = 500  # characters of a text that are compared
 MOST_ROWS = 1000  # values of one configuration; a longer list of words is found by its first ones
 _LONGEST_PATH = 200
+_AT_ONCE = 200  # runs
+# As tables: thousands of rows need no bookkeeping of objects.
+_FIELDS, _TEXTS = cast(Table, RunField.__table__), cast(Table, RunText.__table__)
 _LARGEST = 1e308
 TAGS = "tags"
 
@@ -61,10 +64,12 @@ def folded(text: str) -> str:
     return text.replace("\0", "").casefold()
 
 
-def write(session: Session, run: Run) -> None:
-    """Everything about a run that was just inserted."""
-    _insert(session, run, _config(run) + list(leaves(run.tags, TAGS)))
-    session.execute(insert(RunText).values(run_id=run.id, text=_text(run)))
+def write(session: Session, runs: Sequence[Run]) -> None:
+    """Everything about runs that were just inserted: for all of a sweep at once it takes a fraction of the time of one by one."""
+    for begin in range(0, len(runs), _AT_ONCE):
+        some = runs[begin : begin + _AT_ONCE]
+        _insert(session, {run.id: [*_config(run), *leaves(run.tags, TAGS)] for run in some})
+        session.execute(insert(_TEXTS), [{"run_id": run.id, "text": _text(run)} for run in some])
 
 
 def rewrite(session: Session, run: Run) -> None:
@@ -75,7 +80,7 @@ def rewrite(session: Session, run: Run) -> None:
         .where(RunField.run_id == run.id, RunField.field_id == tags)
         .execution_options(synchronize_session=False)
     )
-    _insert(session, run, list(leaves(run.tags, TAGS)))
+    _insert(session, {run.id: list(leaves(run.tags, TAGS))})
     upsert(session, RunText.__table__, [{"run_id": run.id, "text": _text(run)}], ("run_id",))
 
 
@@ -90,20 +95,20 @@ def _text(run: Run) -> str:
     return folded("\n".join([run.uid, run.name, *run.tags, run.notes, *texts]))
 
 
-def _insert(session: Session, run: Run, found: list[Leaf]) -> None:
-    if not found:
-        return
-    ids = _field_ids(session, {leaf.path for leaf in found})
-    session.execute(
-        insert(RunField),
-        [
-            {"field_id": ids[leaf.path], "run_id": run.id, "item": leaf.item, "number": leaf.number, "text": leaf.text}
-            for leaf in found
-        ],
-    )
+def _insert(session: Session, found: Mapping[int, Sequence[Leaf]]) -> None:
+    ids = _field_ids(session, {leaf.path for some in found.values() for leaf in some})
+    rows = [
+        {"field_id": ids[leaf.path], "run_id": run_id, "item": leaf.item, "number": leaf.number, "text": leaf.text}
+        for run_id, some in found.items()
+        for leaf in some
+    ]
+    if rows:
+        session.execute(insert(_FIELDS), rows)
 
 
 def _field_ids(session: Session, wanted: set[str]) -> dict[str, int]:
+    if not wanted:
+        return {}
     query = select(Field.path, Field.id).where(Field.path.in_(wanted))
     ids = {row.path: row.id for row in session.execute(query)}
     if missing := sorted(wanted - ids.keys()):

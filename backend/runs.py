@@ -96,8 +96,10 @@ def create(
     queue: str = "default",
     schedule: Schedule = Schedule(),
     tags: Sequence[str] = (),
+    findable: bool = True,
 ) -> Run:
-    """A new run: WAITING while a parent has not succeeded, QUEUED otherwise.
+    """A new run: WAITING while a parent has not succeeded, QUEUED otherwise. Who makes many may call `run_fields.write` for all of
+    them at last, and says `findable=False` before.
 
     Raises ParentError (a parent is unknown, of the wrong kind, failed or cancelled), AwaitedError (the same of a run that it
     only waits for), DataMissing (an uploaded data set is unknown, deleted or unreadable) and RewardRefused (a reward function does not
@@ -135,7 +137,8 @@ def create(
     session.add_all(RunParent(run_id=run.id, role=role, parent_id=parent.id) for role, parent in parents.items())
     data_sets.link(session, run.id, links)
     session.execute(insert(RunEvent).values(run_id=run.id, fence=0, target=run.state, actor=who.actor(), at=NOW))
-    run_fields.write(session, run)
+    if findable:
+        run_fields.write(session, [run])
     return get(session, run.uid)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend import runs
+from backend import run_fields, runs
 from backend.database import NOW
 from backend.errors import Conflict, Invalid, NotFound
 from backend.models import Run
@@ -157,6 +157,7 @@ def _make(
     ).all()
     made = {str(row.parent): row.uid for row in rows}
     position = session.scalar(select(func.max(SweepMember.position)).where(SweepMember.sweep_id == sweep.id))
+    fresh = []
     for number, one in enumerate((*parents, *planned), 0 if position is None else position + 1):
         _check_aliases(one, made)
         name = (
@@ -165,7 +166,10 @@ def _make(
             else name_of(one.config, one.overrides, differing)
         )
         config = resolved(one.raw, made)
-        run = runs.create(session, config, name=name, priority=sweep.priority, queue=queue, schedule=schedule)
+        run = runs.create(
+            session, config, name=name, priority=sweep.priority, queue=queue, schedule=schedule, findable=False
+        )
+        fresh.append(run)
         if one.parent:
             made[one.parent] = run.uid
         session.add(
@@ -183,6 +187,7 @@ def _make(
             )
         )
     session.flush()
+    run_fields.write(session, fresh)
 
 
 def _check_aliases(one: PlannedRun, made: dict[str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
@@ -179,8 +179,19 @@ def resume_sweep(
     return SweepChange(changed=changed, skipped=skipped, sweep=out)
 
 
+class _Extension(NamedTuple):
+    """What one request added to a sweep."""
+
+    sweep: Sweep
+    changed: int
+
+    @property
+    def uid(self) -> str:
+        return f"{self.sweep.uid} {self.changed}"
+
+
 @router.post("/{sweep_id}/extend", response_model=SweepChange)
-def extend_sweep(sweep_id: str, body: SweepExtend, context: Context) -> SweepChange:
+def extend_sweep(sweep_id: str, body: SweepExtend, context: Context, key: IdempotencyKey = None) -> SweepChange:
     """Add values, entries or bases. Only combinations that the sweep was not asked for before are made."""
     with context.database.snapshot() as session:
         before = sweeps.spec_of(sweeps.get(session, sweep_id))
@@ -189,10 +200,18 @@ def extend_sweep(sweep_id: str, body: SweepExtend, context: Context) -> SweepCha
     planned, known = _plan(context, wider), {one.hash for one in _plan(context, before).members}
     with context.database.transaction() as session:
         sweep = sweeps.get(session, sweep_id, lock=True)
-        if sweeps.spec_of(sweep) != before:
-            raise Conflict("somebody extended this sweep at the same moment: try again")
-        sweep_plan.check_parents(session, planned)
-        changed = sweeps.extend(session, sweep, wider, planned, known, queue=context.settings.queue)
-        answer = SweepChange(changed=changed, skipped=[], sweep=sweep_views.detail(session, sweep, context.settings))
+
+        def make() -> _Extension:
+            if sweeps.spec_of(sweep) != before:
+                raise Conflict("somebody extended this sweep at the same moment: try again")
+            sweep_plan.check_parents(session, planned)
+            return _Extension(sweep, sweeps.extend(session, sweep, wider, planned, known, queue=context.settings.queue))
+
+        made, _ = idempotency.once(
+            session, "sweep extensions", key, f"{sweep.uid} {idempotency.fingerprint(body)}",
+            make=make, find=lambda uid: _Extension(sweep, int(uid.split()[1])),
+        )  # fmt: skip
+        shown = sweep_views.detail(session, sweep, context.settings)
+        answer = SweepChange(changed=made.changed, skipped=[], sweep=shown)
     context.wake()
     return answer

@@ -197,7 +197,7 @@ def test_a_field_that_no_version_knows_any_more_is_found(bench: Bench, runs: dic
 
     with bench.database.transaction() as session:
         row = session.get_one(Run, bench.row(runs["low"]).id)
-        run_fields._insert(session, row, list(run_fields.leaves({"old_name": 3}, "config")))
+        run_fields._insert(session, {row.id: list(run_fields.leaves({"old_name": 3}, "config"))})
     assert found(bench, runs, "config.old_name>2") == ["low"]
     assert found(bench, runs, "config.old_name=null", sort="config.old_name")
 

@@ -209,6 +209,25 @@ def test_extension_makes_only_what_is_new(bench: Bench) -> None:
     problem(post(bench, f"/{sweep}/extend", {"base": 0, "grid": {"beta": [2]}}), 422, "base")
 
 
+def test_an_extension_is_asked_for_twice_and_made_once(bench: Bench) -> None:
+    sweep = make(bench, {"config": COPG, "grid": {"beta": [0.01, 0.1]}})["id"]
+    other = make(bench, {"config": COPG, "grid": {"beta": [0.5]}})["id"]
+    body, key = {"grid": {"beta": [1, 2]}}, {"Idempotency-Key": "more"}
+    first, again = post(bench, f"/{sweep}/extend", body, **key), post(bench, f"/{sweep}/extend", body, **key)
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert (first.json()["changed"], again.json()["changed"], again.json()["sweep"]["total"]) == (2, 2, 4)
+    problem(post(bench, f"/{sweep}/extend", {"grid": {"beta": [3]}}, **key), 409)
+    problem(post(bench, f"/{other}/extend", body, **key), 409)
+    assert bench.get("/runs", sweep=sweep)["total"] == 4
+
+
+def test_members_are_found_by_what_they_were_made_of(bench: Bench) -> None:
+    sweep = make(bench, {"config": COPG, "grid": {"beta": [0.01, 0.1], "seed": "0..249"}})["id"]
+    assert bench.get("/runs", where=["config.beta>0.05", "config.seed>=200"])["total"] == 50
+    assert bench.get("/runs", where=["config.seed=7"], sweep=sweep)["total"] == 2
+    assert bench.get("/runs", search="β=0.01")["total"] == 250
+
+
 def test_one_base_is_extended(bench: Bench) -> None:
     sweep = make(bench, THREE)["id"]
     answer = post(bench, f"/{sweep}/extend", {"base": 1, "grid": {"beta": [3]}}).json()

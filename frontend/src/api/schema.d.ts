@@ -9231,7 +9231,10 @@ export interface operations {
     extend_sweep: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Sent again with the same body, the first answer's object is returned; with another body: 409. */
+                "Idempotency-Key"?: string | null;
+            };
             path: {
                 sweep_id: string;
             };
@@ -9256,6 +9259,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
             422: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
