@@ -18,7 +18,8 @@ from backend.claims import Claim, Record
 from backend.database import Database
 from backend.settings import Settings
 from backend.store import Interrupted, Store, read
-from copg_core.events import CheckpointRemoved, CheckpointSaved, Event, Finished
+from copg_core import retention
+from copg_core.events import CheckpointRemoved, CheckpointSaved, Evaluation, Event, Finished
 
 _log = logging.getLogger(__name__)
 _LOG_SECONDS = 20.0
@@ -33,6 +34,7 @@ class Keeper:
         self.store = Store(settings)
         self._home = settings.runs_path / claim.uid
         self._waiting: list[Event] = []
+        self._rewards: dict[int, float | None] = {}  # of this attempt's evaluations, by step
         self._ready: list[Record] = []
         self._turn = threading.Condition()
         self._leaving = threading.Lock()  # the log is left by the thread and at the end: never the older one last
@@ -52,6 +54,9 @@ class Keeper:
     def take(self, fresh: Sequence[Event]) -> list[Event]:
         """Hold back what has to be kept first, and give the rest back at once."""
         held = [event for event in fresh if self._is_mine(event)]
+        measured = {event.step: event.reward_mean for event in fresh if isinstance(event, Evaluation)}
+        with self._turn:
+            self._rewards |= measured
         if held:
             with self._turn:
                 self._waiting += held
@@ -168,13 +173,23 @@ class Keeper:
         return False
 
     def _thin(self) -> None:
-        """Checkpoints that come faster than the store takes them would fill the disk: the oldest waiting ones go."""
+        """Checkpoints that come faster than the store takes them would fill the disk: those go that the plan does not keep."""
         if self.store.is_local:
             return
         saved = [event for event in self._waiting[1:] if isinstance(event, CheckpointSaved)]
-        for event in saved[: -self._claim.config.checkpoints.keep]:
-            self._waiting.remove(event)
-            shutil.rmtree(event.path, ignore_errors=True)
+        spared = self._spared(saved)
+        for event in saved:
+            if event.step not in spared:
+                self._drop(event)
+
+    def _spared(self, saved: Sequence[CheckpointSaved]) -> set[int | None]:
+        """The steps that would be kept of these alone."""
+        rewards = {event.step: self._rewards.get(event.step) for event in saved}
+        return {*retention.kept(rewards, self._claim.config.checkpoints), *(event.good_step for event in saved[-1:])}
+
+    def _drop(self, event: CheckpointSaved) -> None:
+        self._waiting.remove(event)
+        shutil.rmtree(event.path, ignore_errors=True)
 
     def _work(self) -> None:
         wait = _FIRST_WAIT
@@ -212,12 +227,10 @@ class Keeper:
                     self._ready += records
 
     def _supersede(self, event: Event) -> None:
-        """A checkpoint that the store refused while newer ones came is not worth another attempt."""
-        newer = [other for other in self._waiting if isinstance(other, CheckpointSaved) and other != event]
-        enough = len(newer) >= self._claim.config.checkpoints.keep
-        if isinstance(event, CheckpointSaved) and enough and event in self._waiting:
-            self._waiting.remove(event)
-            shutil.rmtree(event.path, ignore_errors=True)
+        """A checkpoint that the store refused while newer ones came is not worth another attempt, unless the plan keeps it."""
+        saved = [other for other in self._waiting if isinstance(other, CheckpointSaved)]
+        if isinstance(event, CheckpointSaved) and event in saved and event.step not in self._spared(saved):
+            self._drop(event)
 
     def _keep(self, event: Event) -> list[Record]:
         match event:

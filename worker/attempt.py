@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -90,15 +91,25 @@ def reads_hub(config: BaseModel) -> bool:
     return False
 
 
-def write_job(files: AttemptFiles, settings: Settings, claim: Claim, resume_from: Path | None, parents: Mapping[str, str],
-              train: str) -> None:  # fmt: skip
+@dataclass(frozen=True)
+class Inputs:
+    """What an attempt needs from elsewhere, as it stands on this machine, by the ids of runs: where their outputs are, and what is wrong
+    with those that cannot be used."""
+
+    checkpoint: Path | None = None
+    parents: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+
+
+def write_job(files: AttemptFiles, settings: Settings, claim: Claim, inputs: Inputs, train: str) -> None:
     """The job file that worker/child.py reads; every path in it is on this machine. Raises OSError where the folder cannot be written."""
     files.folder.mkdir(parents=True, exist_ok=True)
     job = {
         "config": claim.config.model_dump(mode="json"),
         "folder": str(files.folder),
-        "resume_from": str(resume_from) if resume_from else None,
-        "parents": dict(parents),
+        "resume_from": str(inputs.checkpoint) if inputs.checkpoint else None,
+        "parents": inputs.parents,
+        "damaged": inputs.damaged,
         "cache_folder": str(settings.cache_path),
         "data_folder": str(settings.datasets_path),
         "spool": str(files.spool),

@@ -98,10 +98,13 @@ def run(job: dict[str, Any]) -> int:
 
 def _train(job: dict[str, Any], recorder: Recorder, should_stop: Callable[[], bool]) -> Any:
     outputs: dict[str, str] = job["parents"]
+    damaged: dict[str, str] = job.get("damaged", {})
 
     def resolve(run: str) -> Path:
         if run in outputs:
             return Path(outputs[run])
+        if run in damaged:
+            raise StorageError(damaged[run])
         if "/" not in run:
             raise CheckpointError(f"the output of run {run} is not known to this machine")
         return Path(run)

@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -31,13 +30,15 @@ from copg_core.events import CheckpointSaved, Event, Failed, Finished
 from copg_core.trial_config import TrialConfig
 from worker import child, guard, spool
 from worker.artifacts import Keeper
-from worker.attempt import AttemptFiles, ProcessTree, write_job
+from worker.attempt import AttemptFiles, Inputs, ProcessTree, write_job
 from worker.fetch import Fetcher
+from worker.meanwhile import meanwhile
 from worker.persist import Shipper, attempt
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.1  # spool to database
+_BUSY_SECONDS = 0.02  # the same while nothing trains and somebody waits
 _POLL_SECONDS = 0.5  # for a cancel, where there is nothing to ship
 _LOG_SECONDS = 20.0  # that the end of a run waits for its log to reach the store
 
@@ -102,7 +103,7 @@ class Supervisor:
         if claim.seconds_left is not None and claim.seconds_left <= 0:
             return self._over_time()
         try:
-            checkpoint, parents = self._meanwhile(lambda stop: self._fetch(resume_from, stop))
+            inputs = self._meanwhile(lambda stop: self._fetch(resume_from, stop))
         except Interrupted:
             return self._verdict(child.STOPPED)
         except Exception as error:  # noqa: BLE001 - every store's driver has its own
@@ -110,12 +111,12 @@ class Supervisor:
             where = "" if isinstance(error, Damaged) else f"The store {self._keeper.store.root} cannot be used: "
             return Verdict(RunState.FAILED, "its parts could not be fetched", f"{where}{_line(error)}", "storage")
         try:
-            write_job(self._files, self._settings, claim, checkpoint, parents, self._train)
+            write_job(self._files, self._settings, claim, inputs, self._train)
             tree = ProcessTree(self._files, self._settings, claim, self._gpu)
         except OSError as error:
             problem = f"The worker cannot write the run's folder {self._files.run}: {error.strerror}."
             return Verdict(RunState.FAILED, "the run's folder cannot be written", problem, "storage")
-        _log.info("run %s, attempt %d: training from %s", claim.uid, claim.fence, checkpoint or "the beginning")
+        _log.info("run %s, attempt %d: training from %s", claim.uid, claim.fence, inputs.checkpoint or "the beginning")
         with tree:
             code = self._watch(tree)
         if code < 0:
@@ -152,9 +153,9 @@ class Supervisor:
         path = AttemptFiles(self._settings, claim.uid, fence).spool
         return spool.recover(path, failure_ends=not claim.previous_settled)
 
-    def _fetch(self, resume_from: str | None, stop: Callable[[], bool]) -> tuple[Path | None, dict[str, str]]:
+    def _fetch(self, resume_from: str | None, stop: Callable[[], bool]) -> Inputs:
         """Local paths of the checkpoint and of the parents' outputs. A parent that is nowhere keeps its location, which
-        the trainer will not find and explain."""
+        the trainer will not find and explain. Of a trial one policy may be damaged: the others answer."""
         claim = self._claim
         self._keeper.follow_log(self._files.log)
         checkpoint = None
@@ -162,37 +163,25 @@ class Supervisor:
             checkpoint = self._fetcher.fetch(resume_from, claim.kept.get(resume_from), stop)
             if checkpoint is None:
                 _log.warning("checkpoint %s is gone: run %s starts again", resume_from, claim.uid)
-        parents = {
-            uid: str(self._fetcher.fetch(location, claim.kept.get(location), stop) or location)
-            for uid, location in claim.parents.items()
-        }
-        return checkpoint, parents
+        inputs = Inputs(checkpoint)
+        for uid, location in claim.parents.items():
+            try:
+                inputs.parents[uid] = str(self._fetcher.fetch(location, claim.kept.get(location), stop) or location)
+            except Damaged as error:
+                if not self._is_trial:
+                    raise
+                inputs.damaged[uid] = str(error)
+        return inputs
 
     def _meanwhile(self, work: Callable[[Callable[[], bool]], T], seconds: float = float("inf")) -> T:
         """Let `work(stop)` take its time while the lease is renewed and a cancel is heard. Raises what it raises."""
-        over = threading.Event()
-        outcome: Future[T] = Future()
-
-        def attempt_it() -> None:
-            try:
-                outcome.set_result(work(over.is_set))
-            except BaseException as error:  # noqa: BLE001 - raised again below
-                outcome.set_exception(error)
-
-        # A thread of its own that nobody joins: a driver may hang longer than we wait.
-        threading.Thread(target=attempt_it, name="meanwhile", daemon=True).start()
-        end = time.monotonic() + seconds
-        try:
-            while not outcome.done():
-                self._beat()
-                if time.monotonic() > end:
-                    raise Interrupted
-                if self._cancelling or self._draining.is_set():
-                    over.set()
-                time.sleep(min(_LOOK_SECONDS, 0.02))
-            return outcome.result()
-        finally:
-            over.set()
+        return meanwhile(
+            work,
+            beat=self._beat,
+            leaving=lambda: self._cancelling or self._draining.is_set(),
+            every=_BUSY_SECONDS,
+            seconds=seconds,
+        )
 
     # -- during
 
@@ -263,7 +252,7 @@ class Supervisor:
             patience = self._settings.grace_seconds if hurry else self._settings.artifacts_patience_seconds
             if self._keeper.busy and time.monotonic() - began > patience:
                 self._keeper.give_up()
-            time.sleep(min(_LOOK_SECONDS, 0.02))
+            time.sleep(_BUSY_SECONDS)
 
     def _leave_behind(self) -> None:
         """Register the log and the spool, where the store takes them soon: nothing depends on them."""

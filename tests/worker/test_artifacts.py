@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from backend import claims, fetched, runs, store
+from backend import claims, fetched, runs, store, trials
 from backend.artifacts import Kept
 from backend.database import NOW
 from backend.models import Checkpoint, Run
 from backend.models_artifacts import Artifact, ArtifactFile, Removal
 from backend.queue import celery_app
 from backend.run_errors import LeaseLost
+from backend.schemas.trials import TrialCreate
 from backend.settings import Settings
 from backend.store import File, Store
-from copg_core.events import CheckpointRemoved, CheckpointSaved, Finished
+from copg_core.events import CheckpointRemoved, CheckpointSaved, Evaluation, Finished
 from tests.worker.conftest import Bench
 from tests.worker.test_supervisor import ready
 from worker.artifacts import Keeper
@@ -97,6 +99,22 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(bench: Bench, machines: Machin
     run = bench.execute(run, machines.host("two"))
     assert (run.state, run.error_kind) == ("failed", "storage")
     assert "damaged" in (run.error or "")
+
+
+def test_one_damaged_policy_of_a_trial_leaves_the_others_to_answer(bench: Bench, machines: Machines) -> None:
+    trained = [bench.execute(bench.new(10, output=f"model {number}"), machines.host("one")) for number in range(2)]
+    output = machines.store / "runs" / trained[0].uid / "attempt-1" / "output"
+    (output / "model.txt").write_text("another")
+    with bench.database.transaction() as session:
+        trial = trials.create(session, TrialCreate(runs=[run.uid for run in trained], prompt="post"))
+    machines.host("two").execute(trial.uid)
+    with bench.database.snapshot() as session:
+        row = trials.get(session, trial.uid)
+    # The trainer of this test writes no models, so the other one fails too: as its own fault, when its turn comes.
+    assert row.state == "failed"
+    assert "model.txt" in row.report["policy.0"]["error"]
+    assert "no run.json" in row.report["policy.1"]["error"]
+    assert row.error == row.report["policy.0"]["error"]
 
 
 def test_an_interrupted_transfer_leaves_what_stood_there(bench: Bench, machines: Machines) -> None:
@@ -200,6 +218,35 @@ def test_an_output_that_the_store_refuses_waits_for_resume(
     assert bench.steps(run) == list(range(1, 24))
     assert run.output_path == f"{machines.store.as_uri()}/runs/{run.uid}/attempt-1/output"
     assert (machines.store / "runs" / run.uid / "attempt-1" / "output" / "model.txt").read_text() == "model"
+
+
+def test_a_slow_store_gets_what_the_plan_keeps_and_the_rest_fills_no_disk(
+    bench: Bench, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = broken(monkeypatch, lambda location: "/checkpoints" in location)
+    run = bench.new(100, checkpoints={"keep": 1, "keep_best": True, "keep_every": 40})
+    with bench.database.transaction() as session:
+        claim = claims.claim(session, run.uid, "w", 60)
+    assert claim is not None
+    settings = machines.settings("one")
+    keeper = Keeper(bench.database, settings, claim)
+    folder = settings.runs_path / run.uid / "attempt-1" / "checkpoints"
+    for step in range(10, 100, 10):
+        place = folder / f"step-{step}"
+        place.mkdir(parents=True)
+        (place / "state.json").write_text(str(step))
+        measured = Evaluation(step=step, n=1, reward_mean=5.0 if step == 30 else 1.0)
+        keeper.take([measured, CheckpointSaved(step=step, path=str(place), bytes=2, good_step=20)])
+    wanted = {"step-20", "step-30", "step-40", "step-80", "step-90"}  # good, best, every fortieth, newest
+    left = {path.name for path in folder.iterdir()}
+    assert wanted <= left <= wanted | {"step-10"}, "the first may be on its way"
+    works.set()
+    brought: list[Any] = []
+    while keeper.busy:
+        brought += keeper.ready()
+        time.sleep(0.05)
+    keeper.close()
+    assert {one.name for one in brought if isinstance(one, Kept)} in (wanted, wanted | {"step-10"})
 
 
 def test_an_interrupted_upload_registers_nothing_and_the_next_attempt_brings_it(
