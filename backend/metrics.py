@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Double, Integer, cast, func, literal, select
+import numpy as np
+from sqlalchemy import BigInteger, ColumnElement, Double, Integer, cast, func, literal, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -95,7 +96,7 @@ def curve(
         if count <= max_points:
             rows: Sequence[Any] = session.execute(select(*_POINT).where(*where).order_by(MetricPoint.step)).all()
         else:
-            rows = _thinned(session, where, first, last, max_points)
+            rows = _thinned(session, run_id, metric_id, first, last, max_points)
         result[name] = [row[0] for row in rows], [row[1] for row in rows]
     return result
 
@@ -115,25 +116,67 @@ def _known_ids(session: Session, wanted: Sequence[str]) -> dict[str, int]:
 
 
 _POINT = (MetricPoint.step, MetricPoint.value)
+# SQLite would sort the points to group them by stretch. Asked for each stretch, it walks through the index, and a bare column beside
+# min() or max() is that of the row which holds it.
+_EXTREMES = text("""
+    WITH RECURSIVE
+    stretch(low) AS (SELECT :first + 1 UNION ALL SELECT low + :width FROM stretch WHERE low + :width < :last),
+    extreme AS MATERIALIZED (
+        SELECT
+            (SELECT step FROM (SELECT step, min(value) FROM metric_point WHERE run_id = :run AND metric_id = :metric
+                AND step >= low AND step < min(low + :width, :last) AND value IS NOT NULL)) AS lowest,
+            (SELECT step FROM (SELECT step, max(value) FROM metric_point WHERE run_id = :run AND metric_id = :metric
+                AND step >= low AND step < min(low + :width, :last) AND value IS NOT NULL)) AS highest
+        FROM stretch)
+    SELECT point.step, point.value FROM extreme JOIN metric_point AS point
+        ON point.run_id = :run AND point.metric_id = :metric AND point.step IN (lowest, highest)
+""")
+_MOST_PACKED = 200_000  # points that are sent packed rather than thinned by PostgreSQL: 2.4 MB, for a moment
 
 
 def _thinned(
-    session: Session, where: Sequence[ColumnElement[bool]], first: int, last: int, max_points: int
+    session: Session, run_id: int, metric_id: int, first: int, last: int, max_points: int
 ) -> list[tuple[int, float | None]]:
-    ends = select(*_POINT).where(*where, MetricPoint.step.in_((first, last)))
+    mine = (MetricPoint.run_id == run_id, MetricPoint.metric_id == metric_id)
+    ends = select(*_POINT).where(*mine, MetricPoint.step.in_((first, last)))
     kept: dict[int, float | None] = {row[0]: row[1] for row in session.execute(ends)}
     if stretches := (max_points - 2) // 2:
         width = math.ceil((last - first - 1) / stretches)
-        inside = [*where, MetricPoint.step > first, MetricPoint.step < last, MetricPoint.value.is_not(None)]
-        stretch = (MetricPoint.step - first - 1) // width
-        if session.get_bind().dialect.name == "postgresql":
-            kept.update(_extremes_by_array(session, inside, stretch))
+        inside = (*mine, MetricPoint.step > first, MetricPoint.step < last, MetricPoint.value.is_not(None))
+        if session.get_bind().dialect.name != "postgresql":
+            where = {"run": run_id, "metric": metric_id, "first": first, "last": last, "width": width}
+            kept.update((step, value) for step, value in session.execute(_EXTREMES, where))
+        elif last - first <= _MOST_PACKED:
+            kept.update(_extremes_of_packed(session, inside, first, width))
         else:
-            # SQLite: a bare column beside min() or max() is that of the row which holds it.
-            for extreme in (func.min, func.max):
-                query = select(MetricPoint.step, extreme(MetricPoint.value)).where(*inside).group_by(stretch)
-                kept.update((step, value) for step, value in session.execute(query))
+            kept.update(_extremes_by_array(session, inside, (MetricPoint.step - first - 1) // width))
     return sorted(kept.items())
+
+
+def _extremes_of_packed(
+    session: Session, inside: Sequence[ColumnElement[bool]], first: int, width: int
+) -> dict[int, float]:
+    """The points as two strings of bytes, which take PostgreSQL half as long as grouping them, thinned here."""
+    nothing = cast(literal(b""), postgresql.BYTEA)
+    points = select(*_POINT).where(*inside).order_by(MetricPoint.step).subquery()
+    packed = select(
+        func.string_agg(func.int4send(points.c.step), nothing),
+        func.string_agg(func.float8send(points.c.value), nothing),
+    )
+    packed_steps, packed_values = session.execute(packed).one()
+    if packed_steps is None:
+        return {}
+    steps, values = np.frombuffer(packed_steps, ">i4").astype(int), np.frombuffer(packed_values, ">f8").astype(float)
+    order = np.argsort(steps, kind="stable")  # as a rule they are in order
+    steps, values = steps[order], values[order]
+    begins = np.flatnonzero(np.diff((steps - first - 1) // width, prepend=-1))  # of each stretch that has a point
+    sizes = np.diff(begins, append=len(steps))
+    found: dict[int, float] = {}
+    for extreme in (np.minimum, np.maximum):
+        hits = np.flatnonzero(values == np.repeat(extreme.reduceat(values, begins), sizes))
+        firsts = hits[np.unique(np.searchsorted(begins, hits, side="right"), return_index=True)[1]]
+        found.update(zip(steps[firsts].tolist(), values[firsts].tolist(), strict=True))
+    return found
 
 
 def _extremes_by_array(

@@ -109,6 +109,30 @@ def test_thinning_keeps_every_spike_once(database: Database, places: tuple[int, 
     assert len(steps) <= 100
 
 
+@pytest.mark.parametrize("most_packed", [0, 10**6])
+@pytest.mark.parametrize("limit", [4, 5, 60, 999])
+def test_thinning_keeps_the_extremes_of_every_stretch(
+    database: Database, limit: int, most_packed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_MOST_PACKED", most_packed)
+    numbers = random.Random(limit)
+    steps = sorted(numbers.sample(range(7, 30_000), 1500))
+    measured = {step: numbers.choice([None, numbers.random(), numbers.random() * 1e-300, 0.5]) for step in steps}
+    run = new(database)
+    append(database, run, {step: {"loss": value} for step, value in measured.items()})
+    with database.snapshot() as session:
+        found = dict(zip(*metrics.curve(session, run, ["loss"], max_points=limit)["loss"], strict=True))
+    assert all(measured[step] == value for step, value in found.items())
+    first, last = steps[0], steps[-1]
+    width = math.ceil((last - first - 1) / ((limit - 2) // 2))
+    for low in range(first + 1, last, width):
+        stretch = [measured[step] for step in steps if low <= step < min(low + width, last)]
+        known = [value for value in stretch if value is not None]
+        shown = [value for step, value in found.items() if low <= step < min(low + width, last)]
+        assert len(shown) <= 2
+        assert set(shown) == ({min(known), max(known)} if known else set())
+
+
 def test_thinning_starts_after_the_cursor(database: Database) -> None:
     run = new(database)
     append(database, run, {step: {"loss": float(step)} for step in range(1000)})
