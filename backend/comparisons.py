@@ -36,7 +36,8 @@ _OUTSIDE = {"seed"}  # what a run may have of its own within a group
 class Point(NamedTuple):
     """One evaluation of a run, or the mean of a group's evaluations at a step. `over` is what the error is over.
 
-    `seconds` since the first evaluation; `device_seconds` that the run's devices were held until now, summed over the devices.
+    `seconds` since the first evaluation; `device_seconds` for which the run's devices were held until then, in all
+    attempts, summed over as many devices as it asks for now.
     `smooth` is the measure's local fit, where one is asked for.
     """
 

@@ -85,6 +85,22 @@ def once(
     return made, False
 
 
+def earlier(session: Session, scope: str, key: str | None, request: BaseModel | str) -> str | None:
+    """The public id of what an earlier request with this key has made, for whoever must not even plan it again.
+
+    Raises IdempotencyConflict where the key came with another request.
+    """
+    if key is None:
+        return None
+    query = select(IdempotencyKey.request_hash, IdempotencyKey.made)
+    found = session.execute(query.where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)).one_or_none()
+    if found is None:
+        return None
+    if found.request_hash != fingerprint(request):
+        raise IdempotencyConflict(key)
+    return str(found.made)
+
+
 def _prune(session: Session) -> None:
     """Forget some of the oldest keys. Rows that another request is forgetting are left to it."""
     address = (IdempotencyKey.scope, IdempotencyKey.key)

@@ -84,7 +84,7 @@ def _explain(operation: dict[str, Any], method: str, path: str, prefix: str) -> 
         "403": scope is not Scope.PUBLIC,
         "404": "{" in path,
         "409": writes,
-        "410": "Idempotency-Key" in parameters,
+        "410": "Idempotency-Key" in parameters and "201" in responses,
         "412": "If-Match" in parameters,
         "413": "requestBody" in operation,
         "422": bool(parameters) or "requestBody" in operation,

@@ -63,7 +63,7 @@ def local_fit(values: Numbers, reach: int) -> list[float | None]:
     spread = s0 * s2 - s1**2
     # One value alone in its window has no slope.
     line = spread > 1e-12 * np.maximum(s0 * s2, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         fitted = np.where(line, (s2 * t0 - s1 * t1) / spread, t0 / s0)
     return as_values(np.where(there, fitted, np.nan))
 

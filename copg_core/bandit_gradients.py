@@ -51,18 +51,22 @@ class Linear:
         copg = np.array([name == "copg" for name in names])[:, None, None]
         self._logits, self._gradient = logits, gradient[..., None]
         self._factor = np.where(copg, config.beta, 2.0) * np.ones_like(logits)
-        offset = self._factor * config.start() + np.where(copg, np.array(config.rewards), 0.0)
+        # Subtracted before the product, and rewards as distances: Adam would make steps of what should be zero and is only small.
+        rewards = np.array(config.rewards)
+        self._offset = self._factor * config.start() + np.where(copg, rewards - rewards[0], 0.0)
         self._laplacian = laplacian(shares)
-        # One column for each of (steps, algorithms, seeds).
-        wanted = np.where(copg, 0.0, difference(preferred)[:, None] / config.beta)
-        self._constant = self._laplacian[:, None] @ offset[..., None] + wanted[..., None]
         self._inside = np.empty_like(logits)[..., None]
         self._flat = self._inside[..., 0]
+        ipo = slice(names.index("ipo"), names.index("ipo") + 1) if "ipo" in names else slice(0, 0)
+        self._ipo = self._gradient[ipo]
+        # One column for each of (steps, 1, seeds).
+        self._constant = (difference(preferred)[:, None] / config.beta)[..., None]
 
     def __call__(self, step: int) -> None:
         np.multiply(self._logits, self._factor, self._flat)
+        np.subtract(self._flat, self._offset, self._flat)
         np.matmul(self._laplacian[step], self._inside, self._gradient)
-        np.subtract(self._gradient, self._constant[step], self._gradient)
+        np.subtract(self._ipo, self._constant[step], self._ipo)
 
 
 class PolicyGradient:

@@ -24,6 +24,8 @@ from copg_core.events import CheckpointRemoved, CheckpointSaved, Evaluation, Eve
 _log = logging.getLogger(__name__)
 _LOG_SECONDS = 20.0
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds between attempts at a store that fails
+_MOST_REFUSALS = 8  # some three minutes
+_MOST_WAITING = 8  # checkpoints beside the newest `keep` that a plan may have waiting for the store
 
 
 class Keeper:
@@ -34,6 +36,7 @@ class Keeper:
         self.store = Store(settings)
         self._home = settings.runs_path / claim.uid
         self._waiting: list[Event] = []
+        self._refused, self._refused_step = 0, -1
         self._rewards: dict[int, float | None] = {}  # of this attempt's evaluations, by step
         self._ready: list[Record] = []
         self._turn = threading.Condition()
@@ -173,13 +176,17 @@ class Keeper:
         return False
 
     def _thin(self) -> None:
-        """Checkpoints that come faster than the store takes them would fill the disk: those go that the plan does not keep."""
+        """Checkpoints that come faster than the store takes them would fill the disk: those go that the plan does not keep, and of
+        the others the oldest where they are many."""
         if self.store.is_local:
             return
         saved = [event for event in self._waiting[1:] if isinstance(event, CheckpointSaved)]
         spared = self._spared(saved)
+        wanted = [event for event in saved if event.step in spared][
+            -(_MOST_WAITING + self._claim.config.checkpoints.keep) :
+        ]
         for event in saved:
-            if event.step not in spared:
+            if event not in wanted:
                 self._drop(event)
 
     def _spared(self, saved: Sequence[CheckpointSaved]) -> set[int | None]:
@@ -227,9 +234,15 @@ class Keeper:
                     self._ready += records
 
     def _supersede(self, event: Event) -> None:
-        """A checkpoint that the store refused while newer ones came is not worth another attempt, unless the plan keeps it."""
+        """A checkpoint that the store refused while newer ones came is not worth another attempt; one that the plan keeps is worth
+        a few, and then it must not hold up the others."""
         saved = [other for other in self._waiting if isinstance(other, CheckpointSaved)]
-        if isinstance(event, CheckpointSaved) and event in saved and event.step not in self._spared(saved):
+        if not isinstance(event, CheckpointSaved) or event not in saved:
+            return
+        self._refused = self._refused + 1 if event.step == self._refused_step else 1
+        self._refused_step = event.step
+        newer = len(saved) > self._claim.config.checkpoints.keep
+        if event.step not in self._spared(saved) or (newer and self._refused >= _MOST_REFUSALS):
             self._drop(event)
 
     def _keep(self, event: Event) -> list[Record]:

@@ -108,8 +108,9 @@ def time_to(comparison: Comparison, measure: Measure, target: float | None = Non
 
 
 def cost_of(comparison: Comparison, measure: Measure, target: float | None = None) -> go.Figure:
-    """Device time until the first evaluation at which the mean is at least the target: seconds of all GPUs that a run held in all its
-    attempts, loading, scoring and lost work among them, waiting not. A run of one CPU slot holds one device. Parents are not counted."""
+    """Device time until the first evaluation at which the mean is at least the target, of one run (the mean over seeds): the seconds
+    for which it was held by workers in all attempts, loading, scoring and lost work among them, waiting not, times the GPUs that it asks
+    for now. A run of one CPU slot holds one device. Parents are not counted."""
     return _until(comparison, measure, target, "cost", "Device time", lambda point: point.device_seconds)
 
 
@@ -139,11 +140,12 @@ def _until(
                 )
             )  # fmt: skip
     drawn = go.Figure(traces)
+    of_what = "<br>of one run, without its parents" if role == "cost" else ""
     unreached = f"<br>{missing} did not reach it" if missing else ""
     level_text = "" if level is None else f" to {_name(measure).lower()} {level:.3g}"
     drawn.update_layout(
         template=TEMPLATE, hovermode="closest", uirevision="keep", bargap=0.35,
-        xaxis={"title": {"text": f"{title}{level_text} (seconds){unreached}"}, "rangemode": "tozero", "hoverformat": ",.0f"},
+        xaxis={"title": {"text": f"{title}{level_text} (seconds){of_what}{unreached}"}, "rangemode": "tozero", "hoverformat": ",.0f"},
         yaxis={"autorange": "reversed", "automargin": True, "title": {"text": ""}},
     )  # fmt: skip
     return drawn

@@ -35,6 +35,7 @@ from backend.sweep_plan import Plan, PlannedRun
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
 _SHOWN = 200  # members of a preview
+_EXTENSIONS = "sweep extensions"
 
 
 def _plan(context: Studio, spec: SweepSpec) -> Plan:
@@ -189,12 +190,24 @@ class _Extension(NamedTuple):
     def uid(self) -> str:
         return f"{self.sweep.uid} {self.changed}"
 
+    @classmethod
+    def of(cls, sweep: Sweep, uid: str) -> _Extension:
+        return cls(sweep, int(uid.split()[1]))
+
+
+def _extended(session: Session, extension: _Extension, context: Studio) -> SweepChange:
+    shown = sweep_views.detail(session, extension.sweep, context.settings)
+    return SweepChange(changed=extension.changed, skipped=[], sweep=shown)
+
 
 @router.post("/{sweep_id}/extend", response_model=SweepChange)
 def extend_sweep(sweep_id: str, body: SweepExtend, context: Context, key: IdempotencyKey = None) -> SweepChange:
     """Add values, entries or bases. Only combinations that the sweep was not asked for before are made."""
     with context.database.snapshot() as session:
-        before = sweeps.spec_of(sweeps.get(session, sweep_id))
+        sweep = sweeps.get(session, sweep_id)
+        before, asked = sweeps.spec_of(sweep), f"{sweep.uid} {idempotency.fingerprint(body)}"
+        if (made := idempotency.earlier(session, _EXTENSIONS, key, asked)) is not None:
+            return _extended(session, _Extension.of(sweep, made), context)
     # Plans read data files, so they are made outside of the transaction.
     wider = sweeps.extended(before, body)
     planned, known = _plan(context, wider), {one.hash for one in _plan(context, before).members}
@@ -207,11 +220,9 @@ def extend_sweep(sweep_id: str, body: SweepExtend, context: Context, key: Idempo
             sweep_plan.check_parents(session, planned)
             return _Extension(sweep, sweeps.extend(session, sweep, wider, planned, known, queue=context.settings.queue))
 
-        made, _ = idempotency.once(
-            session, "sweep extensions", key, f"{sweep.uid} {idempotency.fingerprint(body)}",
-            make=make, find=lambda uid: _Extension(sweep, int(uid.split()[1])),
-        )  # fmt: skip
-        shown = sweep_views.detail(session, sweep, context.settings)
-        answer = SweepChange(changed=made.changed, skipped=[], sweep=shown)
+        extension, _ = idempotency.once(
+            session, _EXTENSIONS, key, asked, make=make, find=lambda uid: _Extension.of(sweep, uid)
+        )
+        answer = _extended(session, extension, context)
     context.wake()
     return answer

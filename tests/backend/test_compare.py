@@ -105,7 +105,10 @@ def test_cost_of_a_reward_is_the_device_time_of_one_seed() -> None:
     drawn = figures.cost_of(seen, "reward")
     [bars] = drawn.data
     assert (list(bars.y), list(bars.x), list(bars.text)) == (["CoPG β = 0.1"], [300.0], ["300 s, step 100"])
-    assert drawn.layout.xaxis.title.text == "Device time to reward 1 (seconds)<br>1 did not reach it"
+    assert (
+        drawn.layout.xaxis.title.text
+        == "Device time to reward 1 (seconds)<br>of one run, without its parents<br>1 did not reach it"
+    )
 
 
 def test_smoothing_is_drawn_over_what_was_measured() -> None:

@@ -88,6 +88,16 @@ def test_gradients_are_those_of_the_losses(arms: int) -> None:
             np.testing.assert_allclose(gradient[number, 0], expected, rtol=0, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.parametrize("reward", [1.0, 0.3, 1000.0])
+def test_equal_rewards_leave_copg_where_it_starts(reward: float) -> None:
+    """Adam makes a step of about its rate of any gradient that is not exactly zero."""
+    config = BanditConfig(rewards=[reward] * 3, learning_rate=0.1, epochs=10, algorithms=["copg", "ipo"])
+    logits = simulate(config).logits[:, 0]
+    assert (logits == config.start()).all()
+    uneven = config.model_copy(update={"reference": [0.7, 0.2, 0.1]})
+    assert (simulate(uneven).logits[:, 0] == uneven.start()).all()
+
+
 def test_on_policy_gradient_is_copgs_on_pairs_from_the_policy() -> None:
     config = some_config(1, 4).model_copy(update={"batch_size": 100_000, "pairs": 100_000})
     logits = np.random.default_rng(1).normal(0, 0.5, (1, 1, 4))

@@ -249,6 +249,33 @@ def test_a_slow_store_gets_what_the_plan_keeps_and_the_rest_fills_no_disk(
     assert {one.name for one in brought if isinstance(one, Kept)} in (wanted, wanted | {"step-10"})
 
 
+def test_a_checkpoint_that_the_store_never_takes_does_not_hold_up_the_others(
+    bench: Bench, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.artifacts._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("worker.artifacts._LONGEST_WAIT", 0.01)
+    broken(monkeypatch, lambda location: "step-40" in location)
+    run = bench.new(100, checkpoints={"keep": 1, "keep_every": 40})
+    with bench.database.transaction() as session:
+        claim = claims.claim(session, run.uid, "w", 60)
+    assert claim is not None
+    settings = machines.settings("one")
+    keeper = Keeper(bench.database, settings, claim)
+    for step in (40, 50, 80):
+        place = settings.runs_path / run.uid / "attempt-1" / "checkpoints" / f"step-{step}"
+        place.mkdir(parents=True)
+        (place / "state.json").write_text(str(step))
+        keeper.take([CheckpointSaved(step=step, path=str(place), bytes=2)])
+    brought: list[Any] = []
+    end = time.monotonic() + 30
+    while keeper.busy:
+        assert time.monotonic() < end, "the refused one holds up the others"
+        brought += keeper.ready()
+        time.sleep(0.02)
+    keeper.close()
+    assert [one.name for one in brought if isinstance(one, Kept)][-1] == "step-80"
+
+
 def test_an_interrupted_upload_registers_nothing_and_the_next_attempt_brings_it(
     bench: Bench, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 /** A figure that was fetched whole: drawn anew with every answer while somebody sees it, its place as high before the first one as after it. */
 import { Skeleton, useComputedColorScheme } from '@mantine/core';
-import { type ReactNode, useEffect, useRef } from 'react';
+import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { type FigureOut, messageOf } from '../api/client';
 import type { Scheme } from '../theme';
 import { Downloads } from './Downloads';
@@ -14,35 +14,43 @@ interface Props {
 } // prettier-ignore
 
 const LINE = 19; // px of a legend's line
-const turns = new Turns(plotly);
+const turns = new Turns();
 
 export function Drawn({ name, title, answer, error, csv, empty, below = false, awaited = 0, wide = true, children }: Props) {
   const element = useRef<HTMLDivElement>(null);
   const scheme = useComputedColorScheme('light') as Scheme;
-  // The first drawing is made at once, for whoever prints the page; the next ones wait until they can be seen.
+  // The first drawing is made at once; the next ones wait until they can be seen.
   const seen = useRef(false);
   const drawn = useRef(false);
   const owed = useRef<(() => Promise<void>) | null>(null);
+  const [problem, setProblem] = useState<unknown>(null); // of drawing
   const shown = answer !== undefined && !answer.empty;
   const lines = below && shown ? (answer.figure as unknown as PlotlyFigure).data.filter((trace) => trace.showlegend !== false).length : below && !answer ? awaited : 0;
   useEffect(() => {
     const target = element.current!;
+    owed.current = null;
+    turns.drop(target);
     if (!answer || answer.empty) return;
     const figure = themed(answer.figure as unknown as PlotlyFigure, scheme);
     const layout = below ? { ...figure.layout, legend: { ...(figure.layout.legend as object), y: -0.16, yanchor: 'top' } } : figure.layout;
     const draw = async (): Promise<void> => {
-      const { react } = await plotly();
-      await react(target, figure.data, layout, CONFIG);
+      try {
+        const { react } = await plotly();
+        await react(target, figure.data, layout, CONFIG);
+      } catch (caught) {
+        setProblem(caught);
+        throw caught;
+      }
+      setProblem(null);
       drawn.current = true;
       window.dispatchEvent(new CustomEvent('copg:drawn', { detail: { figure: name, cursor: '', at: Date.now() } }));
     };
-    owed.current = null;
     if (seen.current || !drawn.current) turns.ask(target, draw); else owed.current = draw;
   }, [answer, scheme, below, name]);
   useEffect(() => {
     const target = element.current!;
-    const watcher = new IntersectionObserver(([entry]) => {
-      seen.current = entry?.isIntersecting ?? false;
+    const watcher = new IntersectionObserver((entries) => {
+      seen.current = entries.at(-1)?.isIntersecting ?? false; // the newest: several may have queued up
       if (!seen.current || !owed.current) return;
       turns.ask(target, owed.current);
       owed.current = null;
@@ -64,7 +72,7 @@ export function Drawn({ name, title, answer, error, csv, empty, below = false, a
       </div>
       <div className="plot" style={below ? { height: 330 + LINE * Math.ceil(lines / 2) } : undefined}>
         <div ref={element} style={{ position: 'absolute', inset: 0, visibility: shown ? 'visible' : 'hidden' }} />
-        {error && !shown ? <div className="cover" role="alert">{messageOf(error)}</div> : !answer ? <div className="cover"><Skeleton height="86%" /></div> : answer.empty && <div className="cover">{empty}</div>}
+        {(error && !shown) || problem ? <div className="cover" role="alert">{messageOf(error && !shown ? error : problem)}</div> : !answer ? <div className="cover"><Skeleton height="86%" /></div> : answer.empty && <div className="cover">{empty}</div>}
       </div>
     </section>
   ); // prettier-ignore

@@ -54,8 +54,8 @@ export function Figure({ run, name, title, wide = false }: { run: string; name: 
     const hint = (again = false): void => {
       if (visible) { owed = false; void pump.hint(again); } else owed = true;
     };
-    const watcher = new IntersectionObserver(([entry]) => {
-      visible = entry?.isIntersecting ?? false;
+    const watcher = new IntersectionObserver((entries) => {
+      visible = entries.at(-1)?.isIntersecting ?? false; // the newest: several may have queued up
       if (visible && owed) hint();
     }, { rootMargin: '200px' });
     watcher.observe(target);

@@ -19,6 +19,9 @@ export function plotly(): Promise<PlotlyModule> {
     // plotly.js 4 offers to upload charts to a cloud unless it is told not to.
     loaded.setPlotConfig({ showSendToCloud: false, plotlyServerURL: '', displaylogo: false });
     return loaded;
+  }).catch((error: unknown) => {
+    loading = undefined; // the next figure tries again
+    throw error;
   });
   return loading;
 }

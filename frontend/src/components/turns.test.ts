@@ -6,7 +6,7 @@ const settle = (): Promise<void> => new Promise((done) => setTimeout(done, 20));
 describe('Turns', () => {
   it('draws each place once, the newest wish in the turn of the first', async () => {
     const drawn: string[] = [];
-    const turns = new Turns(() => Promise.resolve());
+    const turns = new Turns();
     const [a, b] = [{}, {}];
     turns.ask(a, () => drawn.push('a, old'));
     turns.ask(b, () => drawn.push('b'));
@@ -18,7 +18,7 @@ describe('Turns', () => {
   it('leaves a task between two drawings, and one that fails holds up no other', async () => {
     const drawn: string[] = [];
     const said = vi.spyOn(console, 'error').mockImplementation(() => undefined);
-    const turns = new Turns(() => Promise.resolve());
+    const turns = new Turns();
     turns.ask({}, () => { drawn.push('first'); setTimeout(() => drawn.push('heard')); throw new Error('no'); });
     turns.ask({}, () => drawn.push('second'));
     await settle();
@@ -29,7 +29,7 @@ describe('Turns', () => {
 
   it('forgets a place that is gone, and works again after a rest', async () => {
     const drawn: string[] = [];
-    const turns = new Turns(() => Promise.resolve());
+    const turns = new Turns();
     const gone = {};
     turns.ask(gone, () => drawn.push('gone'));
     turns.drop(gone);
@@ -37,17 +37,5 @@ describe('Turns', () => {
     turns.ask({}, () => drawn.push('later'));
     await settle();
     expect(drawn).toEqual(['later']);
-  });
-
-  it('tries again what it needs where that failed', async () => {
-    const drawn: string[] = [];
-    let tries = 0;
-    const turns = new Turns(() => (tries++ ? Promise.resolve() : Promise.reject(new Error('offline'))));
-    const place = {};
-    turns.ask(place, () => drawn.push('first'));
-    await settle();
-    turns.ask(place, () => drawn.push('second'));
-    await settle();
-    expect(drawn).toEqual(['second']);
   });
 });

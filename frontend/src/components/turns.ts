@@ -5,13 +5,10 @@ export class Turns {
   private readonly waiting = new Map<object, Draw>();
   private busy = false;
 
-  /** `ready`: what every drawing needs first. */
-  constructor(private readonly ready: () => Promise<unknown>) {}
-
   /** Draw when it is this place's turn. Of several wishes for one place the newest counts, in the turn of the first. */
   ask(place: object, draw: Draw): void {
     this.waiting.set(place, draw);
-    if (!this.busy) void this.work().catch((error: unknown) => console.error(error));
+    if (!this.busy) void this.work();
   }
 
   drop(place: object): void {
@@ -20,20 +17,18 @@ export class Turns {
 
   private async work(): Promise<void> {
     this.busy = true;
-    try {
-      await this.ready();
-      for (let next = this.first(); next; next = this.first()) {
-        this.waiting.delete(next[0]);
-        try {
-          await next[1]();
-        } catch (error) {
-          console.error(error); // a figure that cannot be drawn must not hold up the others
-        }
-        await new Promise((later) => setTimeout(later));
+    while (this.waiting.size > 0) {
+      await new Promise((later) => setTimeout(later));
+      const next = this.first();
+      if (!next) break;
+      this.waiting.delete(next[0]);
+      try {
+        await next[1]();
+      } catch (error) {
+        console.error(error); // a figure that cannot be drawn must not hold up the others
       }
-    } finally {
-      this.busy = false;
     }
+    this.busy = false;
   }
 
   private first(): [object, Draw] | undefined {

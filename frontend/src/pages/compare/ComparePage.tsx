@@ -1,7 +1,7 @@
 /** Runs side by side: the figures make themselves, and the table says what may be concluded. Everything chosen stands in the address. */
 import { Button, NumberInput, SegmentedControl, Select, Skeleton } from '@mantine/core';
 import { useDebouncedCallback } from '@mantine/hooks';
-import { useEffect, useState } from 'react';
+import { useEffect, useId, useRef, useState } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import type { Comparison } from '../../api/client';
 import { Drawn } from '../../components/Drawn';
@@ -17,6 +17,7 @@ const TO_A_TARGET: readonly FigureName[] = ['time', 'cost'];
 const AGAINST_STEP: readonly FigureName[] = ['reward', 'best'];
 
 const SMOOTHEST = 25; // evaluations on either side, of the slider
+const ABOUT_SMOOTHING = 'A straight line fitted to the evaluations around each one (tricube weights), which is not late where the reward rises. The thin curve is what was measured.';
 
 export function ComparePage() {
   const [query, setQuery] = useSearchParams();
@@ -79,7 +80,7 @@ function Figure({ chosen, title, look, seen, onTarget, onSmoothing }: FigureProp
   const ofTarget = TO_A_TARGET.includes(name) && seen.target !== null;
   return (
     <Drawn name={`compare-${name}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} wide={!HALF.includes(name)} empty={ofTarget ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
-      {ofTarget && <Target key={target} value={target} otherwise={seen.target!} onTarget={onTarget} />}
+      {ofTarget && <Target value={target} otherwise={seen.target!} onTarget={onTarget} />}
       {AGAINST_STEP.includes(name) && <Smoothing value={smoothing} onChange={onSmoothing} />}
     </Drawn>
   ); // prettier-ignore
@@ -88,18 +89,22 @@ function Figure({ chosen, title, look, seen, onTarget, onSmoothing }: FigureProp
 /** Over how many evaluations; what was measured stays visible under it. */
 function Smoothing({ value, onChange }: { value: number; onChange(value: number): void }) {
   const [held, setHeld] = useState(value);
-  useEffect(() => setHeld(value), [value]);
-  const later = useDebouncedCallback(onChange, 150);
+  const pending = useRef(false); // the address follows the slider a little later, and must not draw it back
+  useEffect(() => { if (!pending.current) setHeld(value); }, [value]);
+  const later = useDebouncedCallback((next: number) => { pending.current = false; onChange(next); }, 150);
+  const hint = useId();
   return (
-    <label className="smoothing muted" title="A straight line fitted to the evaluations around each one (tricube weights), which is not late where the reward rises. The thin curve is what was measured.">
-      Smoothing <input type="range" min={0} max={SMOOTHEST} step={1} value={held} aria-valuetext={held ? `${held} evaluations on either side` : 'none'} onChange={(event) => { setHeld(event.target.valueAsNumber); later(event.target.valueAsNumber); }} />
-      <span className="num">{held ? `± ${held}` : 'none'}</span>
+    <label className="smoothing muted" title={ABOUT_SMOOTHING}>
+      Smoothing <input type="range" min={0} max={SMOOTHEST} step={1} value={held} aria-label="Smoothing" aria-describedby={hint} aria-valuetext={held ? `${held} evaluations on either side` : 'none'} onChange={(event) => { pending.current = true; setHeld(event.target.valueAsNumber); later(event.target.valueAsNumber); }} />
+      <span className="num" aria-hidden>{held ? `± ${held}` : 'none'}</span>
+      <span className="sr" id={hint}>{ABOUT_SMOOTHING}</span>
     </label>
   );
 }
 
 function Target({ value, otherwise, onTarget }: { value: number | null; otherwise: number; onTarget(value: string | null): void }) {
   const [draft, setDraft] = useState<string | number>(value ?? '');
+  useEffect(() => setDraft(value ?? ''), [value]); // two figures have a field for it
   return (
     <form className="target" onSubmit={(event) => { event.preventDefault(); onTarget(draft === '' ? null : String(draft)); }}>
       <NumberInput size="xs" w={110} aria-label="Reward to reach" placeholder={number(otherwise, 3)} value={draft} onChange={setDraft} onBlur={() => onTarget(draft === '' ? null : String(draft))} hideControls />
