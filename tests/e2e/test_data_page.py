@@ -45,15 +45,19 @@ def test_a_file_that_is_sent_while_the_list_is_on_its_way_is_in_the_list(
     studio: Studio, page: Page, tmp_path: Path
 ) -> None:
     held: list[tuple[Route, APIResponse]] = []
+    asked: list[Route] = []
 
     def hold(route: Route) -> None:
-        if held:
+        asked.append(route)
+        if len(asked) > 1:
             route.continue_()
-        else:  # The server has read its list, without the file that comes.
+        else:
             held.append((route, route.fetch()))
 
     page.route("**/api/v1/datasets", hold)
     page.goto(f"{studio.url}/data")
+    while not held:  # the server has read its list, without the file that comes
+        page.wait_for_timeout(20)
     with page.expect_response(lambda answer: answer.request.method == "POST"):
         page.get_by_test_id("file-input").set_input_files(pairs(tmp_path / "early.jsonl", prompt="early"))
     route, answer = held[0]
