@@ -71,10 +71,9 @@ def once(
     values = {"scope": scope, "key": key, "request_hash": hashed, "created_at": NOW}
     statement = dialect.insert(IdempotencyKey).values(values).on_conflict_do_nothing().returning(IdempotencyKey.key)
     if session.execute(statement).one_or_none() is None:
-        earlier = session.execute(select(IdempotencyKey.request_hash, IdempotencyKey.made).where(*mine)).one()
-        if earlier.request_hash != hashed:
-            raise IdempotencyConflict(key)
-        found = find(earlier.made)
+        known = earlier(session, scope, key, request)
+        assert known is not None  # it is in the way of the insert
+        found = find(known)
         if found is None:
             raise IdempotencyGone(key)
         return found, True

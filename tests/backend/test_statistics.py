@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 
+from backend import occupancy, statistics
 from backend.statistics import local_fit
 
 
@@ -49,3 +52,9 @@ def test_what_enough_evaluations_follow_has_the_same_bits_for_ever() -> None:
         whole = local_fit(values, reach)
         for count in (60, 131, 299):
             assert local_fit(values[:count], reach)[: count - reach] == whole[: count - reach]
+
+
+def test_examples() -> None:
+    for module in (statistics, occupancy):
+        found = doctest.testmod(module)
+        assert (found.failed, found.attempted > 0) == (0, True), module.__name__

@@ -56,8 +56,11 @@ def test_a_file_that_is_sent_while_the_list_is_on_its_way_is_in_the_list(
 
     page.route("**/api/v1/datasets", hold)
     page.goto(f"{studio.url}/data")
-    while not held:  # the server has read its list, without the file that comes
+    for _ in range(1500):
+        if held:
+            break
         page.wait_for_timeout(20)
+    assert held, "the server has read its list, without the file that comes"
     with page.expect_response(lambda answer: answer.request.method == "POST"):
         page.get_by_test_id("file-input").set_input_files(pairs(tmp_path / "early.jsonl", prompt="early"))
     route, answer = held[0]

@@ -53,6 +53,15 @@ def machines(bench: Bench, tmp_path: Path) -> Machines:
     return Machines(bench, tmp_path)
 
 
+def keeping(bench: Bench, machines: Machines, run: Run) -> tuple[Keeper, Path]:
+    """The keeper of the run's first attempt, without an attempt, and the folder where that would write."""
+    with bench.database.transaction() as session:
+        claim = claims.claim(session, run.uid, "w", 60)
+    assert claim is not None
+    settings = machines.settings("one")
+    return Keeper(bench.database, settings, claim), settings.runs_path / run.uid / "attempt-1"
+
+
 def artifacts(bench: Bench, run: Run, kind: str) -> list[tuple[str, int]]:
     with bench.database.snapshot() as session:
         rows = session.scalars(select(Artifact).where(Artifact.run_id == run.id, Artifact.kind == kind))
@@ -131,12 +140,8 @@ def test_an_interrupted_transfer_leaves_what_stood_there(bench: Bench, machines:
 
 def test_waiting_ends_without_giving_up_what_was_brought_meanwhile(bench: Bench, machines: Machines) -> None:
     run = bench.new(10)
-    with bench.database.transaction() as session:
-        claim = claims.claim(session, run.uid, "w", 60)
-    assert claim is not None
-    settings = machines.settings("one")
-    keeper = Keeper(bench.database, settings, claim)
-    copy = settings.runs_path / run.uid / "attempt-1" / "output"
+    keeper, home = keeping(bench, machines, run)
+    copy = home / "output"
     copy.mkdir(parents=True)
     keeper.give_up()  # a moment after the last thing was taken
     keeper.drop_working_copies()
@@ -225,12 +230,8 @@ def test_a_slow_store_gets_what_the_plan_keeps_and_the_rest_fills_no_disk(
 ) -> None:
     works = broken(monkeypatch, lambda location: "/checkpoints" in location)
     run = bench.new(100, checkpoints={"keep": 1, "keep_best": True, "keep_every": 40})
-    with bench.database.transaction() as session:
-        claim = claims.claim(session, run.uid, "w", 60)
-    assert claim is not None
-    settings = machines.settings("one")
-    keeper = Keeper(bench.database, settings, claim)
-    folder = settings.runs_path / run.uid / "attempt-1" / "checkpoints"
+    keeper, home = keeping(bench, machines, run)
+    folder = home / "checkpoints"
     for step in range(10, 100, 10):
         place = folder / f"step-{step}"
         place.mkdir(parents=True)
@@ -256,13 +257,9 @@ def test_a_checkpoint_that_the_store_never_takes_does_not_hold_up_the_others(
     monkeypatch.setattr("worker.artifacts._LONGEST_WAIT", 0.01)
     broken(monkeypatch, lambda location: "step-40" in location)
     run = bench.new(100, checkpoints={"keep": 1, "keep_every": 40})
-    with bench.database.transaction() as session:
-        claim = claims.claim(session, run.uid, "w", 60)
-    assert claim is not None
-    settings = machines.settings("one")
-    keeper = Keeper(bench.database, settings, claim)
+    keeper, home = keeping(bench, machines, run)
     for step in (40, 50, 80):
-        place = settings.runs_path / run.uid / "attempt-1" / "checkpoints" / f"step-{step}"
+        place = home / "checkpoints" / f"step-{step}"
         place.mkdir(parents=True)
         (place / "state.json").write_text(str(step))
         keeper.take([CheckpointSaved(step=step, path=str(place), bytes=2)])

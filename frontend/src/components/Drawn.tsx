@@ -29,13 +29,15 @@ export function Drawn({ name, title, answer, error, csv, empty, below = false, a
   useEffect(() => {
     const target = element.current!;
     owed.current = null;
-    turns.drop(target);
-    if (!answer || answer.empty) return;
-    const figure = themed(answer.figure as unknown as PlotlyFigure, scheme);
-    const layout = below ? { ...figure.layout, legend: { ...(figure.layout.legend as object), y: -0.16, yanchor: 'top' } } : figure.layout;
+    if (!answer || answer.empty) {
+      turns.drop(target);
+      return;
+    }
     const draw = async (): Promise<void> => {
       try {
         const { react } = await plotly();
+        const figure = themed(answer.figure as unknown as PlotlyFigure, scheme);
+        const layout = below ? { ...figure.layout, legend: { ...(figure.layout.legend as object), y: -0.16, yanchor: 'top' } } : figure.layout;
         await react(target, figure.data, layout, CONFIG);
       } catch (caught) {
         setProblem(caught);
@@ -45,7 +47,11 @@ export function Drawn({ name, title, answer, error, csv, empty, below = false, a
       drawn.current = true;
       window.dispatchEvent(new CustomEvent('copg:drawn', { detail: { figure: name, cursor: '', at: Date.now() } }));
     };
-    if (seen.current || !drawn.current) turns.ask(target, draw); else owed.current = draw;
+    if (seen.current || !drawn.current) turns.ask(target, draw);
+    else {
+      turns.drop(target);
+      owed.current = draw;
+    }
   }, [answer, scheme, below, name]);
   useEffect(() => {
     const target = element.current!;
