@@ -49,6 +49,12 @@ def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> 
     page.reload()
     expect(page.get_by_role("slider", name="Smoothing")).to_have_value("6")
     expect(reward).to_contain_text("smoothed (± 6), thin: measured")
+    target = page.get_by_test_id("figure-compare-cost").get_by_label("Reward to reach")
+    target.fill("-50")
+    target.press("Enter")
+    expect(page.get_by_test_id("figure-compare-time").get_by_label("Reward to reach")).to_have_value("-50")
+    expect(target).to_be_focused()
+    expect(page.get_by_test_id("figure-compare-cost")).to_contain_text("of one run, without its parents")
     page.get_by_test_id("settings").locator("summary").click()
     expect(page.get_by_test_id("settings")).to_contain_text("Beta")
 
