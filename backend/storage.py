@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend import artifacts, claims, fetched, retention, store
+from backend import artifacts, fetched, recorded, retention, store
 from backend.database import Database
 from backend.models import TRIAL, Checkpoint, Run
 from backend.models_artifacts import Artifact, Removal
@@ -145,7 +145,7 @@ def _free_checkpoints(database: Database, settings: Settings) -> tuple[int, int]
     count = size = 0
     with database.transaction() as session:
         for row in session.execute(_dispensable().with_for_update(of=Run)).all():
-            claims.forget_checkpoint(session, row.run_id, row.path)
+            recorded.forget_checkpoint(session, row.run_id, row.path)
             count, size = count + 1, size + row.bytes
     artifacts.remove_due(database, settings)
     return count, size

@@ -14,7 +14,7 @@ from copg_core.events import Report
 from copg_core.hardware import peak_flops
 from copg_core.model_shape import ModelShape, forward_flops, shape_of
 from copg_core.objectives import Objective, Table
-from copg_core.prepare import Prepared, is_reward_model
+from copg_core.prepared import Prepared, is_reward_model
 from copg_core.update import Step
 
 

@@ -10,7 +10,7 @@ from copg_core.checkpoints import publish, storage_errors
 from copg_core.config import RunConfig
 from copg_core.logprobs import RewardModel
 from copg_core.policies import save_policy, save_reward_model
-from copg_core.prepare import Prepared
+from copg_core.prepared import Prepared
 from copg_core.surroundings import versions
 
 UNESSENTIAL = {"checkpoints", "micro_batch_tokens", "gradient_checkpointing", "sharding"}

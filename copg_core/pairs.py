@@ -8,7 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from copg_core.config import PreferenceConfig
+from copg_core.config import PreferenceConfig, RewardModelConfig
+from copg_core.datasets import Split, load_comparisons
 from copg_core.encoding import EncodedComparison, decode_completion
 from copg_core.errors import DataError
 from copg_core.evaluate import Reference
@@ -17,9 +18,21 @@ from copg_core.logprobs import CodePath
 from copg_core.objectives import Array, Table
 from copg_core.policies import Policy
 from copg_core.reference import cached, content_key, log_probs_of, rows_hash
+from copg_core.reward_sources import with_context
 from copg_core.rewards.scorer import Rewards, Scorer, finite
 from copg_core.rows import Comparison, Context
 from copg_core.surroundings import Surroundings, versions
+
+
+def comparison_split(
+    config: RewardModelConfig | PreferenceConfig, around: Surroundings
+) -> tuple[Split[Comparison], dict[str, int]]:
+    """Rows with as many completions as the configuration asks for, and how many were cut or dropped for it."""
+    source = config.data if isinstance(config, RewardModelConfig) else with_context(config.data, config.reward)
+    split = load_comparisons(around.rows_of(source))
+    train, counts = fit_groups(split.train, config.completions)
+    validation, _ = fit_groups(split.validation, config.completions)
+    return Split(train, validation, split.report), counts
 
 
 def fit_groups(rows: Sequence[Comparison], completions: int) -> tuple[list[Comparison], dict[str, int]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from copg_core.adapters import add_lora
 from copg_core.config import PreferenceConfig, RewardModelConfig, RunConfig, SFTConfig, prompts_alone
@@ -16,7 +15,6 @@ from copg_core.datasets import (
     Comparison,
     Demonstration,
     Split,
-    load_comparisons,
     load_demonstrations,
     load_prompts,
 )
@@ -28,17 +26,16 @@ from copg_core.encoding import (
     encode_prompts,
 )
 from copg_core.errors import DataError
-from copg_core.estimate import RunEstimate
-from copg_core.evaluate import PromptSet, Reference
+from copg_core.evaluate import PromptSet
 from copg_core.events import Report
 from copg_core.fitting import fit, memory_facts
 from copg_core.layout import TokenRow
-from copg_core.logprobs import HEAD, CodePath, CompletionLogProbs, RewardModel, recognise
+from copg_core.logprobs import HEAD, CodePath, CompletionLogProbs, recognise
 from copg_core.losses import LOSSES
 from copg_core.objectives import Table, pair_contrasts
 from copg_core.pairs import (
     chosen_first,
-    fit_groups,
+    comparison_split,
     given_rewards,
     longer_wins,
     preferred_first,
@@ -49,45 +46,16 @@ from copg_core.pairs import (
 from copg_core.placement import is_divided, place, reference_for
 from copg_core.policies import Policy, load_policy, new_reward_model, weights_hash
 from copg_core.positions import check_positions
-from copg_core.precision import Masters, lower
+from copg_core.precision import lower
+from copg_core.prepared import Prepared
 from copg_core.processes import limit_threads
 from copg_core.reward_sources import with_context
 from copg_core.rewards.load import gold_scorer, load_scorer
 from copg_core.rewards.outliers import reward_report
-from copg_core.rewards.scorer import Scorer
 from copg_core.rows import Context
 from copg_core.surroundings import Surroundings, Values, versions
 
 REHEARSED_PAIRS = 4
-
-
-@dataclass
-class Prepared:
-    """A run that is ready to train. `module` gives what its objective works on; `path` says in which layout.
-
-    `masters` are the exact values of trained parameters that `module` holds rounded (precision.py); `estimate` is what the
-    run is expected to cost, where the device's memory is known.
-    """
-
-    policy: Policy
-    module: nn.Module
-    path: CodePath
-    train: Table
-    validation: Table
-    prompts: PromptSet
-    masters: Masters = field(default_factory=dict)
-    estimate: RunEstimate | None = None
-    longer_wins: float | None = None
-    reference: Reference | None = None
-    scorer: Scorer | None = None
-    gold: Scorer | None = None
-    # Of each row of `train`, where completions may be written for it.
-    training_prompts: PromptSet | None = None
-    reports: list[Report] = field(default_factory=list)
-
-    def report(self, section: str, values: Values) -> None:
-        """Note facts about the run."""
-        self.reports.append(Report(section=section, values=values))
 
 
 def prepare(config: RunConfig, around: Surroundings) -> Prepared:
@@ -164,7 +132,7 @@ def _demonstrations(config: SFTConfig, policy: Policy, around: Surroundings) -> 
 
 
 def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings) -> Prepared:
-    split, groups = _comparison_split(config, around)
+    split, groups = comparison_split(config, around)
     ordered: Split[Comparison] = Split(chosen_first(split.train), chosen_first(split.validation), {**split.report})
     around.progress("encoding", 0, len(ordered.train))
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
@@ -203,7 +171,7 @@ def _comparisons(config: RewardModelConfig, policy: Policy, around: Surroundings
 
 
 def _pairs(config: PreferenceConfig, policy: Policy, around: Surroundings) -> Prepared:
-    split, groups = _comparison_split(config, around)
+    split, groups = comparison_split(config, around)
     limits = (config.max_prompt_tokens, config.max_completion_tokens)
     around.progress("encoding", 0, len(split.train))
     train, truncation = encode_comparisons(policy.tokenizer, split.train, *limits)
@@ -327,17 +295,6 @@ def _prompt_set(ids: list[list[int]], rows: Sequence[Comparison | Demonstration]
     return PromptSet([row.prompt for row in rows], ids, [row.context for row in rows])
 
 
-def _comparison_split(
-    config: RewardModelConfig | PreferenceConfig, around: Surroundings
-) -> tuple[Split[Comparison], dict[str, int]]:
-    """Rows with as many completions as the configuration asks for, and how many were cut or dropped for it."""
-    source = config.data if isinstance(config, RewardModelConfig) else with_context(config.data, config.reward)
-    split = load_comparisons(around.rows_of(source))
-    train, counts = fit_groups(split.train, config.completions)
-    validation, _ = fit_groups(split.validation, config.completions)
-    return Split(train, validation, split.report), counts
-
-
 def _token_row(row: EncodedComparison) -> TokenRow:
     return TokenRow(row.prompt, row.completions)
 
@@ -384,8 +341,3 @@ def _report_data(prepared: Prepared, split: Split[Any], truncation: Values) -> N
     if not split.validation:
         prepared.report("warning", {"evaluation": "no validation rows: evaluated on training prompts"})
     prepared.report("truncation", truncation)
-
-
-def is_reward_model(module: nn.Module) -> bool:
-    """Whether a module gives rewards (and not log-probabilities)."""
-    return isinstance(module, RewardModel)

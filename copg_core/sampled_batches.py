@@ -31,7 +31,7 @@ from copg_core.layout import TokenRow
 from copg_core.losses import LOSSES
 from copg_core.objectives import Array, Table
 from copg_core.pairs import order_of
-from copg_core.prepare import Prepared
+from copg_core.prepared import Prepared
 from copg_core.processes import Processes
 from copg_core.replay import Fresh, ReplayBuffer, pack, unpack
 from copg_core.schedule import batch_rows

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from copg_core.batches import Batches
 from copg_core.budget import memory_errors
@@ -22,9 +18,9 @@ from copg_core.checkpoints import (
     save_checkpoint,
     storage_errors,
 )
-from copg_core.config import RewardModelConfig, RunConfig, SFTConfig
+from copg_core.config import RunConfig
 from copg_core.diagnostics import Diagnostics, TimeSpent
-from copg_core.errors import DivergenceError, ModelError
+from copg_core.errors import DivergenceError
 from copg_core.evaluate import PolicyEvaluator, validate_policy, validate_reward_model
 from copg_core.events import (
     CheckpointRemoved,
@@ -37,26 +33,20 @@ from copg_core.events import (
     Stage,
     Started,
 )
-from copg_core.logprobs import CompletionLogProbs
-from copg_core.losses import LOSSES
 from copg_core.machine import this_machine
 from copg_core.objectives import objective_of
 from copg_core.output import config_hash, save_output
-from copg_core.pairs import untied
-from copg_core.placement import check_code_path
-from copg_core.prepare import Prepared, is_reward_model, prepare
+from copg_core.prepare import prepare
+from copg_core.prepared import Prepared, is_reward_model
 from copg_core.processes import Processes, processes_for_run
 from copg_core.rewards.outliers import evaluation_outliers
 from copg_core.sampled_batches import batches_for
 from copg_core.schedule import total_steps
+from copg_core.self_check import check_start
 from copg_core.surroundings import Surroundings
 from copg_core.update import Updater
 from copg_core.watch import Watch
 
-# Before the first step policy and reference are one model: what differs is rounding, or a mistake. In bfloat16 another
-# micro-batching alone moved a completion of 38 tokens by up to 0.08 nats.
-LARGEST_START_LOG_RATIO = {"float32": 0.1, "bfloat16": 0.5}
-CHECKED_ROWS = 4
 STAGE_SECONDS = 0.5
 
 
@@ -205,42 +195,10 @@ class _Run:
             self.batches.restore(saved.state)
             self.step = saved.step
         else:
-            self._check_start()
+            values = check_start(self.config, self.prepared, self.objective, self.updater, self.batches, self.processes)
+            if values:
+                self.recorder.record(Report(section="self_check", values=values))
         self.recorder.record(Started(step=self.step, total_steps=self.total))
-
-    def _check_start(self) -> None:
-        """Stop a run whose numbers are wrong before it has cost anything."""
-        values: dict[str, str | int | float | bool | None] = {}
-        table, batch = self.batches.batch(0)
-        module = self.prepared.module
-        if isinstance(module, CompletionLogProbs):
-            rows = [table.rows[i] for i in batch[:CHECKED_ROWS]]
-            values["code_path_difference"] = check_code_path(module, rows, self.prepared.policy.pad, self.processes)
-        at_start = LOSSES[self.config.algorithm].at_start
-        if at_start is not None and not isinstance(self.config, SFTConfig | RewardModelConfig):
-            output = self.updater.outputs(table, batch)
-            largest = float(np.abs(output - table.reference[batch]).max())
-            loss = float(self.objective.losses(torch.from_numpy(output), table, batch).mean())
-            # Of ties, which fresh completions may be, DPO and IPO make 0.
-            counted = (
-                [batch[i] for i in untied(table.rewards[batch])] if LOSSES[self.config.algorithm].ordered else batch
-            )
-            expected = at_start(self.config.beta)
-            at_reference = self.objective.losses(torch.from_numpy(table.reference[counted]), table, counted)
-            exact = float(at_reference.mean()) if counted else expected
-            values |= {"loss": loss, "expected_loss": expected, "largest_log_ratio": largest}
-            if not largest < (limit := LARGEST_START_LOG_RATIO[self.config.dtype]):
-                raise ModelError(
-                    f"before the first step policy and reference differ by {largest:.3g} nats on a completion, but they "
-                    f"are the same model (limit {limit}): the reference was computed in another way"
-                )
-            if not math.isclose(exact, expected, rel_tol=1e-6, abs_tol=1e-9):
-                raise ModelError(
-                    f"where policy and reference agree the loss is {exact:.6g}, but {self.config.algorithm} begins at "
-                    f"{expected:.6g}: the loss is computed in another way than its equation says"
-                )
-        if values:
-            self.recorder.record(Report(section="self_check", values=values))
 
     # ------------------------------------------------------------ the loop
 

@@ -16,7 +16,7 @@ from copg_core.errors import CheckpointError, ConfigError
 from copg_core.layout import lay_out, micro_batches
 from copg_core.objectives import Array, Objective, Table
 from copg_core.precision import MasterWeights
-from copg_core.prepare import Prepared
+from copg_core.prepared import Prepared
 from copg_core.processes import Processes
 from copg_core.recompute import recompute
 from copg_core.reference import log_probs_of

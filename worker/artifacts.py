@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backend.artifacts import Kept, Kind, Retain, remove_quietly
-from backend.claims import Claim, Record
+from backend.claims import Claim
 from backend.database import Database
+from backend.recorded import Record
 from backend.settings import Settings
 from backend.store import Interrupted, Store, read
 from copg_core import retention

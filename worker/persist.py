@@ -11,8 +11,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sqlalchemy.orm import Session
 
 from backend import claims
-from backend.claims import Record
 from backend.database import Database
+from backend.recorded import Record
 from backend.telemetry import EVENTS_SHIPPED
 
 T = TypeVar("T")

@@ -7,20 +7,17 @@ not itself (then the guard kills the process, and the next attempt ships what th
 from __future__ import annotations
 
 import logging
-import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from backend import claims, logs
 from backend.artifacts import Kind, Retain
-from backend.claims import Claim, Record
+from backend.claims import Claim
 from backend.database import Database
+from backend.recorded import Record
 from backend.run_errors import LeaseLost
 from backend.settings import Settings
 from backend.states import RunState
@@ -28,12 +25,13 @@ from backend.store import Damaged, Interrupted
 from backend.telemetry import LEASES_LOST
 from copg_core.events import CheckpointSaved, Event, Failed, Finished
 from copg_core.trial_config import TrialConfig
-from worker import child, guard, spool
+from worker import child, spool
 from worker.artifacts import Keeper
 from worker.attempt import AttemptFiles, Inputs, ProcessTree, write_job
 from worker.fetch import Fetcher
 from worker.meanwhile import meanwhile
 from worker.persist import Shipper, attempt
+from worker.verdict import Ending, Verdict, over_time
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -41,18 +39,6 @@ _LOOK_SECONDS = 0.1  # spool to database
 _BUSY_SECONDS = 0.02  # the same while nothing trains and somebody waits
 _POLL_SECONDS = 0.5  # for a cancel, where there is nothing to ship
 _LOG_SECONDS = 20.0  # that the end of a run waits for its log to reach the store
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What becomes of the run after an attempt."""
-
-    target: RunState
-    reason: str
-    error: str | None = None
-    error_kind: str | None = None
-    count_attempt: bool = True
-    delay_seconds: float = 0.0
 
 
 class Supervisor:
@@ -101,7 +87,7 @@ class Supervisor:
         if isinstance(self._last, Finished | Failed):
             return self._verdict(child.FINISHED if isinstance(self._last, Finished) else child.FAILED)
         if claim.seconds_left is not None and claim.seconds_left <= 0:
-            return self._over_time()
+            return over_time(claim)
         try:
             inputs = self._meanwhile(lambda stop: self._fetch(resume_from, stop))
         except Interrupted:
@@ -168,7 +154,7 @@ class Supervisor:
             try:
                 inputs.parents[uid] = str(self._fetcher.fetch(location, claim.kept.get(location), stop) or location)
             except Damaged as error:
-                if not self._is_trial:
+                if not isinstance(claim.config, TrialConfig):
                     raise
                 inputs.damaged[uid] = str(error)
         return inputs
@@ -270,78 +256,12 @@ class Supervisor:
 
     def _verdict(self, code: int) -> Verdict:
         """What an exit code means for the run."""
-        if code == child.FINISHED and isinstance(self._last, Finished):
-            if self._keeper.lost_output is not None and not self._is_trial:  # what a trial wrote is in the database
-                return self._not_kept(self._keeper.lost_output)
-            return Verdict(RunState.SUCCEEDED, "finished")
-        if self._cancelling:
-            return Verdict(RunState.CANCELLED, "stopped")
-        # Where one process of several was killed, the others fail because they miss it: that is no fault of the run.
-        if isinstance(self._last, Failed) and not (code >= 128 and self._last.kind == "internal"):
-            return Verdict(RunState.FAILED, "training failed", self._last.message, self._last.kind)
-        if code == child.DISK:
-            problem = "The worker's disk is full or may not be written, so the run could not record anything."
-            return Verdict(RunState.FAILED, "the spool cannot be written", self._tail() or problem, "storage")
-        asked = self._asked or ("drain" if self._draining.is_set() else None)
-        if asked and (code in (child.STOPPED, guard.OVERRAN) or code >= 128):
-            if asked == "time_limit":
-                return self._over_time()
-            away = {"drain": "was asked to leave", "partition": "could not reach the database"}[asked]
-            return Verdict(RunState.QUEUED, f"its worker {away}", count_attempt=False)
-        if code == child.STOPPED or code >= 128 or code in (guard.OVERRAN, guard.ABANDONED, guard.FROZEN):
-            return self._died(code)
-        problem = self._tail() or f"Training ended with exit code {code} and without a word."
-        return Verdict(RunState.FAILED, f"exit code {code}", problem, "internal")
-
-    def _not_kept(self, output: str) -> Verdict:
-        if self._draining.is_set():
-            return Verdict(RunState.QUEUED, "its worker was asked to leave", count_attempt=False)
-        problem = (
-            f"Training is complete, but the store {self._keeper.store.root} did not take the trained model: "
-            f"{self._keeper.trouble or 'it was too slow'}. The model is kept on {socket.gethostname()} in {output}: "
-            "once the store works, resume brings it there."
-        )
-        return Verdict(RunState.FAILED, "its output was not kept", problem, "storage")
-
-    def _died(self, code: int) -> Verdict:
-        name = (
-            _signal_name(code - 128) if code >= 128 else {guard.FROZEN: "a freeze of its worker"}.get(code, "a signal")
-        )
-        reason = f"the training process was ended by {name}"
-        number, most = self._claim.attempt, self._claim.max_attempts
-        if number < most:
-            backoff = self._settings.backoff
-            next_one = f"{reason}; {backoff.sentence(number, most)}"
-            return Verdict(RunState.QUEUED, next_one, delay_seconds=backoff.delay(number))
-        hint = " Most often that means that memory ran out." if code == 128 + signal.SIGKILL else ""
-        count = self._claim.attempt
-        problem = f"The training process was ended by {name}, in the last of {count} attempts.{hint} See the log."
-        if self._is_trial:
-            problem = f"The process that let the policies write was ended by {name}, in {count} attempts.{hint}"
-        return Verdict(RunState.FAILED, reason, problem, "worker")
-
-    def _over_time(self) -> Verdict:
-        limit = timedelta(seconds=round(self._claim.max_seconds or 0))
-        problem = (
-            f"It trained for its longest time of {limit}. Resume it to give it as much again, from its checkpoint."
-        )
-        if self._is_trial:
-            problem = f"It was given up after {limit}: ask fewer runs, or for fewer and shorter completions."
-        return Verdict(RunState.FAILED, "its time is over", problem, "time_limit")
-
-    @property
-    def _is_trial(self) -> bool:
-        return isinstance(self._claim.config, TrialConfig)
-
-    def _tail(self) -> str:
-        """The last line of the log: where nothing else was said, it says most."""
-        try:
-            with self._files.log.open("rb") as log:
-                log.seek(max(0, log.seek(0, 2) - 2000))
-                lines = log.read().decode(errors="replace").strip().splitlines()
-        except OSError:
-            return ""
-        return logs.sentence(lines[-1])[:500] if lines else ""
+        ending = Ending(
+            self._claim, self._settings.backoff, code, self._last, self._files.log,
+            cancelling=self._cancelling, draining=self._draining.is_set(), asked=self._asked,
+            store=self._keeper.store.root, lost_output=self._keeper.lost_output, trouble=self._keeper.trouble,
+        )  # fmt: skip
+        return ending.verdict()
 
     def _finish(self, verdict: Verdict) -> RunState | None:
         claim = self._claim
@@ -361,10 +281,3 @@ class Supervisor:
 
 def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backend import archives, artifacts, claims, runs, store, views
+from backend import archives, artifacts, recorded, runs, store, views
 from backend.archives import Entry, Format
 from backend.database import NOW
 from backend.errors import Conflict, Invalid, NotFound
@@ -82,7 +82,7 @@ def delete_checkpoint(run_id: str, step: int, context: Context, later: Backgroun
         if RunState(run.state) not in TERMINAL and step == run.checkpoint_step:
             raise Conflict(f"run {run.name!r} is {run.state} and goes on from step {step}: cancel it first")
         for path in {row.path for row in found}:
-            claims.forget_checkpoint(session, run.id, path)
+            recorded.forget_checkpoint(session, run.id, path)
         uid = run.uid
     later.add_task(artifacts.remove_quietly, context.database, context.settings, uid)
 

@@ -16,7 +16,7 @@ from copg_core.logprobs import CompletionLogProbs, recognise
 from copg_core.objectives import Table, objective_of
 from copg_core.policies import Policy
 from copg_core.precision import Masters, lower
-from copg_core.prepare import Prepared
+from copg_core.prepared import Prepared
 from copg_core.processes import Processes
 from copg_core.reference import log_probs_of
 from copg_core.update import Updater

@@ -18,6 +18,7 @@ from backend import claims
 from backend.database import Database
 from backend.main import create_app
 from backend.models import Run
+from backend.recorded import Record
 from backend.settings import Settings
 from backend.states import RunState
 from copg_core import events
@@ -55,7 +56,7 @@ class Bench:
         assert claim is not None
         return claim
 
-    def record(self, claim: claims.Claim, *batch: claims.Record) -> None:
+    def record(self, claim: claims.Claim, *batch: Record) -> None:
         with self.database.transaction() as session:
             claims.renew(session, claim.run_id, claim.fence, LEASE, batch)
 

@@ -20,7 +20,8 @@ from copg_core.fresh import Request, in_turns
 from copg_core.layout import TokenRow, lay_out
 from copg_core.logprobs import CodePath, CompletionLogProbs
 from copg_core.objectives import Contrast, Table, objective_of
-from copg_core.prepare import Prepared, prepare
+from copg_core.prepare import prepare
+from copg_core.prepared import Prepared
 from copg_core.processes import Processes
 from copg_core.replay import Fresh, ReplayBuffer, pack, unpack
 from copg_core.sampled_batches import SampledBatches, batches_for
