@@ -21,7 +21,7 @@ from backend.errors import Invalid
 from backend.models import Evaluation, Run, Sample
 from backend.side_by_side import digest, prompt_key
 from backend.states import RunState
-from backend.statistics import local_fit, mean_and_stderr
+from backend.statistics import Band, local_fit, mean_and_stderr
 from backend.sweep_names import labels, varying, written
 from copg_core.config import variant_of
 
@@ -60,6 +60,11 @@ class Point(NamedTuple):
     @property
     def over(self) -> str:
         return f"{self.seeds} seeds" if self.seeds > 1 else f"{self.n:,} prompts"
+
+    @property
+    def independent(self) -> int:
+        """How many values the error is over."""
+        return self.seeds if self.seeds > 1 else self.n
 
 
 @dataclass(frozen=True)
@@ -118,14 +123,15 @@ class Group:
 class Comparison:
     """Groups in the order of algorithm and beta, and the settings in which any of them differ.
 
-    What of it is drawn (figures/thinning.py): of `every` so many evaluations one, and `bands` of the standard errors or none;
-    and over how many evaluations on either side the means are smoothed.
+    What of it is drawn (figures/thinning.py): of `every` so many evaluations one, and `bands` or none; what a band is; and over how many
+    evaluations on either side the means are smoothed.
     """
 
     groups: Sequence[Group]
     fields: Sequence[str]
     every: int = 1
     bands: bool = True
+    band: Band = "stderr"
     smoothing: int = 0
 
     @property

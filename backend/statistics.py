@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Numbers = Sequence[float | None] | npt.NDArray[np.float64]
+Band = Literal["stderr", "ci95"]
+"""What is drawn around a mean: one standard error to either side, or the 95 % interval of the mean."""
 
 
 def as_array(values: Numbers) -> npt.NDArray[np.float64]:
@@ -29,8 +32,26 @@ def mean_and_stderr(values: Numbers) -> tuple[float, float]:
     return float(array.mean()), stderr
 
 
+def half_width(stderr: Numbers, n: Sequence[int], kind: Band) -> npt.NDArray[np.float64]:
+    """Half of a band around each mean of `n` independent values: its standard error, or that times the 97.5 % quantile of Student's
+    t with n - 1 degrees of freedom, so that 95 % of such intervals hold the true mean where the values are normal or many.
+
+    NaN where the error is not known. How often it holds in simulations: docs/results.md.
+
+    >>> [round(float(width), 2) for width in half_width([1.0, 1.0, None], [3, 1000, 1], "ci95")]
+    [4.3, 1.96, nan]
+    """
+    errors = as_array(stderr)
+    if kind == "stderr":
+        return errors
+    from scipy.special import stdtrit  # here, because it takes a tenth of a second that few requests need
+
+    freedom = np.maximum(np.asarray(n, dtype=np.float64) - 1, 1)
+    return np.asarray(errors * stdtrit(freedom, 0.975))
+
+
 def band(mean: Numbers, stderr: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """mean - stderr and mean + stderr; the mean itself where the error is not known, so that the band closes there."""
+    """mean - stderr and mean + stderr, or of another half width; the mean itself where it is not known, so that the band closes there."""
     centre, half = as_array(mean), np.nan_to_num(as_array(stderr), nan=0.0)
     return centre - half, centre + half
 

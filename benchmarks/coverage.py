@@ -4,6 +4,9 @@
 
 Each row: simulated differences over n prompts with a true mean of zero, 4,000 times (400 with --quick; ± 0.7 % and ± 2.1 % at 95 %).
 Beside our interval, a symmetric studentized bootstrap, stand Student's t and a percentile bootstrap on the same numbers.
+
+Then the 95 % bands around curves, read off the figure of a group of so many seeds: final rewards of seeds around a true mean of zero, each
+seed measured over prompts that all share; and of one seed, over its prompts.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,11 @@ import scipy.stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from backend import comparisons
+from backend.figures import compare as figures
 from backend.paired_tests import compare
+from backend.states import RunState
+from backend.statistics import mean_and_stderr
 
 KINDS = {
     "normal": lambda random, n: random.normal(size=n),
@@ -27,6 +35,48 @@ KINDS = {
     "very skewed (lognormal)": lambda random, n: random.lognormal(0, 1, size=n) - np.exp(0.5),
     "right or wrong": lambda random, n: (random.random(n) < 0.6).astype(float) - (random.random(n) < 0.6),
 }
+
+
+SEEDS = {
+    "normal seeds": lambda random, n: random.normal(size=n),
+    "skewed seeds": lambda random, n: random.gamma(2.0, size=n) - 2.0,
+    "one of ten seeds fails": lambda random, n: random.normal(size=n) - 5.0 * (random.random(n) < 0.1) + 0.5,
+}
+
+
+def drawn_band(seeds: list[tuple[float, float | None]], n: int) -> tuple[float, float]:
+    """The ends of the band at the last step of a group's curve: each seed with its mean and the error over `n` prompts."""
+    members = [
+        comparisons.Member(
+            str(seed), f"seed {seed}", "copg", None, 0.1, RunState.SUCCEEDED, {"seed": seed},
+            [comparisons.Point(1, mean, error, None, None, None, 0.0, n)],
+        )
+        for seed, (mean, error) in enumerate(seeds)
+    ]  # fmt: skip
+    drawn = figures.reward(replace(comparisons.compare(members), band="ci95"), "reward")
+    low, high = [trace.y[-1] for trace in drawn.data if trace.meta["role"] == "band"]
+    return low, high
+
+
+def bands(rounds: int) -> list[dict[str, object]]:
+    """How often the drawn 95 % band holds the true mean, and one of one standard error beside it."""
+    rows: list[dict[str, object]] = []
+    print(f"\n{'bands around a curve':32s} {'n':>5s} {'95 %':>7s} {'1 s.e.':>7s}")
+    kinds = [(kind, draw, n) for kind, draw in SEEDS.items() for n in (2, 3, 5, 10)]
+    kinds += [(f"one seed, prompts {kind}", draw, n) for kind, draw in KINDS.items() for n in (64, 256)]
+    for kind, draw, n in kinds:
+        random = np.random.default_rng(n)
+        held = narrow = 0
+        for _ in range(rounds):
+            values = draw(random, n)
+            mean, error = mean_and_stderr(values)
+            of_prompts = kind not in SEEDS
+            low, high = drawn_band([(mean, error)] if of_prompts else [(value, 0.1) for value in values], n)
+            held += low <= 0 <= high
+            narrow += abs(mean) <= error
+        rows.append({"kind": kind, "n": n, "ci95": held / rounds, "stderr": narrow / rounds})
+        print(f"{kind:32s} {n:5d} {held / rounds:7.3f} {narrow / rounds:7.3f}", flush=True)
+    return rows
 
 
 def main() -> None:
@@ -59,8 +109,9 @@ def main() -> None:
                 f"{kind:24s} {n:5d} {shares['ours']:7.3f} {shares['student']:8.3f} {shares['percentile']:11.3f} {alarms / rounds:10.3f}",
                 flush=True,
             )
+    found = {"paired": rows, "bands": bands(rounds // 4)}
     if chosen.json is not None:
-        chosen.json.write_text(json.dumps(rows, indent=2) + "\n")
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

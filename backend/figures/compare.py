@@ -1,7 +1,7 @@
 """Figures of a comparison: the paper's Figs. 2 to 6 and what they leave open, made from any runs.
 
 Groups of one algorithm are told apart by beta on a sequential scale, algorithms by their fixed colours. Bands are one standard
-error; the legend says over what, and how many.
+error or the 95 % interval; the legend says which, over what, and how many.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import plotly.graph_objects as go
 
 from backend.comparisons import NAMES, Comparison, Group, Measure, Point, best, by_algorithm
 from backend.figures import final_reward
-from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE, faint, sequential
-from backend.statistics import as_values, band
+from backend.figures.style import BANDS, COLOURS, DASHES, NEUTRAL, TEMPLATE, faint, sequential
+from backend.statistics import Band, as_values, band, half_width
 
 FigureName = Literal["reward", "best", "final", "frontier", "gold", "time", "cost"]
 SMOOTHED: Sequence[FigureName] = ("reward", "best")
@@ -74,7 +74,7 @@ def final(comparison: Comparison, measure: Measure) -> go.Figure:
             first = member.points[0]
             if first.step == 0 and (level := first.of(measure)[0]) is not None:
                 starts.add(round(level, 9))
-    drawn = final_reward.final_reward(results, "Beta", starts.pop() if len(starts) == 1 else None)
+    drawn = final_reward.final_reward(results, "Beta", starts.pop() if len(starts) == 1 else None, comparison.band)
     for algorithm, groups in by_algorithm(comparison):
         finished = [group for group in groups if group.finished and group.beta is not None]
         if len(finished) > 1 and (winner := best(finished, measure)) is not None and winner.last is not None:
@@ -251,11 +251,13 @@ def _curve(
                 )
             )  # fmt: skip
     steps = [point.step for point in points]
-    means, errors = [point.of(measure)[0] for point in points], [point.of(measure)[1] for point in points]
-    for edge, sign, fill in zip(band(means, errors), "−+", (None, "tonexty"), strict=True) if comparison.bands else ():
+    means, words = [point.of(measure)[0] for point in points], BANDS[comparison.band]
+    errors = as_values(half_width([p.of(measure)[1] for p in points], [p.independent for p in points], comparison.band))
+    edges = zip(band(means, errors), (words.below, words.above), (None, "tonexty"), strict=True)
+    for edge, side, fill in edges if comparison.bands else ():
         traces.append(
             go.Scatter(
-                x=steps, y=as_values(edge), name=f"{group.label} {sign} 1 s.e.", line={"width": 0, "color": colour}, fill=fill,
+                x=steps, y=as_values(edge), name=f"{group.label} {side}", line={"width": 0, "color": colour}, fill=fill,
                 fillcolor=faint(colour), showlegend=False, hoverinfo="skip", meta={**meta, "role": "band"}, **common,
             )
         )  # fmt: skip
@@ -266,12 +268,14 @@ def _curve(
                 showlegend=False, hoverinfo="skip", meta={**meta, "role": "measured"}, **common,
             )
         )  # fmt: skip
-    over = f"{' ± 1 s.e.' if comparison.bands else ''}, n = {points[-1].over}" if points else ""
+    over = f"{words.both if comparison.bands else ''}, n = {points[-1].over}" if points else ""
     told = None
     if comparison.smoothing:
-        told = [f" (measured {mean:.3f}{_error(error)})" for mean, error in zip(means, errors, strict=True)]
+        told = [
+            f" (measured {mean:.3f}{_error(error, comparison.band)})" for mean, error in zip(means, errors, strict=True)
+        ]
     elif not comparison.bands:
-        told = [_error(error) for error in errors]
+        told = [_error(error, comparison.band) for error in errors]
     traces.append(
         go.Scatter(
             x=steps, y=[point.smooth for point in points] if comparison.smoothing else means, name=f"{group.label}{more}{over}",
@@ -289,8 +293,8 @@ def _open(comparison: Comparison) -> dict[str, int]:
     return {"open": comparison.smoothing // comparison.every + 2} if comparison.smoothing else {}
 
 
-def _error(error: float | None) -> str:
-    return "" if error is None else f" ± {error:.3g}"
+def _error(error: float | None, kind: Band) -> str:
+    return "" if error is None else f" ± {error:.3g} ({BANDS[kind].short})"
 
 
 def _mode(points: Sequence[object]) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from backend.comparisons import NAMES
-from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE
-from backend.statistics import mean_and_stderr
+from backend.figures.style import BANDS, COLOURS, DASHES, NEUTRAL, TEMPLATE
+from backend.statistics import Band, half_width, mean_and_stderr
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,17 @@ class Mean:
     def error_over(self) -> str:
         return f"{self.seeds} seeds" if self.seeds > 1 else f"{self.n:,} prompts"
 
+    def half_width(self, band: Band) -> float | None:
+        """Of its bar; None where no error is known."""
+        width = float(half_width([self.stderr], [self.seeds if self.seeds > 1 else self.n], band)[0])
+        return None if math.isnan(width) else width
 
-def final_reward(results: Sequence[Result], x_title: str, before: float | None) -> go.Figure:
-    """Mean reward of the last evaluation. Bars: one standard error, over seeds where there are several, else over prompts.
+
+def final_reward(
+    results: Sequence[Result], x_title: str, before: float | None, band: Band = "stderr"
+) -> go.Figure:  # fmt: skip
+    """Mean reward of the last evaluation. Bars: one standard error or the 95 % interval, over seeds where there are several, else over
+    prompts.
 
     Runs that have not succeeded are open circles at their last evaluation and belong to no mean. `before` is the reward
     at step 0, where all runs agree on it.
@@ -76,10 +84,10 @@ def final_reward(results: Sequence[Result], x_title: str, before: float | None) 
             traces.append(
                 go.Scatter(
                     x=[point.x for point in points], y=[point.reward for point in points], mode="lines+markers",
-                    name=f"{label} ± 1 s.e. over {error}", line={"color": COLOURS[algorithm], "width": 2, "dash": dash},
+                    name=f"{label}{BANDS[band].both} over {error}", line={"color": COLOURS[algorithm], "width": 2, "dash": dash},
                     marker={"size": 8, "color": COLOURS[algorithm]},
-                    error_y={"type": "data", "array": [point.stderr or 0.0 for point in points], "thickness": 1.5, "width": 4},
-                    customdata=[[f"{point.reward:.3f}{_plus_minus(point.stderr)} over {point.error_over}"] for point in points],
+                    error_y={"type": "data", "array": [point.half_width(band) or 0.0 for point in points], "thickness": 1.5, "width": 4},
+                    customdata=[[f"{point.reward:.3f}{_plus_minus(point.half_width(band), band)} over {point.error_over}"] for point in points],
                     hovertemplate=f"<b>{label}</b><br>{x_title} %{{x:.4g}}: %{{customdata[0]}}<extra></extra>", **common,
                 )
             )  # fmt: skip
@@ -149,7 +157,7 @@ def _lines(results: Sequence[Result]) -> Mapping[tuple[str, str | None, str], li
 
 def _dots(chosen: Sequence[Result], symbol: str, opacity: float, common: Mapping[str, Any]) -> go.Scatter:
     told = [
-        [f"{one.name}<br>{one.reward:.3f}{_plus_minus(one.stderr)}{'' if one.finished else f' at step {one.step:,}, not finished'}"]
+        [f"{one.name}<br>{one.reward:.3f}{_plus_minus(one.stderr, 'stderr')}{'' if one.finished else f' at step {one.step:,}, not finished'}"]
         for one in chosen
     ]  # fmt: skip
     return go.Scatter(
@@ -160,8 +168,8 @@ def _dots(chosen: Sequence[Result], symbol: str, opacity: float, common: Mapping
     )  # fmt: skip
 
 
-def _plus_minus(stderr: float | None) -> str:
-    return "" if stderr is None else f" ± {stderr:.2g}"
+def _plus_minus(width: float | None, band: Band) -> str:
+    return "" if width is None else f" ± {width:.2g} ({BANDS[band].short})"
 
 
 def _meta(role: str, algorithm: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
@@ -118,6 +118,21 @@ def raw(x: Sequence[int], y: Values, name: str, *, role: str, algorithm: str, di
     return line(
         x, y, name, role=role, algorithm=algorithm, source="metric", digits=digits, width=1, opacity=0.55
     )  # fmt: skip
+
+
+class BandWords(NamedTuple):
+    """How the edges of a band, a curve with one, and a number with its error are named."""
+
+    below: str
+    above: str
+    both: str
+    short: str
+
+
+BANDS: Mapping[statistics.Band, BandWords] = {
+    "stderr": BandWords("− 1 s.e.", "+ 1 s.e.", " ± 1 s.e.", "s.e."),
+    "ci95": BandWords("95 % interval, lower end", "95 % interval, upper end", ", 95 % interval", "95 %"),
+}
 
 
 def mean_with_band(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import plotly.graph_objects as go
@@ -21,6 +22,7 @@ from backend.routes.context import Context, Studio
 from backend.routes.figure_answers import RESPONSES, Format, file
 from backend.schemas.compare import CompareOut
 from backend.schemas.figures import FigureOut, FigureTails, TraceTail
+from backend.statistics import Band
 
 router = APIRouter(prefix="/compare", tags=["compare"])
 
@@ -36,6 +38,13 @@ Smoothing = Annotated[
         le=100,
         description="Of the figures `reward` and `best`: evaluations on either side that a local linear fit with tricube weights "
         "is made of, drawn over what was measured. 0 draws what was measured alone.",
+    ),
+]
+BandOf = Annotated[
+    Band,
+    Query(
+        description="Of the figures with bands or bars: one standard error to either side, or the 95 % interval of the mean by Student's "
+        "t, over the seeds of a group, or over prompts where there is one seed."
     ),
 ]
 State = tuple[tuple[str, int], ...]
@@ -70,15 +79,17 @@ def get_compare_figure(
     measure: MeasureOf = "reward",
     target: Target = None,
     smoothing: Smoothing = 0,
+    band: BandOf = "stderr",
     format: Format = "json",  # noqa: A002
 ) -> Response:
     """One figure of a comparison. Of very many evaluations every second, fourth, eighth… is drawn; the CSV has all."""
     state, comparison = _seen(context, run, sweep)
     if format != "json":
-        drawn = _draw(comparison, _Look(name, measure, target, smoothing), whole=format == "csv")
+        drawn = _draw(comparison, _Look(name, measure, target, smoothing, band), whole=format == "csv")
         return file(format, f"compare-{name}", drawn, lambda: figures.as_csv(drawn))
     return Response(
-        _figure(context, state, comparison, _Look(name, measure, target, smoothing)), media_type="application/json"
+        _figure(context, state, comparison, _Look(name, measure, target, smoothing, band)),
+        media_type="application/json",
     )
 
 
@@ -94,10 +105,13 @@ def get_compare_figure_points(
     measure: MeasureOf = "reward",
     target: Target = None,
     smoothing: Smoothing = 0,
+    band: BandOf = "stderr",
 ) -> FigureTails:
     """How the curves of a figure that was fetched before go on."""
     state, comparison = _seen(context, run, sweep)
-    drawn = FigureOut.model_validate_json(_figure(context, state, comparison, _Look(name, measure, target, smoothing)))
+    drawn = FigureOut.model_validate_json(
+        _figure(context, state, comparison, _Look(name, measure, target, smoothing, band))
+    )
     ends = tails.after(drawn.figure, after)
     found = [] if ends is None else [TraceTail.model_validate(end) for end in ends]
     return FigureTails(cursor=drawn.cursor, reset=ends is None, traces=found)
@@ -110,6 +124,7 @@ class _Look(NamedTuple):
     measure: Measure
     target: float | None
     smoothing: int
+    band: Band
 
 
 def _figure(context: Studio, state: State, comparison: Comparison, look: _Look) -> bytes:
@@ -126,9 +141,10 @@ def _figure(context: Studio, state: State, comparison: Comparison, look: _Look) 
 
 def _draw(comparison: Comparison, look: _Look, *, whole: bool = False) -> go.Figure:
     """`whole`: every evaluation and every band. Time and cost of a reward are always those of the evaluation that reached it."""
-    name, measure, target, smoothing = look
+    name, measure, target, smoothing, band = look
     if name in figures.TO_A_TARGET:
         return figures.TO_A_TARGET[name](comparison, measure, target)
+    comparison = replace(comparison, band=band)
     if name in figures.SMOOTHED:
         comparison = smoothed(comparison, measure, smoothing)
     return figures.DRAW[name](comparison if whole else thinned(comparison), measure)

@@ -7,7 +7,9 @@ import io
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.stats
 from sqlalchemy import delete, select, update
 
 from backend.comparisons import Member, Point, compare, flat, smoothed
@@ -15,6 +17,7 @@ from backend.figures import compare as figures
 from backend.figures.thinning import thinned
 from backend.models import Evaluation, Run, RunEvent
 from backend.states import RunState
+from backend.statistics import half_width
 from copg_core import events
 from tests.backend.studio_bench import API, Bench, evaluation, problem
 
@@ -74,7 +77,7 @@ def test_of_many_groups_the_error_is_told_by_hovering() -> None:
     drawn = figures.reward(thinned(seen), "reward")
     assert {trace.meta["role"] for trace in drawn.data} == {"mean"}
     first = drawn.data[0]
-    assert (first.name, list(first.customdata)) == ("CoPG β = 0.1, n = 64 prompts", [" ± 0.1"] * 3)
+    assert (first.name, list(first.customdata)) == ("CoPG β = 0.1, n = 64 prompts", [" ± 0.1 (s.e.)"] * 3)
     assert first.hovertemplate == "step %{x:,d}: %{y:.3f}%{customdata}"
     assert drawn.layout.hovermode == "closest", "one line of a label for each of many groups would cover the figure"
     assert figures.reward(compare([member(0.1)]), "reward").layout.hovermode is None
@@ -117,12 +120,35 @@ def test_smoothing_is_drawn_over_what_was_measured() -> None:
     by_role = {trace.meta["role"]: trace for trace in drawn.data}
     assert list(by_role["measured"].y) == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert list(by_role["mean"].y) == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0]), "a straight line stays what it is"
-    assert by_role["mean"].customdata[1] == " (measured 0.250 ± 0)"
+    assert by_role["mean"].customdata[1] == " (measured 0.250 ± 0 (s.e.))"
     assert {"seed", "band"} <= set(by_role)
     assert by_role["reference"].name == "thick: smoothed (± 2), thin: measured"
     few = thinned(seen, most=12)
     assert (few.every, [point.smooth for point in few.groups[0].points]) == (4, [0.0, pytest.approx(1.0)])
     assert smoothed(seen, "reward", 0) is seen
+
+
+def test_bands_are_one_standard_error_or_the_interval_by_student_and_say_which() -> None:
+    seeds = [member(0.1, seed, last=last) for seed, last in enumerate((1.0, 2.0, 3.0))]
+    seen = compare([*seeds, member(1.0, last=1.0)])
+    stderr = 1 / np.sqrt(3)
+    for kind, times, words in (("stderr", 1.0, " ± 1 s.e."), ("ci95", scipy.stats.t.ppf(0.975, 2), ", 95 % interval")):
+        drawn = figures.reward(replace(seen, band=kind), "reward")
+        means = [trace for trace in drawn.data if trace.meta["role"] == "mean"]
+        assert [one.name for one in means] == [
+            f"CoPG β = 0.1{words}, n = 3 seeds",
+            f"CoPG β = 1{words}, n = 64 prompts",
+        ]
+        lower, upper = [trace for trace in drawn.data if trace.meta["role"] == "band"][:2]
+        assert (lower.y[-1], upper.y[-1]) == pytest.approx((2 - times * stderr, 2 + times * stderr))
+        final = figures.final(replace(seen, band=kind), "reward").data[0]
+        assert final.name == f"CoPG{words} over seeds, or over prompts where there is one"
+        assert list(final.error_y.array) == pytest.approx([times * stderr, half_width([0.1], [64], kind)[0]])
+        many = figures.reward(replace(seen, band=kind, bands=False), "reward").data[-1]
+        assert (
+            many.customdata[-1]
+            == f" ± {half_width([0.1], [64], kind)[0]:.3g} ({words[-4:] if kind == 'stderr' else '95 %'})"
+        )
 
 
 def test_ways_end_in_a_large_point_and_gold_needs_a_gold_reward() -> None:
@@ -214,6 +240,18 @@ def test_smoothing_travels_with_the_question(bench: Bench) -> None:
     assert plain == bench.get("/compare/figures/reward", run=runs, smoothing=0)
     for wrong in (-1, 0.5, 101, "much"):
         problem(bench.client.get(f"{API}/compare/figures/reward", params={"run": runs, "smoothing": wrong}), 422)
+
+
+def test_bands_travel_with_the_question(bench: Bench) -> None:
+    runs = [trained(bench, reward, beta=0.1, seed=seed) for seed, reward in enumerate((1.0, 3.0))]
+    plain = bench.get("/compare/figures/reward", run=runs)
+    held = bench.get("/compare/figures/reward", run=runs, band="ci95")
+    [mean] = [one["name"] for one in held["figure"]["data"] if one["meta"]["role"] == "mean"]
+    assert mean.endswith(", 95 % interval, n = 2 seeds")
+    assert bench.get("/compare/figures/reward/points", run=runs, band="ci95", after=held["cursor"])["reset"] is False
+    assert bench.get("/compare/figures/reward/points", run=runs, after=held["cursor"])["reset"] is True
+    assert plain == bench.get("/compare/figures/reward", run=runs, band="stderr")
+    problem(bench.client.get(f"{API}/compare/figures/reward", params={"run": runs, "band": "90"}), 422)
 
 
 def test_a_smoothed_curve_goes_on_where_its_points_are_final(bench: Bench) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import doctest
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from backend import occupancy, statistics
-from backend.statistics import local_fit
+from backend.statistics import half_width, local_fit, mean_and_stderr
+
+Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
 
 def fitted(values: list[float | None], at: int, reach: int) -> float:
@@ -52,6 +55,26 @@ def test_what_enough_evaluations_follow_has_the_same_bits_for_ever() -> None:
         whole = local_fit(values, reach)
         for count in (60, 131, 299):
             assert local_fit(values[:count], reach)[: count - reach] == whole[: count - reach]
+
+
+@pytest.mark.parametrize(
+    ("n", "draw"),
+    [
+        (3, lambda chance, size: chance.normal(size=size)),
+        (5, lambda chance, size: chance.normal(size=size)),
+        (256, lambda chance, size: chance.gamma(2.0, size=size) - 2.0),
+        (256, lambda chance, size: chance.standard_t(3, size=size)),
+    ],
+    ids=["3 seeds", "5 seeds", "skewed rewards of 256 prompts", "heavy-tailed rewards of 256 prompts"],
+)
+def test_95_percent_bands_hold_the_true_mean_as_often_as_they_say(n: int, draw: Draw) -> None:
+    rows = draw(np.random.default_rng(n), (4000, n))
+    means, errors = np.array([mean_and_stderr(row) for row in rows]).T
+    held = np.abs(means) <= half_width(errors, [n] * len(rows), "ci95")
+    assert 0.93 <= held.mean() <= 0.97
+    assert (np.abs(means) <= half_width(errors, [n] * len(rows), "stderr")).mean() < 0.70, (
+        "one standard error is no 95 %"
+    )
 
 
 def test_examples() -> None:

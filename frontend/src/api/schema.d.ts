@@ -7465,6 +7465,8 @@ export interface operations {
                 target?: number | null;
                 /** @description Of the figures `reward` and `best`: evaluations on either side that a local linear fit with tricube weights is made of, drawn over what was measured. 0 draws what was measured alone. */
                 smoothing?: number;
+                /** @description Of the figures with bands or bars: one standard error to either side, or the 95 % interval of the mean by Student's t, over the seeds of a group, or over prompts where there is one seed. */
+                band?: "stderr" | "ci95";
                 /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
                 format?: "json" | "csv" | "svg" | "png";
             };
@@ -7519,6 +7521,8 @@ export interface operations {
                 target?: number | null;
                 /** @description Of the figures `reward` and `best`: evaluations on either side that a local linear fit with tricube weights is made of, drawn over what was measured. 0 draws what was measured alone. */
                 smoothing?: number;
+                /** @description Of the figures with bands or bars: one standard error to either side, or the 95 % interval of the mean by Student's t, over the seeds of a group, or over prompts where there is one seed. */
+                band?: "stderr" | "ci95";
             };
             header?: never;
             path: {

@@ -8,15 +8,17 @@ import { Drawn } from '../../components/Drawn';
 import { Copy, Failure } from '../../components/parts';
 import { number } from '../../format';
 import './compare.css';
-import { type Chosen, csvOf, type FigureName, isNothing, type Look, type Measure, useComparison, useCompareEvents, useCompareFigure } from './queries';
+import { type Band, type Chosen, csvOf, type FigureName, isNothing, type Look, type Measure, useComparison, useCompareEvents, useCompareFigure } from './queries';
 import { Differences, Settings } from './Table';
 
 const BELOW: readonly FigureName[] = ['reward', 'best', 'final', 'frontier', 'gold'];
 const HALF: readonly FigureName[] = ['frontier', 'gold', 'time', 'cost', 'final'];
 const TO_A_TARGET: readonly FigureName[] = ['time', 'cost'];
 const AGAINST_STEP: readonly FigureName[] = ['reward', 'best'];
+const WITH_ERRORS: readonly FigureName[] = ['reward', 'best', 'final'];
 
 const SMOOTHEST = 25; // evaluations on either side, of the slider
+const ABOUT_BANDS = 'Around a mean: one standard error to either side, or the 95 % interval of the mean by Student’s t. Over the seeds of a group, or over prompts where there is one seed; the legend says which.';
 const ABOUT_SMOOTHING = 'A straight line fitted to the evaluations around each one (tricube weights), which is not late where the reward rises. The thin curve is what was measured.';
 
 export function ComparePage() {
@@ -27,6 +29,7 @@ export function ComparePage() {
   const asked = query.get('target');
   const target = asked !== null && Number.isFinite(Number(asked)) ? Number(asked) : null;
   const smoothing = Math.min(SMOOTHEST, Math.max(0, Math.round(Number(query.get('smoothing'))) || 0));
+  const band: Band = query.get('band') === 'ci95' ? 'ci95' : 'stderr';
   const set = (key: string, value: string | null): void =>
     setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
   const { data: seen, error } = useComparison(chosen, measure, baseline);
@@ -41,6 +44,7 @@ export function ComparePage() {
         {seen ? <span className="muted" style={{ fontSize: 13 }} data-testid="compared" data-active={seen.active}>{runs} run{runs === 1 ? '' : 's'} in {seen.groups.length} group{seen.groups.length === 1 ? '' : 's'}; a group’s runs differ by their seed alone</span> : !error && <Skeleton height={20} width={320} />}
         <div className="push" style={{ display: 'flex', gap: 8, alignItems: 'center', flexWrap: 'wrap' }}>
           {seen?.has_gold && <SegmentedControl size="xs" aria-label="Measure" value={measure} data={[{ value: 'reward', label: 'Reward' }, { value: 'gold', label: 'Gold reward' }]} onChange={(value) => set('measure', value === 'gold' ? value : null)} />}
+          <SegmentedControl size="xs" aria-label="Bands" title={ABOUT_BANDS} value={band} data={[{ value: 'stderr', label: '± 1 s.e.' }, { value: 'ci95', label: '95 %' }]} onChange={(value) => set('band', value === 'ci95' ? value : null)} />
           {seen ? <Button component={Link} to={samplesOf(seen)} variant="default" size="compact-xs">Samples</Button> : !error && <Button variant="default" size="compact-xs" disabled>Samples</Button>}
           <Copy text={window.location.href} label="Copy link" />
         </div>
@@ -57,7 +61,7 @@ export function ComparePage() {
             {seen ? <p className="muted method" data-testid="method">{seen.method}{seen.notes.map((note) => <span key={note}> {note}</span>)}</p> : <div className="method"><Skeleton className="lines" /></div>}
           </section>
           <div className="figures compare">
-            {seen ? seen.figures.map(({ name, title }) => <Figure key={name} chosen={chosen} title={title} look={{ name, measure, target: TO_A_TARGET.includes(name) ? target : null, smoothing: AGAINST_STEP.includes(name) ? smoothing : 0 }} seen={seen} onTarget={(value) => set('target', value)} onSmoothing={(value) => set('smoothing', value ? String(value) : null)} />)
+            {seen ? seen.figures.map(({ name, title }) => <Figure key={name} chosen={chosen} title={title} look={{ name, measure, target: TO_A_TARGET.includes(name) ? target : null, smoothing: AGAINST_STEP.includes(name) ? smoothing : 0, band: WITH_ERRORS.includes(name) ? band : 'stderr' }} seen={seen} onTarget={(value) => set('target', value)} onSmoothing={(value) => set('smoothing', value ? String(value) : null)} />)
               : [0, 1].map((place) => <section key={place} className="panel figure wide"><div className="plot"><div className="cover"><Skeleton height="86%" /></div></div></section>)}
           </div>
           {seen && seen.fields.length > 0 && <Settings seen={seen} />}

@@ -7,8 +7,9 @@ import { refreshed } from '../../live/tails';
 export interface Chosen { runs: string[]; sweep: string | null }
 export type Measure = Comparison['measure'];
 export type FigureName = Comparison['figures'][number]['name'];
-/** Which figure, and how it is drawn: `target` for those of a reward to reach, `smoothing` for those against the step. */
-export interface Look { name: FigureName; measure: Measure; target: number | null; smoothing: number }
+export type Band = 'stderr' | 'ci95';
+/** Which figure, and how it is drawn: `target` for those of a reward to reach, `smoothing` for those against the step, `band` for those that show errors. */
+export interface Look { name: FigureName; measure: Measure; target: number | null; smoothing: number; band: Band }
 
 const query = ({ runs, sweep }: Chosen) => (sweep ? { sweep } : { run: runs });
 const key = ({ runs, sweep }: Chosen) => sweep ?? runs.join();
@@ -27,10 +28,10 @@ export const useComparison = (chosen: Chosen, measure: Measure, baseline: string
 const CURVES: readonly FigureName[] = ['reward', 'best', 'frontier', 'gold'];
 
 /** Drawn whole once; after that only how its curves go on is asked for. */
-export function useCompareFigure(chosen: Chosen, { name, measure, target, smoothing }: Look) {
+export function useCompareFigure(chosen: Chosen, { name, measure, target, smoothing, band }: Look) {
   const client = useQueryClient();
-  const queryKey = ['compare', key(chosen), name, measure, target, smoothing];
-  const asked = { ...query(chosen), measure, target: target ?? undefined, smoothing };
+  const queryKey = ['compare', key(chosen), name, measure, target, smoothing, band];
+  const asked = { ...query(chosen), measure, target: target ?? undefined, smoothing, band };
   return useQuery({
     queryKey,
     queryFn: () => refreshed(
@@ -43,12 +44,13 @@ export function useCompareFigure(chosen: Chosen, { name, measure, target, smooth
   });
 }
 
-export function csvOf(chosen: Chosen, { name, measure, target, smoothing }: Look): string {
+export function csvOf(chosen: Chosen, { name, measure, target, smoothing, band }: Look): string {
   const params = new URLSearchParams(chosen.sweep ? { sweep: chosen.sweep } : chosen.runs.map((run) => ['run', run]));
   params.set('measure', measure);
   params.set('format', 'csv');
   if (target !== null) params.set('target', String(target));
   if (smoothing) params.set('smoothing', String(smoothing));
+  if (band !== 'stderr') params.set('band', band);
   return `/api/v1/compare/figures/${name}?${params.toString()}`;
 }
 
