@@ -30,6 +30,11 @@ class Room:
     def uuids(self) -> tuple[str, ...]:
         return tuple(uuid for _, uuid in self.gpus)
 
+    @property
+    def devices(self) -> int:
+        """How many a run holds in it: its GPUs, or one CPU slot."""
+        return max(1, len(self.gpus))
+
     def __str__(self) -> str:
         return f"GPU {', '.join(str(index) for index, _ in self.gpus)}" if self.gpus else "processor"
 

@@ -126,7 +126,7 @@ def _win(session: Session, run_id: int, gpus: int | None, room: Room, owner: str
             won = move(
                 session, [Run.id == run_id, Run.not_before <= NOW, Run.gpus.is_not_distinct_from(gpus)],
                 RunState.QUEUED, RunState.RUNNING, reason=f"claimed, {room}" if room.gpus else "claimed", actor=owner,
-                owner=owner, fence=Run.fence + 1, attempt=Run.attempt + 1, lease_until=NOW + lease_seconds,
+                devices=room.devices, owner=owner, fence=Run.fence + 1, attempt=Run.attempt + 1, lease_until=NOW + lease_seconds,
                 started_at=func.coalesce(Run.started_at, NOW), claimed_at=NOW, error=None, error_kind=None,
                 stage=None, stage_done=0, stage_total=0, training_started_at=None, training_started_step=None,
                 step=func.coalesce(Run.checkpoint_step, 0), head_since=None, reserved_node=None, offered_to=None,

@@ -36,8 +36,8 @@ _OUTSIDE = {"seed"}  # what a run may have of its own within a group
 class Point(NamedTuple):
     """One evaluation of a run, or the mean of a group's evaluations at a step. `over` is what the error is over.
 
-    `seconds` since the first evaluation; `device_seconds` for which the run's devices were held until then, in all
-    attempts, summed over as many devices as it asks for now.
+    `seconds` since the first evaluation; `device_seconds` for which the run's devices were held until then, summed over the
+    devices of all attempts.
     `smooth` is the measure's local fit, where one is asked for.
     """
 
@@ -246,7 +246,6 @@ def _points(session: Session, runs: Sequence[Run]) -> dict[int, list[Point]]:
     """The evaluations of each run by step; columns, not objects: there may be a hundred thousand."""
     ids = [run.id for run in runs]
     held = occupancy.stretches_of(session, select(Run.id).where(Run.id.in_(ids)))
-    devices = {run.id: max(1, run.gpus or 1) for run in runs}
     query = (
         select(
             Evaluation.run_id, Evaluation.step, Evaluation.reward_mean, Evaluation.reward_stderr, Evaluation.gold_mean,
@@ -259,7 +258,7 @@ def _points(session: Session, runs: Sequence[Run]) -> dict[int, list[Point]]:
     began: dict[int, float] = {}
     for run_id, step, reward, stderr, gold, gold_stderr, kl, recorded_at, n in session.execute(query):
         since = max(0.0, recorded_at - began.setdefault(run_id, recorded_at))
-        spent = devices[run_id] * occupancy.held_until(held.get(run_id, ()), recorded_at)
+        spent = occupancy.device_seconds_until(held.get(run_id, ()), recorded_at)
         found[run_id].append(Point(step, reward, stderr, gold, gold_stderr, kl, since, n, device_seconds=spent))
     return found
 

@@ -132,6 +132,7 @@ class RunEvent(Base):
     fence: Mapped[int] = mapped_column(Integer)
     origin: Mapped[str | None] = mapped_column(String(12))
     target: Mapped[str] = mapped_column(String(12))
+    devices: Mapped[int | None] = mapped_column(Integer)  # of a move to RUNNING: GPUs that were booked, or one CPU slot
     reason: Mapped[str] = mapped_column(Text, server_default="")
     actor: Mapped[str] = mapped_column(String(120), server_default="")
     at: Mapped[float] = mapped_column(Double, index=True)

@@ -31,12 +31,14 @@ def move(
     *,
     reason: str = "",
     actor: str = "",
+    devices: int | None = None,
     **values: Any,
 ) -> list[Moved]:
     """Take every run that matches `where` and is in `origin` to `target`, with `values`; return those that moved.
 
     Two callers that race for one run both execute the UPDATE: the loser matches no row and gets an empty list.
-    A run that leaves its worker frees its GPUs and counts the seconds that it had them, in the same transaction.
+    A run that leaves its worker frees its GPUs and counts the seconds that it had them, in the same transaction. `devices`: how many a
+    run holds from this move on, for its history.
     Raises ValueError for a move that states.ALLOWED does not know: that is a bug, not a race.
     """
     if not may_move(origin, target):
@@ -60,7 +62,7 @@ def move(
             .execution_options(synchronize_session=False)
         )
     if moved:
-        record = {"origin": origin.value, "target": target.value, "reason": reason, "actor": actor}
+        record = {"origin": origin.value, "target": target.value, "reason": reason, "actor": actor, "devices": devices}
         session.execute(
             insert(RunEvent).values(at=NOW), [{"run_id": one.id, "fence": one.fence, **record} for one in moved]
         )

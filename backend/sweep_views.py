@@ -33,7 +33,7 @@ class _Member:
     run: Run
     row: SweepMember
     final: Evaluation | None
-    held: float
+    held: occupancy.Held
 
     @property
     def total_steps(self) -> int | None:
@@ -46,7 +46,7 @@ def _runs_of(sweep_ids: Sequence[int]) -> Select[int]:
 
 def _load(session: Session, sweep_ids: Sequence[int]) -> dict[int, list[_Member]]:
     chosen = _runs_of(sweep_ids)
-    held = occupancy.seconds_of(session, chosen)
+    held = occupancy.held_by(session, chosen)
     finals = last_evaluations(session, chosen)
     found: dict[int, list[_Member]] = defaultdict(list)
     pairs = session.execute(
@@ -57,7 +57,7 @@ def _load(session: Session, sweep_ids: Sequence[int]) -> dict[int, list[_Member]
         .options(defer(Run.config), defer(Run.report))  # thousands of them are only counted
     )
     for row, run in pairs:
-        found[row.sweep_id].append(_Member(run, row, finals.get(run.id), held.get(run.id, 0.0)))
+        found[row.sweep_id].append(_Member(run, row, finals.get(run.id), held.get(run.id, occupancy.Held())))
     return found
 
 
@@ -138,7 +138,7 @@ def _summary(sweep: Sweep, loaded: list[_Member], slots: int, *, paused: bool) -
             seen is not None and not seen.resumed
             for seen in (views.stopped_early(one.run, one.row.stopped) for one in compared)
         ),
-        "device_seconds": round(sum(one.held * max(1, one.run.gpus or 1) for one in loaded), 3),
+        "device_seconds": round(sum(one.held.device_seconds for one in loaded), 3),
         "remaining": remaining([_pace(one) for one in loaded], slots, paused=paused),
         "best": best,
         "best_by_algorithm": by_algorithm,
@@ -164,7 +164,7 @@ def _pace(one: _Member) -> Pace:
         step=one.run.step,
         total_steps=one.total_steps,
         remaining=views.remaining_seconds(one.run),
-        held=one.held,
+        held=one.held.seconds,
     )
 
 

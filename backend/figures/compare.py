@@ -109,8 +109,8 @@ def time_to(comparison: Comparison, measure: Measure, target: float | None = Non
 
 def cost_of(comparison: Comparison, measure: Measure, target: float | None = None) -> go.Figure:
     """Device time until the first evaluation at which the mean is at least the target, of one run (the mean over seeds): the seconds
-    for which it was held by workers in all attempts, loading, scoring and lost work among them, waiting not, times the GPUs that it asks
-    for now. A run of one CPU slot holds one device. Parents are not counted."""
+    for which it was held by workers in all attempts, loading, scoring and lost work among them, waiting not, times the GPUs of each
+    attempt. A run of one CPU slot holds one device. Parents are not counted."""
     return _until(comparison, measure, target, "cost", "Device time", lambda point: point.device_seconds)
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backend import claims, dispatch, nodes, queue_control, runs
+from backend import claims, dispatch, nodes, occupancy, queue_control, runs
 from backend.backoff import Backoff
 from backend.database import NOW, Database
 from backend.models import Run, RunEvent
@@ -55,6 +55,23 @@ def finish(database: Database, won: claims.Claim, target: RunState = RunState.SU
 
 def booked(database: Database) -> dict[str, int]:
     return do(database, lambda s: dict(s.execute(select(Gpu.uuid, Gpu.run_id).where(Gpu.run_id.is_not(None))).all()))
+
+
+def test_the_history_tells_how_many_devices_each_attempt_held(database: Database) -> None:
+    worker(database, "a", gpus=4, cpu_slots=1)
+    run = new(database, 3)
+    first = claim(database, run, "a")
+    assert first is not None
+    finish(database, first, RunState.QUEUED)
+    do(database, lambda s: s.execute(update(Run).where(Run.id == run.id).values(gpus=0)))
+    second = claim(database, run, "a")
+    assert second is not None
+    do(database, lambda s: runs.cancel(s, runs.get(s, run.uid)))
+    finish(database, second, RunState.CANCELLED)
+    held = do(database, lambda s: occupancy.stretches_of(s, select(Run.id)))[run.id]
+    assert [one.devices for one in held] == [3, 1, 1], "the second attempt went on while it was being cancelled"
+    found = do(database, lambda s: occupancy.held_by(s, select(Run.id)))[run.id]
+    assert found.device_seconds == pytest.approx(found.seconds + 2 * (held[0].end - held[0].begin))
 
 
 def test_a_claim_books_whole_sets_and_every_end_frees_them(database: Database) -> None:

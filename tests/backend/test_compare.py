@@ -280,14 +280,20 @@ def test_cost_counts_all_devices_and_attempts_but_no_waiting(bench: Bench) -> No
         run = session.scalars(select(Run).where(Run.uid == uid)).one()
         run.gpus = 4
         session.execute(delete(RunEvent).where(RunEvent.run_id == run.id))
-        moves = [("queued", 0.0), ("running", 100.0), ("queued", 110.0), ("running", 150.0)]
-        session.add_all(RunEvent(run_id=run.id, fence=1, origin=None, target=state, at=at) for state, at in moves)
+        moves = [
+            ("queued", 0.0, None), ("running", 100.0, None),  # from before the history knew devices: what it asks for now
+            ("queued", 110.0, None), ("running", 150.0, 2), ("cancelling", 160.0, None),
+        ]  # fmt: skip
+        session.add_all(
+            RunEvent(run_id=run.id, fence=1, origin=None, target=state, at=at, devices=devices)
+            for state, at, devices in moves
+        )
         for step, at in ((0, 155.0), (100, 170.0)):
             session.execute(
                 update(Evaluation).where(Evaluation.run_id == run.id, Evaluation.step == step).values(recorded_at=at)
             )
     figure = bench.get("/compare/figures/cost", run=[uid])["figure"]
-    assert figure["data"][0]["x"] == [4 * (10 + 20)]
+    assert figure["data"][0]["x"] == [4 * 10 + 2 * (10 + 10)]
     assert bench.get("/compare/figures/time", run=[uid])["figure"]["data"][0]["x"] == [15.0]
 
 

@@ -139,7 +139,7 @@ def test_held_seconds_are_those_of_all_attempts_and_of_now(bench: Bench) -> None
 
     def held() -> dict[int, float]:
         with bench.database.snapshot() as session:
-            return occupancy.seconds_of(session, select(Run.id))
+            return {one: found.seconds for one, found in occupancy.held_by(session, select(Run.id)).items()}
 
     first = held()
     assert set(first) == {run}
