@@ -19,6 +19,8 @@ class Webhook(Base):
     url: Mapped[str] = mapped_column(Text)
     events: Mapped[list[str]] = mapped_column(JSON)
     secret: Mapped[str] = mapped_column(String(80))
+    old_secret: Mapped[str | None] = mapped_column(String(80))  # signs too, until then
+    old_secret_until: Mapped[float | None] = mapped_column(Double)
     description: Mapped[str] = mapped_column(Text, server_default="")
     enabled: Mapped[bool] = mapped_column(server_default=true())
     disabled_reason: Mapped[str | None] = mapped_column(Text)

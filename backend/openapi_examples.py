@@ -90,6 +90,10 @@ EXAMPLES: dict[str, dict[str, tuple[str, Any]]] = {
         "ends": ("Told of every end", {"url": "https://example.com/hook", "description": "our chat"}),
     },
     "update_webhook": {"pause": ("Be quiet for now", {"enabled": False})},
+    "replace_webhook_secret": {
+        "overlap": ("Two days to tell the receivers", {"overlap_hours": 48}),
+        "leaked": ("The old one has leaked", {"overlap_hours": 0}),
+    },
     "log_in": {"token": ("With a token", {"token": "copg_5f0c29d1a7b3_..."})},
 }
 

@@ -48,7 +48,7 @@ class Taken:
     payload: str
     created_at: float
     url: str
-    secret: str
+    secrets: tuple[str, ...]
     now: float
 
 
@@ -113,7 +113,7 @@ class WebhookSender:
             if self._stop.is_set() or (taken := take(self._database, webhook_id)) is None:
                 return made
             body = taken.payload.encode()
-            signed = webhook_signing.headers(taken.secret, f"msg_{taken.uid}", int(taken.now), body)
+            signed = webhook_signing.headers(taken.secrets, f"msg_{taken.uid}", int(taken.now), body)
             content = {"Content-Type": "application/json", "User-Agent": "CoPG-Studio"}
             answer = post(taken.url, body, {**content, **signed}, private=self._private)
             with self._database.transaction() as session:
@@ -168,7 +168,7 @@ def take(database: Database, webhook_id: int) -> Taken | None:
         if won is not None:
             return Taken(
                 row.id, won.fence, won.attempts, row.uid, hook.id, row.type, row.payload, row.created_at, hook.url,
-                hook.secret, won.attempted_at,
+                webhooks.secrets_at(hook, won.attempted_at), won.attempted_at,
             )  # fmt: skip
     return None
 

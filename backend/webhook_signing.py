@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 
 PREFIX = "whsec_"
 
@@ -26,10 +27,10 @@ def sign(secret: str, message: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
-def headers(secret: str, message: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers that a receiver needs to verify the body."""
+def headers(keys: Sequence[str], message: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The three headers that a receiver needs to verify the body: signed with each secret, it knows one of them."""
     return {
         "webhook-id": message,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(secret, message, timestamp, body),
+        "webhook-signature": " ".join(sign(secret, message, timestamp, body) for secret in keys),
     }

@@ -61,6 +61,23 @@ def enable(webhook: Webhook) -> None:
         webhook.since, webhook.read_until = NOW, NOW
 
 
+def replace_secret(session: Session, webhook: Webhook, overlap_seconds: float) -> None:
+    """A new secret. The one before it signs too for the overlap, in which receivers learn the new one; one before that, no more."""
+    webhook.old_secret = webhook.secret if overlap_seconds > 0 else None
+    # Assigned as an expression: by the database's clock, like the moment of sending.
+    webhook.old_secret_until = NOW + overlap_seconds if overlap_seconds > 0 else None
+    webhook.secret = new_secret()
+    session.flush()
+    session.refresh(webhook)
+
+
+def secrets_at(webhook: Webhook, moment: float) -> tuple[str, ...]:
+    """What a message of that moment is signed with, the newest first."""
+    if webhook.old_secret is None or webhook.old_secret_until is None or moment >= webhook.old_secret_until:
+        return (webhook.secret,)
+    return (webhook.secret, webhook.old_secret)
+
+
 def disable(session: Session, webhook_id: int, reason: str) -> None:
     """Send nothing more until a person enables it."""
     session.execute(

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend import idempotency, webhooks
+from backend.database import NOW
 from backend.models_webhooks import Delivery, Webhook
 from backend.preconditions import IfMatch, check, tag_of
 from backend.routes.context import Context, IdempotencyKey
@@ -17,6 +18,7 @@ from backend.routes.paging import pack, unpack_numbers
 from backend.schemas.webhooks import (
     DeliveryList,
     DeliveryOut,
+    SecretReplace,
     WebhookCreate,
     WebhookCreated,
     WebhookList,
@@ -37,11 +39,13 @@ def _out(session: Session, hooks: Sequence[Webhook]) -> list[dict[str, Any]]:
         waiting.where(Delivery.webhook_id.in_([one.id for one in hooks])).group_by(Delivery.webhook_id)
     )
     counts: dict[int, int] = {row.webhook_id: row.n for row in rows}
+    now = session.scalar(select(NOW)) or 0.0
     return [
         {
             "id": one.uid, "url": one.url, "events": one.events, "description": one.description, "enabled": one.enabled,
             "disabled_reason": one.disabled_reason, "created_at": moment(one.created_at),
             "accepted_at": moment(one.accepted_at), "waiting": counts.get(one.id, 0),
+            "old_secret_until": moment(one.old_secret_until) if (one.old_secret_until or 0.0) > now else None,
         }
         for one in hooks
     ]  # fmt: skip
@@ -106,7 +110,7 @@ def get_webhook(webhook_id: str, context: Context, response: Response) -> Webhoo
 def update_webhook(
     webhook_id: str, body: WebhookPatch, context: Context, response: Response, if_match: IfMatch = None
 ) -> WebhookOut:
-    """Change address, events or description; enable or disable it. The secret stays."""
+    """Change address, events or description; enable or disable it. The secret stays (`replace_webhook_secret`)."""
     with context.database.transaction() as session:
         hook = webhooks.get(session, webhook_id, lock=True)
         check(if_match, _etag(hook), "this webhook")
@@ -125,6 +129,26 @@ def update_webhook(
         session.refresh(hook)
         response.headers["ETag"] = _etag(hook)
         return WebhookOut(**_out(session, [hook])[0])
+
+
+@router.post("/{webhook_id}/secret", status_code=201, response_model=WebhookCreated)
+def replace_webhook_secret(
+    webhook_id: str, body: SecretReplace, context: Context, response: Response, key: IdempotencyKey = None
+) -> WebhookCreated:
+    """A new secret, which the answer holds. For a while the old one signs too: a receiver that knows either accepts the messages."""
+    with context.database.transaction() as session:
+        hook = webhooks.get(session, webhook_id, lock=True)
+
+        def make() -> Webhook:
+            webhooks.replace_secret(session, hook, body.overlap_hours * 3600)
+            return hook
+
+        _, replayed = idempotency.once(
+            session, "webhook secrets", key, f"{webhook_id} {body.overlap_hours}", make=make, find=lambda uid: hook
+        )
+        if replayed:
+            response.status_code = 200
+        return WebhookCreated(**_out(session, [hook])[0], secret=hook.secret)
 
 
 @router.delete("/{webhook_id}", status_code=204)

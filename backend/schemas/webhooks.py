@@ -65,6 +65,15 @@ class WebhookPatch(Body):
     )
 
 
+class SecretReplace(Body):
+    """How long receivers have to learn a new secret."""
+
+    overlap_hours: float = Field(
+        24, ge=0, le=168, title="Overlap", json_schema_extra={"unit": "hours"},
+        description="For which messages are signed with the old secret too. 0: at once with the new one alone, where the old one has leaked.",
+    )  # fmt: skip
+
+
 class WebhookOut(BaseModel):
     """A webhook without its secret."""
 
@@ -77,6 +86,9 @@ class WebhookOut(BaseModel):
     created_at: datetime
     accepted_at: datetime | None = Field(description="When it last accepted a message. Null: never.")
     waiting: int = Field(description="Deliveries that are still to be made.")
+    old_secret_until: datetime | None = Field(
+        description="Until when messages are signed with the secret before this one, too. Null: they are not."
+    )
 
 
 class WebhookCreated(WebhookOut):

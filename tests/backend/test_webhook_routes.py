@@ -7,14 +7,19 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from backend import webhooks
+from backend.database import NOW
+from backend.models_webhooks import Webhook
 from backend.scopes import Scope, needed
 from backend.settings import Settings
 from backend.webhook_sender import WebhookSender
+from backend.webhook_signing import sign
 from tests.backend.security_bench import Guarded, guarded
 from tests.backend.studio_bench import API, Bench, problem
 from tests.backend.webhook_bench import Receiver, receiving
@@ -70,6 +75,46 @@ def test_one_key_makes_one_webhook_and_one_test(bench: Bench) -> None:
     sent = [bench.client.post(test, headers=key) for _ in range(2)]
     assert [one.status_code for one in sent] == [201, 200]
     assert sent[0].json()["id"] == sent[1].json()["id"]
+
+
+def signed_with(secret: str, receiver: Receiver) -> list[bool]:
+    """Of each signature of the newest message, whether it was made with this secret."""
+    headers, body = receiver.got[-1]
+    expected = sign(secret, headers["webhook-id"], int(headers["webhook-timestamp"]), body)
+    return [one == expected for one in headers["webhook-signature"].split(" ")]
+
+
+def test_a_secret_is_replaced_and_the_old_one_signs_for_a_while(bench: Bench, receiver: Receiver) -> None:
+    made = make(bench, receiver.url)
+    secret, address = made["secret"], f"{HOOKS}/{made['id']}"
+    sender = WebhookSender(bench.database, bench.settings)
+
+    def sent() -> None:
+        assert bench.client.post(f"{address}/test").status_code == 201
+        assert sender.turn() == 1
+
+    sent()
+    assert signed_with(secret, receiver) == [True]
+    key = {"Idempotency-Key": "once"}
+    answers = [bench.client.post(f"{address}/secret", json={"overlap_hours": 1}, headers=key) for _ in range(2)]
+    assert [one.status_code for one in answers] == [201, 200]
+    fresh = answers[0].json()["secret"]
+    assert fresh == answers[1].json()["secret"] != secret
+    seen = bench.get(f"/webhooks/{made['id']}")
+    assert "secret" not in seen
+    assert 3500 < (datetime.fromisoformat(seen["old_secret_until"]) - datetime.now(UTC)).total_seconds() <= 3600
+    sent()
+    assert (signed_with(fresh, receiver), signed_with(secret, receiver)) == ([True, False], [False, True])
+    with bench.database.transaction() as session:
+        session.execute(update(Webhook).values(old_secret_until=NOW - 1))
+    sent()
+    assert (signed_with(fresh, receiver), signed_with(secret, receiver)) == ([True], [False])
+    assert bench.get(f"/webhooks/{made['id']}")["old_secret_until"] is None
+    newest = bench.client.post(f"{address}/secret", json={"overlap_hours": 0}).json()["secret"]
+    sent()
+    assert (signed_with(newest, receiver), signed_with(fresh, receiver)) == ([True], [False])
+    problem(bench.client.post(f"{address}/secret", json={"overlap_hours": 169}), 422)
+    problem(bench.client.post(f"{HOOKS}/{'0' * 32}/secret", json={}), 404)
 
 
 def test_a_webhook_is_changed_by_who_knows_it(bench: Bench) -> None:

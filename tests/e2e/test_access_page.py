@@ -47,6 +47,15 @@ def test_tokens_and_webhooks(open_studio: Studio, page: Page) -> None:
         row.get_by_role("button", name="Test").click()
         expect(row.locator("[data-status='delivered']")).to_contain_text("webhook.test")
         assert [b"webhook.test" in body for _, body in receiver.got] == [True]
+        row.get_by_role("button", name="New secret").click()
+        page.get_by_role("button", name="Replace within a day").click()
+        expect(page.get_by_test_id("replaced-secret")).to_contain_text("whsec_")
+        expect(row).to_contain_text("Signed with the old secret too until")
+        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
+        page.get_by_test_id("replaced-secret").get_by_role("button", name="Done").click()
+        row.get_by_role("button", name="Test").click()
+        expect(row.locator("[data-status='delivered']")).to_have_count(2)
+        assert [len(headers["webhook-signature"].split()) for headers, _ in receiver.got] == [1, 2]
     row.get_by_role("button", name="Disable").click()
     expect(row).to_contain_text("disabled by a person")
 

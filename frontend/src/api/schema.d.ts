@@ -1435,9 +1435,29 @@ export interface paths {
         head?: never;
         /**
          * Update webhook
-         * @description Change address, events or description; enable or disable it. The secret stays.
+         * @description Change address, events or description; enable or disable it. The secret stays (`replace_webhook_secret`).
          */
         patch: operations["update_webhook"];
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook_id}/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace webhook secret
+         * @description A new secret, which the answer holds. For a while the old one signs too: a receiver that knows either accepts the messages.
+         */
+        post: operations["replace_webhook_secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/webhooks/{webhook_id}/test": {
@@ -5550,6 +5570,18 @@ export interface components {
          * @enum {string}
          */
         Scope: "public" | "read" | "launch" | "admin";
+        /**
+         * SecretReplace
+         * @description How long receivers have to learn a new secret.
+         */
+        SecretReplace: {
+            /**
+             * Overlap
+             * @description For which messages are signed with the old secret too. 0: at once with the new one alone, where the old one has leaked.
+             * @default 24
+             */
+            overlap_hours: number;
+        };
         /** Series */
         Series: {
             /** Steps */
@@ -6931,6 +6963,11 @@ export interface components {
              */
             waiting: number;
             /**
+             * Old Secret Until
+             * @description Until when messages are signed with the secret before this one, too. Null: they are not.
+             */
+            old_secret_until: string | null;
+            /**
              * Secret
              * @description Verifies the signatures. It is shown now and never again.
              */
@@ -6987,6 +7024,11 @@ export interface components {
              * @description Deliveries that are still to be made.
              */
             waiting: number;
+            /**
+             * Old Secret Until
+             * @description Until when messages are signed with the secret before this one, too. Null: they are not.
+             */
+            old_secret_until: string | null;
         };
         /**
          * WebhookPatch
@@ -10545,6 +10587,61 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             412: components["responses"]["EditedMeanwhile"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replace_webhook_secret: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same body, the first answer's object is returned; with another body: 409. */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SecretReplace"];
+            };
+        };
+        responses: {
+            /** @description What an earlier request with this key has made. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookCreated"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookCreated"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
             422: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];

@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { api, ApiError, data, messageOf } from '../../api/client';
 import type { components } from '../../api/schema';
 import { Copy, Failure } from '../../components/parts';
-import { ago } from '../../format';
+import { ago, moment } from '../../format';
 
 type Webhook = components['schemas']['WebhookOut'];
 type Event = components['schemas']['WebhookEvent'];
@@ -34,28 +34,46 @@ function Row({ hook }: { hook: Webhook }) {
   const client = useQueryClient();
   const [shown, setShown] = useState(false);
   const [ending, setEnding] = useState(false);
+  const [replacing, setReplacing] = useState(false);
   const onSettled = () => client.invalidateQueries({ queryKey: KEY });
   const test = useMutation({ mutationFn: () => data(api.POST('/api/v1/webhooks/{webhook_id}/test', at(hook.id))), onSuccess: () => setShown(true), onSettled });
   const turn = useMutation({ mutationFn: () => data(api.PATCH('/api/v1/webhooks/{webhook_id}', { ...at(hook.id), body: { enabled: !hook.enabled } })), onSettled });
   const remove = useMutation({ mutationFn: () => data(api.DELETE('/api/v1/webhooks/{webhook_id}', at(hook.id))), onSettled });
-  const error = test.error ?? turn.error ?? remove.error;
+  const renew = useMutation({ mutationFn: (hours: number) => data(api.POST('/api/v1/webhooks/{webhook_id}/secret', { ...at(hook.id), body: { overlap_hours: hours } })), onSettled });
+  const error = test.error ?? turn.error ?? remove.error ?? renew.error;
   return (
     <li data-webhook={hook.id}>
       <span className="name">{hook.url}</span>{!hook.enabled && <span className="tag">disabled</span>}
       <Group gap={4} className="push">
         <Button size="compact-xs" variant="subtle" color="gray" loading={test.isPending} disabled={!hook.enabled} onClick={() => test.mutate()}>Test</Button>
         <Button size="compact-xs" variant="subtle" color="gray" aria-expanded={shown} onClick={() => setShown(!shown)}>Messages</Button>
+        <Button size="compact-xs" variant="subtle" color="gray" loading={renew.isPending} aria-label={`New secret of ${hook.url}`} onClick={() => setReplacing(true)}>New secret</Button>
         <Button size="compact-xs" variant="subtle" color="gray" loading={turn.isPending} onClick={() => turn.mutate()}>{hook.enabled ? 'Disable' : 'Enable'}</Button>
         <Button size="compact-xs" variant="subtle" color="red" aria-label={`Delete ${hook.url}`} onClick={() => setEnding(true)}>Delete</Button>
       </Group>
-      <span className="sub">{hook.description && <>{hook.description}. </>}{hook.events.map((one) => EVENTS[one]).join(', ')}. {hook.disabled_reason ?? (hook.accepted_at ? `Last accepted ${ago(hook.accepted_at)}` : 'Nothing accepted yet')}{hook.waiting > 0 && `, ${hook.waiting} to be sent`}.</span>
+      <span className="sub">{hook.description && <>{hook.description}. </>}{hook.events.map((one) => EVENTS[one]).join(', ')}. {hook.disabled_reason ?? (hook.accepted_at ? `Last accepted ${ago(hook.accepted_at)}` : 'Nothing accepted yet')}{hook.waiting > 0 && `, ${hook.waiting} to be sent`}.{hook.old_secret_until && ` Signed with the old secret too until ${moment(hook.old_secret_until)}.`}</span>
+      {renew.data && <Secret name="replaced-secret" of={renew.data.url} secret={renew.data.secret} onDone={() => renew.reset()} />}
       {error && <p className="wrong" role="alert">{messageOf(error)}</p>}
       {shown && <Deliveries hook={hook.id} />}
       <Modal opened={ending} onClose={() => setEnding(false)} title="Delete this webhook?" centered>
         <Text size="sm">{hook.url} is told nothing more; what waits is not sent, and the record of its messages goes.</Text>
         <Group justify="flex-end" mt="md"><Button variant="default" onClick={() => setEnding(false)}>Keep</Button><Button color="red" loading={remove.isPending} onClick={() => { setEnding(false); remove.mutate(); }}>Delete</Button></Group>
       </Modal>
+      <Modal opened={replacing} onClose={() => setReplacing(false)} title="A new secret?" centered>
+        <Text size="sm">Receivers of {hook.url} must learn it. For a day messages are signed with the old secret too, so that nothing is lost meanwhile. If the old one has leaked, end it now: until a receiver knows the new one, it refuses what is sent.</Text>
+        <Group justify="flex-end" mt="md"><Button variant="default" onClick={() => setReplacing(false)}>Keep</Button><Button color="red" variant="light" onClick={() => { setReplacing(false); renew.mutate(0); }}>End the old one now</Button><Button onClick={() => { setReplacing(false); renew.mutate(24); }}>Replace within a day</Button></Group>
+      </Modal>
     </li>
+  ); // prettier-ignore
+}
+
+/** Shown once: whoever asks again gets another one. */
+function Secret({ name, of, secret, onDone }: { name: string; of: string; secret: string; onDone(): void }) {
+  return (
+    <div className="once" data-testid={name}>
+      <p className="note">The secret that verifies the signatures of {of}. It is shown now and never again.</p>
+      <code>{secret}</code><Copy text={secret} /><Button size="xs" variant="default" onClick={onDone}>Done</Button>
+    </div>
   ); // prettier-ignore
 }
 
@@ -89,13 +107,7 @@ function Make() {
     onSuccess: () => { setUrl(''); setDescription(''); void client.invalidateQueries({ queryKey: KEY }); },
   });
   const wrong = (field: string): string | undefined => (make.error instanceof ApiError ? make.error.problem.errors.find((one) => one.field.startsWith(field))?.message : undefined);
-  if (make.data)
-    return (
-      <div className="once" data-testid="new-webhook">
-        <p className="note">The secret that verifies the signatures of {make.data.url}. It is shown now and never again.</p>
-        <code>{make.data.secret}</code><Copy text={make.data.secret} /><Button size="xs" variant="default" onClick={() => make.reset()}>Done</Button>
-      </div>
-    ); // prettier-ignore
+  if (make.data) return <Secret name="new-webhook" of={make.data.url} secret={make.data.secret} onDone={() => make.reset()} />;
   return (
     <form onSubmit={(event) => { event.preventDefault(); make.mutate(); }} aria-label="Add a webhook">
       <TextInput className="wide" size="xs" label="Address to tell" placeholder="https://ci.example.org/hooks/copg" value={url} error={wrong('url')} onChange={(event) => setUrl(event.currentTarget.value)} />
