@@ -19,6 +19,7 @@ from backend.statistics import as_array, paired
 
 LEAST_PROMPTS = 30  # below this nobody trusts a p-value of one in ten thousand
 LEAST_RIVALS = 3  # a median of fewer is one run's luck
+RESERVED = 0.25  # of what is left of alpha, for runs that are added later: else an extension of a sweep that has ended had none
 
 Rewards = Mapping[tuple[int, str], float | None]
 """Reward by prompt: its number and its text, so that two runs are only compared on what both were asked."""
@@ -71,7 +72,14 @@ class Evidence(BaseModel):
     n: int | None = Field(None, description="Prompts that both answered.")
     margin: float | None = Field(None, description="In reward units.")
     p_value: float | None = Field(None, description="One-sided, of a difference within the margin.")
-    level: float | None = Field(None, description="alpha / (looks x comparisons): what p_value had to be below.")
+    level: float | None = Field(
+        None,
+        description="What p_value had to be below: `left`, shared by the tests that could still be made. In a sweep that is not "
+        "extended, alpha / (looks x comparisons), of three quarters of alpha: the rest is kept for extensions.",
+    )
+    left: float | None = Field(
+        None, description="What earlier tests had left of alpha, without what is kept for extensions."
+    )
     looks: int | None = None
     comparisons: int | None = None
 
@@ -108,6 +116,41 @@ class Contender:
     means: Mapping[int, float]
 
 
+@dataclass(frozen=True)
+class Budget:
+    """How much of alpha one judgement may use. A test is a judged run beside one rival at one look.
+
+    left       what earlier judgements did not use
+    tests      that may still be made in the whole sweep, the ones of this judgement among them
+    mine       of this judgement: any of its rivals might turn out to be the best
+
+    Whatever is added to a sweep or deleted from it between two judgements, the levels of all tests together are at most alpha.
+    """
+
+    left: float
+    tests: int
+    mine: int
+
+    @property
+    def level(self) -> float:
+        """What a p-value has to be below."""
+        return max(0.0, self.left) / max(self.tests, self.mine, 1)
+
+    @property
+    def used(self) -> float:
+        """Of alpha, by this judgement."""
+        return self.level * self.mine
+
+
+def left_of(alpha: float, *, spent: float, before: float) -> float:
+    """What the tests of a sweep as it is may still use. `spent` by all tests so far, `before` of it when it was last extended.
+
+    >>> round(left_of(0.05, spent=0.0, before=0.0), 4), round(left_of(0.05, spent=0.0375, before=0.0375), 4)
+    (0.0375, 0.0094)
+    """
+    return (1 - RESERVED) * (alpha - before) - (spent - before)
+
+
 def looks(rule: EarlyStop, total_steps: int, every: int) -> list[int]:
     """The evaluated steps at which a run is judged. Not at its last: by then there is nothing left to save."""
     steps = range(every, total_steps, every)
@@ -123,11 +166,12 @@ def judge(
     *,
     steps: Sequence[int],
     comparisons: int,
+    budget: Budget,
     rewards: Callable[[str, int], Rewards],
 ) -> Evidence | None:
     """Whether `mine` is hopeless, by its newest evaluation that a rival has too.
 
-    `steps` are all its `looks`, `comparisons` the ordered pairs of runs in the sweep that may be compared;
+    `steps` are all its `looks`, `comparisons` the ordered pairs of runs in the sweep that may be compared, for the record;
     `rewards(run, step)` reads what each prompt earned.
     """
     least = LEAST_RIVALS if rule.rule == "median" else 1
@@ -136,7 +180,8 @@ def judge(
         if len(there) >= least:
             if rule.rule == "median":
                 return _behind_the_median(mine, there, step)
-            return _behind_the_best(rule, mine, there, step, len(steps), comparisons, rewards)
+            found = _behind_the_best(rule, mine, there, step, budget, rewards)
+            return found and found.model_copy(update={"looks": len(steps), "comparisons": comparisons})
     return None
 
 
@@ -145,8 +190,7 @@ def _behind_the_best(
     mine: Contender,
     rivals: Sequence[Contender],
     step: int,
-    look_count: int,
-    comparisons: int,
+    budget: Budget,
     rewards: Callable[[str, int], Rewards],
 ) -> Evidence | None:
     best = max(rivals, key=lambda rival: rival.means[step])
@@ -160,14 +204,13 @@ def _behind_the_best(
     spread = float(as_array([other[key] for key in prompts]).std(ddof=1))
     margin = rule.margin * spread
     # Which rival is the best is chosen by looking, so every ordered pair counts, whether it was compared or not.
-    level = rule.alpha / (look_count * comparisons)
     p_value = found.p_below(margin)
-    if p_value >= level:
+    if p_value >= budget.level:
         return None
     return Evidence(
         rule="paired", step=step, reward=mine.means[step], rival=best.run, rival_name=best.name,
         rival_reward=best.means[step], rivals=len(rivals), difference=found.mean, stderr=found.stderr, n=found.n,
-        margin=margin, p_value=p_value, level=level, looks=look_count, comparisons=comparisons,
+        margin=margin, p_value=p_value, level=budget.level, left=budget.left,
     )  # fmt: skip
 
 

@@ -24,6 +24,10 @@ class Sweep(Base):
     spec: Mapped[dict[str, Any]] = mapped_column(JSON)
     """A SweepSpec as JSON; grows when the sweep is extended."""
     early_stop: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    alpha_spent: Mapped[float] = mapped_column(Double, server_default="0")
+    """Levels of all tests that the early stop has made so far, summed: at most its alpha."""
+    alpha_before: Mapped[float] = mapped_column(Double, server_default="0")
+    """Of that, what was spent when the sweep was last extended."""
     created_at: Mapped[float] = mapped_column(Double)
 
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from backend import runs
 from backend.database import NOW, Database
-from backend.early_stop import Contender, EarlyStop, Evidence, Rewards, judge, looks
+from backend.early_stop import Budget, Contender, EarlyStop, Evidence, Rewards, judge, left_of, looks
 from backend.models import Evaluation, Run, Sample
 from backend.models_sweeps import Sweep, SweepMember
 from backend.run_errors import StateConflict
@@ -27,25 +28,43 @@ _RIVALS = (RunState.QUEUED, RunState.RUNNING, RunState.SUCCEEDED)
 """A run that failed or was given up shows what its early lead was worth: it stops nobody."""
 
 
+class _Member(NamedTuple):
+    """A compared run of a sweep, without what takes long to read."""
+
+    id: int
+    uid: str
+    name: str
+    algorithm: str
+    state: str
+    total_steps: int | None
+    yardstick: str
+    variant: str | None
+    evaluate_every: int
+    judged_step: int | None
+
+
 def look(database: Database) -> int:
     """Judge every running member with an evaluation that was not looked at yet. Returns how many were stopped."""
     with database.snapshot() as session:
         waiting = _to_judge(session)
-        verdicts = [(sweep, row, step, _verdict(session, sweep, row, run)) for sweep, row, run, step in waiting]
+        members = {sweep.id: _members(session, sweep) for sweep in {one.id: one for one, _, _ in waiting}.values()}
+        verdicts = [
+            (sweep, run, step, *_verdict(session, sweep, members[sweep.id], run)) for sweep, run, step in waiting
+        ]
     stopped = 0
-    for sweep, row, step, evidence in verdicts:
+    for sweep, run, step, evidence, used in verdicts:
         # A run that ends at this very moment needs no stopping.
         with suppress(StateConflict), database.transaction() as session:
-            stopped += _settle(session, sweep, row, step, evidence)
+            stopped += _settle(session, sweep, run, step, evidence, used)
     return stopped
 
 
-def _to_judge(session: Session) -> list[tuple[Sweep, SweepMember, Run, int]]:
+def _to_judge(session: Session) -> list[tuple[Sweep, int, int]]:
     newest = (
         select(func.max(Evaluation.step)).where(Evaluation.run_id == SweepMember.run_id).correlate(SweepMember)
     ).scalar_subquery()
     query = (
-        select(Sweep, SweepMember, Run, newest)
+        select(Sweep, SweepMember.run_id, newest)
         .join(SweepMember, SweepMember.sweep_id == Sweep.id)
         .join(Run, Run.id == SweepMember.run_id)
         .where(
@@ -59,42 +78,70 @@ def _to_judge(session: Session) -> list[tuple[Sweep, SweepMember, Run, int]]:
     return [tuple(row) for row in session.execute(query)]
 
 
-def _verdict(session: Session, sweep: Sweep, row: SweepMember, run: Run) -> Evidence | None:
-    rule = EarlyStop.model_validate(sweep.early_stop)
-    if run.total_steps is None:
-        return None
-    steps = looks(rule, run.total_steps, row.evaluate_every)
-    members = session.execute(
-        select(SweepMember, Run)
-        .join(Run, Run.id == SweepMember.run_id)
+def _members(session: Session, sweep: Sweep) -> list[_Member]:
+    rows = session.execute(
+        select(
+            Run.id, Run.uid, Run.name, Run.algorithm, Run.state, func.coalesce(Run.total_steps, SweepMember.planned_steps),
+            SweepMember.yardstick, SweepMember.variant, SweepMember.evaluate_every, SweepMember.judged_step,
+        )
+        .join(SweepMember, SweepMember.run_id == Run.id)
         .where(SweepMember.sweep_id == sweep.id, SweepMember.parent.is_(None))
-    ).all()
+    )  # fmt: skip
+    return [_Member(*tuple(row)) for row in rows]
 
-    def group(one: SweepMember, of: Run) -> tuple[str | None, ...]:
-        return (one.yardstick,) if rule.against == "sweep" else (of.algorithm, one.variant, one.yardstick)
 
-    sizes = Counter(group(one, of) for one, of in members)
-    mine = group(row, run)
-    rivals = [of for one, of in members if group(one, of) == mine and of.id != run.id and of.state in _RIVALS]
+def _verdict(
+    session: Session, sweep: Sweep, members: Sequence[_Member], run_id: int
+) -> tuple[Evidence | None, float]:  # fmt: skip
+    """What speaks against the run, and how much of alpha it took to look."""
+    rule = EarlyStop.model_validate(sweep.early_stop)
+    run = next(one for one in members if one.id == run_id)
+    if run.total_steps is None:
+        return None, 0.0
+    steps = looks(rule, run.total_steps, run.evaluate_every)
+
+    def group(one: _Member) -> tuple[str | None, ...]:
+        return (one.yardstick,) if rule.against == "sweep" else (one.algorithm, one.variant, one.yardstick)
+
+    mine = group(run)
+    rivals = [one for one in members if group(one) == mine and one.id != run.id and one.state in _RIVALS]
     contenders = _contenders(session, [run, *rivals])
-    ids = {of.uid: of.id for of in (run, *rivals)}
+    ids = {one.uid: one.id for one in (run, *rivals)}
 
     def rewards(uid: str, step: int) -> Rewards:
         chosen = select(Sample.prompt_index, Sample.prompt, Sample.reward)
         rows = session.execute(chosen.where(Sample.run_id == ids[uid], Sample.step == step))
         return {(sample.prompt_index, sample.prompt): sample.reward for sample in rows}
 
-    return judge(
+    sizes = Counter(group(one) for one in members)
+    budget = _budget(rule, sweep, members, run, {one.id: sizes[group(one)] - 1 for one in members})
+    evidence = judge(
         rule,
         contenders[0],
         contenders[1:],
         steps=steps,
         comparisons=sum(size * (size - 1) for size in sizes.values()),
+        budget=budget,
         rewards=rewards,
     )
+    looked = rule.rule == "paired" and any(step in contenders[0].means for step in steps)
+    return evidence, budget.used if looked else 0.0
 
 
-def _contenders(session: Session, found: Sequence[Run]) -> list[Contender]:
+def _budget(
+    rule: EarlyStop, sweep: Sweep, members: Sequence[_Member], run: _Member, rivals: Mapping[int, int]
+) -> Budget:
+    """What is left of alpha for the looks to come of all members, those that ended among them: a person may resume them."""
+    tests = 0
+    for one in members:
+        steps = looks(rule, one.total_steps or run.total_steps or 0, one.evaluate_every)
+        to_come = sum(step > (-1 if one.judged_step is None else one.judged_step) for step in steps)
+        tests += rivals[one.id] * (max(1, to_come) if one.id == run.id else to_come)
+    left = left_of(rule.alpha, spent=sweep.alpha_spent, before=sweep.alpha_before)
+    return Budget(left, tests, rivals[run.id])
+
+
+def _contenders(session: Session, found: Sequence[_Member]) -> list[Contender]:
     means: dict[int, dict[int, float]] = {run.id: {} for run in found}
     query = select(Evaluation.run_id, Evaluation.step, Evaluation.reward_mean)
     for one in session.execute(query.where(Evaluation.run_id.in_(means), Evaluation.reward_mean.is_not(None))):
@@ -102,11 +149,14 @@ def _contenders(session: Session, found: Sequence[Run]) -> list[Contender]:
     return [Contender(run.uid, run.name, means[run.id]) for run in found]
 
 
-def _settle(session: Session, sweep: Sweep, row: SweepMember, step: int, evidence: Evidence | None) -> bool:
+def _settle(session: Session, sweep: Sweep, run_id: int, step: int, evidence: Evidence | None, used: float) -> bool:
     """Write down that the evaluation was looked at; stop the run where that is the verdict, and nobody was faster."""
-    mine = update(SweepMember).where(SweepMember.run_id == row.run_id, SweepMember.stopped.is_(None))
-    session.execute(mine.values(judged_step=step))
-    run = session.get(Run, row.run_id)
+    mine = update(SweepMember).where(SweepMember.run_id == run_id, SweepMember.stopped.is_(None))
+    news = or_(SweepMember.judged_step.is_(None), SweepMember.judged_step < step)
+    if not session.execute(mine.where(news).values(judged_step=step).returning(SweepMember.run_id)).all():
+        return False
+    session.execute(update(Sweep).where(Sweep.id == sweep.id).values(alpha_spent=Sweep.alpha_spent + used))
+    run = session.get(Run, run_id)
     if evidence is None or run is None or run.state != RunState.RUNNING:
         return False
     told = {"evidence": evidence.model_dump(mode="json"), "at": session.scalar(select(NOW)), "fence": run.fence}

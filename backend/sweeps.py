@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select
+from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
 from backend import run_fields, runs
@@ -137,6 +138,8 @@ def extend(
     overrides = [row.overrides for row in there if row.parent is None]
     _make(session, sweep, [], fresh, varying([*overrides, *(one.overrides for one in fresh)]), queue)
     sweep.spec = _stored(wider)
+    if fresh:  # whose tests have a budget of their own
+        session.execute(sql_update(Sweep).where(Sweep.id == sweep.id).values(alpha_before=Sweep.alpha_spent))
     return len(fresh)
 
 

@@ -13,36 +13,54 @@ from typing import Any, Literal
 
 import numpy as np
 
-from backend.early_stop import Contender, EarlyStop, Evidence, Rewards, judge, looks
+from backend.early_stop import Budget, Contender, EarlyStop, Evidence, Rewards, judge, left_of, looks
 
 RUNS, STEPS, EVERY, PROMPTS = 8, 200, 20, 64
 Luck = Literal["normal", "skewed", "binary"]
 
 
 def simulate(
-    rule: EarlyStop, rng: np.random.Generator, levels: Sequence[float], *, luck: Luck = "normal", prompts: int = PROMPTS
+    rule: EarlyStop,
+    rng: np.random.Generator,
+    levels: Sequence[float],
+    *,
+    luck: Luck = "normal",
+    prompts: int = PROMPTS,
+    first: int | None = None,
 ) -> list[Evidence | None]:
     """The verdict on each of a sweep's runs; run i has mean reward levels[i] in units of the spread over prompts.
 
-    All runs reach each step together, and all are compared with each other; one that was stopped stops nobody.
+    All runs reach each step together, and all are compared with each other; one that was stopped stops nobody. Where only the
+    `first` were asked for at first, they train to their end before the sweep is extended by the others.
     """
     steps = looks(rule, STEPS, EVERY)
+    judged = [-1] * len(levels)
+    spent = 0.0
     difficulty = rng.normal(size=prompts) * np.sqrt(0.5)
     rewards: dict[tuple[str, int], Rewards] = {}
     means: dict[str, dict[int, float]] = {str(run): {} for run in range(len(levels))}
     verdicts: list[Evidence | None] = [None] * len(levels)
-    for step in range(EVERY, STEPS + 1, EVERY):
-        for run, level in enumerate(levels):
+    there = range(len(levels))
+    rounds = [there] if first is None else [there[:first], there[first:]]
+    before: dict[int, float] = {}
+    for fresh, step in ((fresh, step) for fresh in rounds for step in range(EVERY, STEPS + 1, EVERY)):
+        known = range(fresh.stop)
+        for run, level in ((run, levels[run]) for run in fresh):
             own = _rewards(rng, difficulty, level, luck)
             rewards[str(run), step] = {(number, ""): float(value) for number, value in enumerate(own)}
             means[str(run)][step] = float(own.mean())
-        for run in range(len(levels)):
-            rivals = [_contender(other, means) for other in range(len(levels)) if other != run and not verdicts[other]]
+        for run in fresh:
+            rivals = [_contender(other, means) for other in known if other != run and not verdicts[other]]
             if step in steps and verdicts[run] is None:
+                to_come = sum(at > judged[one] for one in known for at in steps)
+                left = left_of(rule.alpha, spent=spent, before=before.setdefault(known.stop, spent))
+                budget = Budget(left, to_come * (len(known) - 1), len(known) - 1)
                 verdicts[run] = judge(
-                    rule, _contender(run, means), rivals, steps=steps, comparisons=len(levels) * (len(levels) - 1),
+                    rule, _contender(run, means), rivals, steps=steps, comparisons=len(known) * (len(known) - 1), budget=budget,
                     rewards=lambda uid, at: rewards[uid, at],
                 )  # fmt: skip
+                spent += budget.used
+                judged[run] = step
     return verdicts
 
 
@@ -55,6 +73,19 @@ def _rewards(rng: np.random.Generator, difficulty: Any, level: float, luck: Luck
 
 def _contender(run: int, means: Mapping[str, Mapping[int, float]]) -> Contender:
     return Contender(str(run), f"run {run}", dict(means[str(run)]))
+
+
+def extended_sweeps_with_a_stop(rule: EarlyStop, count: int, *, forgetful: bool = False) -> int:
+    """The same of two equal runs that are trained and judged to their end, and extended by six more; `forgetful`: the level of
+    each test is alpha divided by the tests of the sweep as it is, whatever was tested before."""
+    rng = np.random.default_rng(0)
+    stops = 0
+    for _ in range(count):
+        if not forgetful:
+            stops += any(simulate(rule, rng, [0.0] * RUNS, first=2))
+            continue
+        stops += any(simulate(rule, rng, [0.0] * 2)) or any(simulate(rule, rng, [0.0] * RUNS))
+    return stops
 
 
 def sweeps_with_a_stop(rule: EarlyStop, count: int, *, spread: float = 0.0, seed: int = 0, **options: Any) -> int:
@@ -72,6 +103,12 @@ def main() -> None:
         )
     for luck in ("skewed", "binary"):
         print(f"paired, {luck}: {sweeps_with_a_stop(EarlyStop(margin=0), 2000, luck=luck)} of 2000 sweeps")
+    for forgetful in (False, True):
+        rule = EarlyStop(margin=0)
+        stops = extended_sweeps_with_a_stop(rule, 2000, forgetful=forgetful)
+        print(
+            f"extended from 2 to 8 runs{', as if nothing had been tested' if forgetful else ''}: {stops} of 2000 sweeps"
+        )
     print(f"median: {sweeps_with_a_stop(EarlyStop(rule='median'), 2000)} of 2000 sweeps")
     for behind in (0.5, 0.75, 1.0, 1.5):
         rng = np.random.default_rng(0)

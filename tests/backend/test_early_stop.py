@@ -5,13 +5,25 @@ experiments/early_stop.py simulates; run by itself it prints the figures of docs
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from backend.early_stop import Contender, EarlyStop, Evidence, Rewards, judge, looks
+from backend import early_stop
+from backend.early_stop import Budget, Contender, EarlyStop, Evidence, Rewards, judge, looks
 from backend.statistics import paired
-from experiments.early_stop import EVERY, PROMPTS, RUNS, STEPS, Luck, simulate, sweeps_with_a_stop
+from experiments.early_stop import (
+    EVERY,
+    PROMPTS,
+    RUNS,
+    STEPS,
+    Luck,
+    extended_sweeps_with_a_stop,
+    simulate,
+    sweeps_with_a_stop,
+)
 
 
 @pytest.mark.parametrize("luck", ["normal", "skewed", "binary"])
@@ -20,6 +32,39 @@ def test_equal_runs_are_stopped_no_more_often_than_promised(luck: Luck) -> None:
     stopped = sweeps_with_a_stop(EarlyStop(alpha=alpha, margin=0, after=0, evaluations=1), count, luck=luck)
     # Beyond this, chance is no excuse (one in a thousand).
     assert stopped <= stats.binom.ppf(0.999, count, alpha), stopped
+
+
+def test_an_extended_sweep_keeps_the_promise_of_the_whole() -> None:
+    count, alpha = 200, 0.2
+    stopped = extended_sweeps_with_a_stop(EarlyStop(alpha=alpha, margin=0, after=0, evaluations=1), count)
+    assert stopped <= stats.binom.ppf(0.999, count, alpha), stopped
+
+
+def test_levels_of_all_tests_together_are_at_most_alpha_whatever_is_added_or_deleted() -> None:
+    chance = np.random.default_rng(0)
+    left, tests = 0.05, 100
+    for _ in range(200):
+        mine = int(chance.integers(1, 20))
+        budget = Budget(left, tests, mine)
+        left -= budget.used
+        tests = max(0, tests - mine + int(chance.integers(-30, 40)))  # deleted and added meanwhile
+        assert left >= -1e-12
+    assert Budget(0.05, 60, 3).level == Budget(0.05 - Budget(0.05, 60, 3).used, 57, 3).level == pytest.approx(0.05 / 60)
+    assert (Budget(-0.01, 10, 2).level, Budget(-0.01, 10, 2).used) == (0.0, 0.0), (
+        "alpha was lowered below what is spent"
+    )
+
+
+def test_an_extension_of_a_sweep_that_has_ended_stops_its_hopeless_runs() -> None:
+    rng = np.random.default_rng(1)
+    found = [simulate(EarlyStop(), rng, [0.0, 0.0, -1.5, 0.0, 0.0], first=2) for _ in range(20)]
+    assert sum(one[2] is not None for one in found) >= 18
+    assert not any(verdict for one in found for run, verdict in enumerate(one) if run != 2)
+
+
+def test_examples() -> None:
+    found = doctest.testmod(early_stop)
+    assert (found.failed, found.attempted > 0) == (0, True)
 
 
 def test_without_the_correction_the_promise_would_be_broken() -> None:
@@ -50,7 +95,7 @@ def test_the_evidence_is_told_in_full() -> None:
     verdict = simulate(EarlyStop(), np.random.default_rng(0), [-2, 0, 0, 0])[0]
     assert verdict is not None
     assert (verdict.step, verdict.n, verdict.looks, verdict.comparisons) == (100, PROMPTS, 5, 12)
-    assert verdict.level == pytest.approx(0.05 / (5 * 12))
+    assert verdict.level == pytest.approx(0.75 * 0.05 / (5 * 12))
     assert verdict.p_value is not None
     assert verdict.p_value < verdict.level
     assert verdict.difference == pytest.approx(verdict.reward - verdict.rival_reward)
@@ -81,7 +126,7 @@ def test_nothing_is_said_before_its_time() -> None:
     bad = {key: value - 9 for key, value in good.items()}
 
     def verdict(mine: dict[int, float], other: dict[int, float], rewards: Rewards = bad) -> Evidence | None:
-        return judge(rule, Contender("a", "a", mine), [Contender("b", "b", other)], steps=steps, comparisons=2,
+        return judge(rule, Contender("a", "a", mine), [Contender("b", "b", other)], steps=steps, comparisons=2, budget=Budget(0.05, 2, 1),
                      rewards=lambda run, step: rewards if run == "a" else good)  # fmt: skip
 
     assert verdict({100: -7.5}, {100: 1.5}) is not None

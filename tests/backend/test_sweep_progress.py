@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from backend import nodes, occupancy, sweep_watch
 from backend.models import Run, RunEvent
-from backend.models_sweeps import SweepMember
+from backend.models_sweeps import Sweep, SweepMember
 from backend.states import RunState
 from backend.sweep_remaining import Pace, remaining
 from copg_core import events
@@ -124,6 +124,28 @@ def test_each_evaluation_is_looked_at_once(bench: Bench, monkeypatch: pytest.Mon
     monkeypatch.undo()
     bench.record(claim, scored(50, -5.0))  # the rival is at 25 still, where both are equal
     assert not look(bench, bad)
+
+
+def test_what_was_tested_before_an_extension_is_spent(bench: Bench) -> None:
+    sweep, good, same = two(bench)  # looks at 25, 50 and 75
+    rival = begin(bench, good, scored(25, 1.0))
+    claim = begin(bench, same, scored(25, 1.0))
+
+    def spent() -> float:
+        with bench.database.snapshot() as session:
+            return session.scalars(select(Sweep.alpha_spent)).one()
+
+    assert not look(bench, same)
+    level = 0.75 * 0.05 / 6  # two runs with a rival each, three looks
+    assert spent() == pytest.approx(2 * level)
+    assert post(bench, f"/{sweep}/extend", {"grid": {"beta": [10]}}).json()["changed"] == 1
+    bench.record(rival, scored(50, 1.0))
+    bench.record(claim, scored(50, -9.0))
+    assert look(bench, same)
+    evidence = bench.get(f"/runs/{same}")["stopped_early"]["evidence"]
+    to_come = 2 * (2 + 2 + 3)  # rivals, times looks to come of the three
+    assert evidence["level"] == pytest.approx(0.75 * (0.05 - 2 * level) / to_come)
+    assert spent() == pytest.approx(2 * level + 4 * evidence["level"])
 
 
 def test_held_seconds_are_those_of_all_attempts_and_of_now(bench: Bench) -> None:

@@ -3387,9 +3387,14 @@ export interface components {
             p_value?: number | null;
             /**
              * Level
-             * @description alpha / (looks x comparisons): what p_value had to be below.
+             * @description What p_value had to be below: `left`, shared by the tests that could still be made. In a sweep that is not extended, alpha / (looks x comparisons), of three quarters of alpha: the rest is kept for extensions.
              */
             level?: number | null;
+            /**
+             * Left
+             * @description What earlier tests had left of alpha, without what is kept for extensions.
+             */
+            left?: number | null;
             /** Looks */
             looks?: number | null;
             /** Comparisons */
