@@ -242,9 +242,11 @@ def _seconds(item: Mapping[str, Any]) -> float | None:
 
 
 def _system(location: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs  # the command line never needs it
+    import fsspec  # the command line never needs it
 
-    system, path = url_to_fs(url_of(location), use_listings_cache=False)  # others write to the same place
+    if (local := as_path(location)) is not None:  # fsspec would take the %20 of a URL for a name
+        return fsspec.filesystem("file"), str(local)
+    system, path = fsspec.url_to_fs(location, use_listings_cache=False)  # others write to the same place
     return system, str(path)
 
 

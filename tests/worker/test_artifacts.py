@@ -126,6 +126,27 @@ def test_one_damaged_policy_of_a_trial_leaves_the_others_to_answer(bench: Bench,
     assert row.error == row.report["policy.0"]["error"]
 
 
+@pytest.mark.parametrize("named", ["url", "path"])
+def test_a_store_in_a_folder_with_any_name(bench: Bench, tmp_path: Path, named: str) -> None:
+    place = tmp_path / "my store, 100 % #1 %20"
+    settings = replace(bench.settings, data_dir=str(tmp_path / "data"), artifacts_url=place.as_uri())
+    source = tmp_path / "data" / "runs" / "r" / "log.txt"
+    source.parent.mkdir(parents=True)
+    source.write_text("a line\n")
+    location, [file] = Store(settings).put(source, "runs/r/log.txt")
+    assert (place / "runs" / "r" / "log.txt").read_text() == "a line\n"
+    if named == "path":
+        location = str(store.as_path(location))
+    assert (store.size(location), b"".join(store.read(location))) == (7, b"a line\n")
+    store.download(location, file, tmp_path / "copy")
+    assert (tmp_path / "copy").read_text() == "a line\n"
+    home = location.rpartition("/runs/")[0]
+    assert (store.folders(home), store.measure(home)[0]) == (["runs"], 7)
+    store.remove(location)
+    with pytest.raises(FileNotFoundError):
+        store.size(location)
+
+
 def test_an_interrupted_transfer_leaves_what_stood_there(bench: Bench, machines: Machines) -> None:
     settings = machines.settings("one")
     log = settings.runs_path / "one" / "log.txt"
