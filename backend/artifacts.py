@@ -113,7 +113,7 @@ def forget(session: Session, run_id: int, location: str) -> None:
         .where(Artifact.run_id == run_id, Artifact.url == store.url_of(location))
         .execution_options(synchronize_session=False)
     )
-    _to_remove(session, session.scalar(select(Run.uid).where(Run.id == run_id)) or "", [location])
+    to_remove(session, session.scalar(select(Run.uid).where(Run.id == run_id)) or "", [location])
 
 
 def forget_all(session: Session, run_id: int) -> None:
@@ -123,7 +123,7 @@ def forget_all(session: Session, run_id: int) -> None:
     mine = select(Artifact.url).where(Artifact.run_id == run_id, Artifact.kind.in_(("checkpoint", "output")))
     places |= {_as_location(url) for url in session.scalars(mine)}
     session.execute(sql_delete(Artifact).where(Artifact.run_id == run_id).execution_options(synchronize_session=False))
-    _to_remove(session, uid, sorted(places))
+    to_remove(session, uid, sorted(places))
 
 
 def forget_run(session: Session, run: Run) -> None:
@@ -134,7 +134,7 @@ def forget_run(session: Session, run: Run) -> None:
         base, found, _ = url.rpartition(f"/{home}/")
         if found:
             places.add(_as_location(f"{base}/{home}"))
-    _to_remove(session, run.uid, sorted(places))
+    to_remove(session, run.uid, sorted(places))
 
 
 def _as_location(url: str) -> str:
@@ -143,7 +143,8 @@ def _as_location(url: str) -> str:
     return url if path is None else str(path)
 
 
-def _to_remove(session: Session, uid: str, places: Sequence[str]) -> None:
+def to_remove(session: Session, uid: str, places: Sequence[str]) -> None:
+    """Have places cleared after the commit; `uid` is the run's, or the data set's, that they belonged to."""
     if places:
         session.execute(insert(Removal).values(not_before=NOW), [{"run_uid": uid, "location": one} for one in places])
 

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from backend import deposits
 from backend.database import NOW
 from backend.errors import Conflict, NotFound
 from backend.models import Run
@@ -168,6 +169,7 @@ def delete(session: Session, row: Dataset) -> None:
         raise Conflict(
             f"the data set {row.name!r} is needed by runs that have not ended ({listed}): cancel them, or wait for them"
         )
+    deposits.forget(session, row)
     if use_counts(session, [row]):
         row.deleted_at = NOW
         row.state = READY if row.state == ANALYSING else row.state

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from backend import errors, logs, openapi_document, queue, uploads
 from backend.analyst import Analyst
 from backend.database import Database
+from backend.deposits import Depositor
 from backend.doorkeeper import Doorkeeper
 from backend.feed import Feed
 from backend.gate import Gate
@@ -77,7 +78,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     reconciler = Reconciler(database, settings, send)
     sweeper = Sweeper(database, settings)
     analyst = Analyst(database, settings)
-    studio = Studio(settings, database, Feed(database, settings.feed_seconds), reconciler.wake, analyst.wake)
+    depositor = Depositor(database, settings)
+
+    def uploaded() -> None:
+        analyst.wake()
+        depositor.wake()
+
+    studio = Studio(settings, database, Feed(database, settings.feed_seconds), reconciler.wake, uploaded)
 
     doorkeeper = Doorkeeper(settings, database)
     sender = WebhookSender(database, settings)
@@ -93,12 +100,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         reconciler.start()
         sweeper.start()
         analyst.start()
+        depositor.start()
         sender.start()
         threading.Thread(target=uploads.clean, args=(database, settings), name="tidy", daemon=True).start()
         try:
             yield
         finally:
             sender.stop()
+            depositor.stop()
             analyst.stop()
             sweeper.stop()
             reconciler.stop()

@@ -42,6 +42,7 @@ class Dataset(Base):
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     lease_until: Mapped[float | None] = mapped_column(Double)  # of the process that analyses it
     deleted_at: Mapped[float | None] = mapped_column(Double)
+    stored_url: Mapped[str | None] = mapped_column(Text)  # of the file's copy in the store, where there is one
 
     __table_args__ = (
         Index("uq_dataset_present_name", "name", unique=True, sqlite_where=_PRESENT, postgresql_where=_PRESENT),

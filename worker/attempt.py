@@ -94,11 +94,12 @@ def reads_hub(config: BaseModel) -> bool:
 @dataclass(frozen=True)
 class Inputs:
     """What an attempt needs from elsewhere, as it stands on this machine, by the ids of runs: where their outputs are, and what is wrong
-    with those that cannot be used."""
+    with those that cannot be used. `data_folder` has the uploaded files, by the hash of their content."""
 
     checkpoint: Path | None = None
     parents: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
+    data_folder: Path | None = None
 
 
 def write_job(files: AttemptFiles, settings: Settings, claim: Claim, inputs: Inputs, train: str) -> None:
@@ -111,7 +112,7 @@ def write_job(files: AttemptFiles, settings: Settings, claim: Claim, inputs: Inp
         "parents": inputs.parents,
         "damaged": inputs.damaged,
         "cache_folder": str(settings.cache_path),
-        "data_folder": str(settings.datasets_path),
+        "data_folder": str(inputs.data_folder or settings.datasets_path),
         "spool": str(files.spool),
         "train": train,
     }

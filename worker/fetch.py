@@ -15,7 +15,7 @@ from typing import IO
 from backend import fetched, store
 from backend.artifacts import Kept
 from backend.settings import Settings
-from backend.store import Damaged, Interrupted, Store
+from backend.store import Damaged, File, Interrupted, Store
 
 _log = logging.getLogger(__name__)
 _WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -50,10 +50,22 @@ class Fetcher:
         if entry.is_dir() and _looks_like(entry, kept):
             os.utime(entry)
             return entry
+        return self._bring(location, kept.files, entry, stop)
+
+    def fetch_file(self, folder: str, file: File, stop: Callable[[], bool] = store.never) -> Path | None:
+        """The cache's own folder with `<sha256>/<name>` in it, for a file of `folder` in the store; otherwise like `fetch`."""
+        entry = self._folder / file.sha256
+        self._held.append(fetched.hold(entry))
+        if (entry / file.name).is_file():
+            os.utime(entry)
+            return self._folder
+        return self._bring(folder, (file,), entry, stop) and self._folder
+
+    def _bring(self, location: str, files: tuple[File, ...], entry: Path, stop: Callable[[], bool]) -> Path | None:
         began, tries = time.monotonic(), 0
         while True:
             try:
-                return self._download(kept, entry, stop)
+                return self._download(location, files, entry, stop)
             except (Interrupted, Damaged):
                 raise
             except FileNotFoundError:
@@ -70,16 +82,17 @@ class Fetcher:
             lock.close()
         self._held = []
 
-    def _download(self, kept: Kept, entry: Path, stop: Callable[[], bool]) -> Path:
-        fetched.make_room(self._folder, self._limit - kept.bytes)
+    def _download(self, location: str, files: tuple[File, ...], entry: Path, stop: Callable[[], bool]) -> Path:
+        total = sum(file.bytes for file in files)
+        fetched.make_room(self._folder, self._limit - total)
         partial = entry.with_name(f".partial-{uuid.uuid4().hex}")
         try:
-            for file in kept.files:
-                store.download(kept.location, file, partial / file.name, stop)
+            for file in files:
+                store.download(location, file, partial / file.name, stop)
             shutil.rmtree(entry, ignore_errors=True)
             with contextlib.suppress(OSError):  # somebody else was quicker with the same content
                 partial.rename(entry)
-            _log.info("fetched %s (%d bytes)", kept.location, kept.bytes)
+            _log.info("fetched %s (%d bytes)", location, total)
             return entry
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -25,7 +25,7 @@ from backend.store import Damaged, Interrupted
 from backend.telemetry import LEASES_LOST
 from copg_core.events import CheckpointSaved, Event, Failed, Finished
 from copg_core.trial_config import TrialConfig
-from worker import child, spool
+from worker import child, spool, uploads
 from worker.artifacts import Keeper
 from worker.attempt import AttemptFiles, Inputs, ProcessTree, write_job
 from worker.fetch import Fetcher
@@ -149,7 +149,8 @@ class Supervisor:
             checkpoint = self._fetcher.fetch(resume_from, claim.kept.get(resume_from), stop)
             if checkpoint is None:
                 _log.warning("checkpoint %s is gone: run %s starts again", resume_from, claim.uid)
-        inputs = Inputs(checkpoint)
+        data = uploads.bring(claim.config, self._database, self._settings, self._fetcher, stop)
+        inputs = Inputs(checkpoint, data_folder=data)
         for uid, location in claim.parents.items():
             try:
                 inputs.parents[uid] = str(self._fetcher.fetch(location, claim.kept.get(location), stop) or location)

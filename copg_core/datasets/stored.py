@@ -1,7 +1,7 @@
 """Files that a studio keeps by the hash of their content: `<folder>/<sha256>/<name>`. Torch-free.
 
-This is the one place where such a file becomes a path. A folder that all machines share holds it today; a store of artifacts
-would bring it to `folder` before it is asked for.
+This is the one place where such a file becomes a path. `folder` is the web process's own, one that all machines share, or a worker's
+cache, to which the file was brought from the store before it is asked for.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def _path(stored: StoredFile | None, name: str, folder: Path | None, verify: boo
     path = find(stored, folder)
     if path is None:
         raise DataError(
-            f"the uploaded file (sha256 {stored.sha256}) is not in {folder} on this machine: let COPG_DATA_DIR name the "
-            "folder that the studio's web process writes to, shared by all machines, or upload the file again",
+            f"the uploaded file (sha256 {stored.sha256}) is not in {folder} on this machine: let COPG_ARTIFACTS_URL name one "
+            "store for all machines, or COPG_DATA_DIR a folder that they share with the studio's web process, or upload the file again",
             source=stored.name,
         )
     if verify and _sha256(path) != stored.sha256:

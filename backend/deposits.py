@@ -1,0 +1,131 @@
+"""Uploaded files in the store, where machines share no folder: `<store>/datasets/<data set>/<name>`.
+
+A file arrives in the data folder of the web process that takes it. Where a store is set, a thread of that process copies it there, and a
+worker that does not have the file brings it from there by the hash of its content. A copy is named by its data set, whose id never comes
+back: what is deleted late takes nothing away that was uploaded anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from backend import artifacts
+from backend.database import Database
+from backend.models_data import Dataset
+from backend.settings import Settings
+from backend.store import Damaged, File, Store
+from copg_core.datasets import stored
+from copg_core.datasets.files import format_of
+from copg_core.sources import StoredFile
+
+_log = logging.getLogger(__name__)
+_SECONDS = 5.0
+
+
+class Depositor:
+    """`wake()` after a commit that brought a file. Without a store there is nothing to do, and no thread."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database, self._settings = database, settings
+        self._store = Store(settings)
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="deposits", daemon=True)
+
+    def start(self) -> None:
+        if not self._store.is_local:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Does not wait for a store that hangs."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=2)
+
+    def wake(self) -> None:
+        """Never waits."""
+        self._wake.set()
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.turn()
+            except SQLAlchemyError as error:
+                _log.warning("deposits: the database does not answer: %s", str(error).splitlines()[0])
+            except Exception:  # noqa: BLE001 - one odd file must not end the care for the others
+                _log.exception("deposits")
+            self._wake.wait(_SECONDS)
+            self._wake.clear()
+
+    def turn(self) -> int:
+        """Bring what is missing in the store; how many files. What the store does not take now is tried again."""
+        missing = or_(
+            Dataset.stored_url.is_(None), ~Dataset.stored_url.startswith(f"{self._store.root}/", autoescape=True)
+        )
+        with self._database.snapshot() as session:
+            rows = list(
+                session.scalars(
+                    select(Dataset)
+                    .where(Dataset.file_name.is_not(None), Dataset.deleted_at.is_(None), missing)
+                    .order_by(Dataset.id)
+                )
+            )
+        return sum(self._bring(row) for row in rows if not self._stop.is_set())
+
+    def _bring(self, row: Dataset) -> bool:
+        file = StoredFile(sha256=str(row.content_hash), name=str(row.file_name))
+        path = stored.find(file, self._settings.datasets_path)
+        if path is None:  # another web process has it
+            return False
+        try:
+            location, [copy] = self._store.put(path, f"datasets/{row.uid}/{file.name}", self._stop.is_set)
+            if copy.sha256 != file.sha256:
+                raise Damaged(f"{path} is not what was uploaded")
+        except Exception as error:  # noqa: BLE001 - every driver has its own
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            _log.warning("data set %s is not in the store yet: %s", row.uid, said[:300])
+            return False
+        with self._database.transaction() as session:
+            kept = session.execute(
+                update(Dataset)
+                .where(Dataset.id == row.id, Dataset.uid == row.uid, Dataset.deleted_at.is_(None))
+                .values(stored_url=location)
+                .returning(Dataset.id)
+                .execution_options(synchronize_session=False)
+            ).first()
+            gone = row.stored_url if kept else location  # of an earlier store, or of a set that was deleted meanwhile
+            if gone is not None:
+                artifacts.to_remove(session, row.uid, [_folder(gone)])
+        return kept is not None
+
+
+def forget(session: Session, row: Dataset) -> None:
+    """With the deletion of a data set: its copy in the store goes after the commit."""
+    if row.stored_url is not None:
+        artifacts.to_remove(session, row.uid, [_folder(row.stored_url)])
+        row.stored_url = None
+
+
+def locate(session: Session, file: StoredFile) -> tuple[str, File] | None:
+    """Folder and description of a copy with this content, of the same format; None while there is none."""
+    rows = session.execute(
+        select(Dataset.stored_url, Dataset.bytes, Dataset.file_name).where(
+            Dataset.content_hash == file.sha256, Dataset.stored_url.is_not(None), Dataset.deleted_at.is_(None)
+        )
+    )
+    for url, size, given in rows:
+        name = str(given)
+        if format_of(Path(name)) == format_of(Path(file.name)):
+            return _folder(str(url)), File(name, size or 0, file.sha256)
+    return None
+
+
+def _folder(url: str) -> str:
+    return url.rpartition("/")[0]
