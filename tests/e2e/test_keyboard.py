@@ -33,6 +33,22 @@ def test_all_by_keyboard(studio: Studio, page: Page) -> None:
     page.keyboard.press("k")
     expect(links[1]).to_be_focused()
 
+    page.keyboard.press("x")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.get_by_text("2 selected")).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("compare (2")
+    expect(page.get_by_role("option", name="Compare (2)")).to_contain_text("Selected runs")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/compare?run=*")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("compare (2")
+    expect(page.get_by_text("Nothing fits these words.")).to_be_visible()  # of the page that was left
+    page.keyboard.press("Escape")
+    page.go_back()
+    expect(links[0]).to_be_visible()
+
     page.keyboard.press("/")
     search = page.get_by_label("Search runs")
     expect(search).to_be_focused()

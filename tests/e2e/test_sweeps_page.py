@@ -43,7 +43,10 @@ def test_a_sweep_from_the_page_to_its_end(studio: Studio, page: Page) -> None:
     assert (seen["name"], seen["best"]["of"], seen["active"]) == ("two betas", 2, False)
     assert serious_faults(page) == []
 
-    page.get_by_test_id("extend-sweep").click()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("extend")
+    expect(page.get_by_role("option", name="Extend")).to_contain_text("This sweep")
+    page.keyboard.press("Enter")
     page.get_by_test_id("extend-values").fill("10, 100")
     page.get_by_test_id("extend-button").click()
     expect(page.get_by_test_id("members").locator("[data-run-id]")).to_have_count(3)

@@ -1,16 +1,16 @@
-/** Command palette (Ctrl or Cmd and K) and the list of keys (?): go anywhere, find anything by name, act on this page's run. */
+/** Command palette (Ctrl or Cmd and K) and the list of keys (?): go anywhere, find anything by name, do what the open page can do. */
 import { Kbd, Modal } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
-import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { type KeyboardEvent as Pressed, useEffect, useId, useLayoutEffect, useRef, useState } from 'react';
-import { useLocation, useNavigate } from 'react-router';
-import { api, data, type RunDetail } from '../api/client';
-import { actionsFor, useDatasets } from '../api/queries';
+import { useNavigate } from 'react-router';
+import { api, data } from '../api/client';
+import { useDatasets } from '../api/queries';
 import { useMay } from '../api/session';
 import { words } from '../format';
 import { useSweeps } from '../pages/sweeps/queries';
-import { useAsk } from './actions';
 import { useKeys } from './keys';
+import { offered } from './offers';
 import { useSavedViews } from './SavedViews';
 import './palette.css';
 
@@ -83,10 +83,7 @@ function Commands({ close }: { close: () => void }) {
 /** What fits the words: runs are searched by the server, which knows all of them. */
 function useEntries(text: string): Entry[] {
   const navigate = useNavigate();
-  const client = useQueryClient();
-  const ask = useAsk();
   const may = useMay('launch');
-  const { pathname } = useLocation();
   const [search] = useDebouncedValue(text, 80);
   const runs = useQuery({
     queryKey: ['palette', search],
@@ -100,16 +97,10 @@ function useEntries(text: string): Entry[] {
   const fits = (name: string): boolean => text.toLowerCase().split(/\s+/).every((word) => name.toLowerCase().includes(word));
   const to = (path: string) => () => void navigate(path);
 
-  const here = /^\/runs\/([^/]+)/.exec(pathname)?.[1];
-  const run = here === undefined ? undefined : client.getQueryData<RunDetail>(['run', here]);
-  const actions: Entry[] = !may || !run ? [] : [
-    ...actionsFor(run).map((action) => ({ id: action, group: 'This run', label: words(action), act: () => ask(action, [run], () => { if (action === 'delete') void navigate('/runs'); }) })),
-    { id: 'clone', group: 'This run', label: 'Clone', act: to(`/launch?algorithm=${run.algorithm}&from=${run.id}`) },
-  ];
   const pages = PAGES.filter(([, path]) => may || path !== '/launch').map(([label, path]) => ({ id: path, group: 'Page', label, act: to(path) }));
   // Pages first: Enter pressed too early then changes nothing but the place.
   const kept = (views.data ?? []).map((view) => ({ id: view.id, group: 'View', label: view.name, act: to(view.address) }));
-  const known = [...pages, ...kept, ...actions].filter((entry) => fits(entry.label));
+  const known = [...pages, ...kept, ...offered()].filter((entry) => fits(entry.label));
   if (text === '') return known;
   return [
     ...known,

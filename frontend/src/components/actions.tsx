@@ -8,6 +8,7 @@ import { messageOf, type RunSummary } from '../api/client';
 import { type Action, actionsFor, useAct } from '../api/queries';
 import { hide, show } from '../api/deleting';
 import { useMay } from '../api/session';
+import { Offers } from './offers';
 
 const TEXT: Record<Action, { label: string; title: string; explain: string; done: string; icon: typeof IconTrash }> = {
   cancel: { label: 'Cancel', title: 'Cancel', explain: 'A running one writes a checkpoint first, so it can be resumed. Runs that wait for it are cancelled too.', done: 'Cancelling', icon: IconPlayerStop },
@@ -108,22 +109,18 @@ export function RunMenu({ run }: { run: RunSummary }) {
   );
 }
 
-/** Buttons for one run or a selection: only what at least one of them allows. */
-export function ActionButtons({ runs, then }: { runs: readonly RunSummary[]; then?: (action: Action) => void }) {
+/** Buttons for one run or a selection: only what at least one of them allows. The palette offers the same, under the name of `group`. */
+export function ActionButtons({ runs, group, then }: { runs: readonly RunSummary[]; group: string; then?: (action: Action) => void }) {
   const ask = useAsk();
   const may = useMay('launch');
-  const actions = !may ? [] : (Object.keys(TEXT) as Action[]).filter((action) => runs.some((run) => actionsFor(run).includes(action)));
+  const actions = !may ? [] : (Object.keys(TEXT) as Action[]).flatMap((action) => {
+    const able = runs.filter((run) => actionsFor(run).includes(action));
+    return able.length ? [{ id: action, icon: TEXT[action].icon, label: `${TEXT[action].label}${runs.length > 1 ? ` (${able.length})` : ''}`, act: () => ask(action, able, () => then?.(action)) }] : [];
+  });
   return (
     <Group gap={8}>
-      {actions.map((action) => {
-        const { label, icon: Icon } = TEXT[action];
-        const able = runs.filter((run) => actionsFor(run).includes(action));
-        return (
-          <Button key={action} variant="default" size="xs" leftSection={<Icon size={14} />} data-testid={`${action}-button`} onClick={() => ask(action, able, () => then?.(action))}>
-            {label}{runs.length > 1 ? ` (${able.length})` : ''}
-          </Button>
-        );
-      })}
+      <Offers group={group} offers={actions} />
+      {actions.map(({ id, icon: Icon, label, act }) => <Button key={id} variant="default" size="xs" leftSection={<Icon size={14} />} data-testid={`${id}-button`} onClick={act}>{label}</Button>)}
     </Group>
   );
 }

@@ -10,6 +10,7 @@ import { useRun } from '../../api/queries';
 import { May } from '../../api/session';
 import { ActionButtons } from '../../components/actions';
 import { Figure } from '../../components/Figure';
+import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, Progress, StateChip } from '../../components/parts';
 import { duration, elapsed, number, reward } from '../../format';
 import { About, EditRun } from './About';
@@ -43,6 +44,7 @@ export function RunPage() {
   useEffect(() => { document.title = run ? `${run.name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [run?.name]);
   if (isError && !run) return <Failure title="This run cannot be shown" error={error}><p><Link to="/runs">All runs</Link></p></Failure>;
   if (!run) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
+  const cloned = `/launch?algorithm=${run.algorithm}&from=${run.id}`;
   return (
     <>
       <div className="head">
@@ -51,8 +53,11 @@ export function RunPage() {
         <span className="sr" aria-live="polite">{`State: ${run.state}`}</span>
         <AlgorithmChip algorithm={run.algorithm} variant={run.variant} />
         <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}>
-          <ActionButtons runs={[run]} then={(action) => action === 'delete' && void navigate('/runs')} />
-          <May scope="launch"><Button component={Link} to={`/launch?algorithm=${run.algorithm}&from=${run.id}`} size="xs" variant="default" leftSection={<IconCopyPlus size={14} />}>Clone</Button></May>
+          <ActionButtons runs={[run]} group="This run" then={(action) => action === 'delete' && void navigate('/runs')} />
+          <May scope="launch">
+            <Offers group="This run" offers={[{ id: 'clone', label: 'Clone', act: () => void navigate(cloned) }]} />
+            <Button component={Link} to={cloned} size="xs" variant="default" leftSection={<IconCopyPlus size={14} />}>Clone</Button>
+          </May>
         </div>
       </div>
       {shown ? <EditRun key={id} {...shown} onClose={() => setEditing(null)} /> : <About run={run} onEdit={(focus) => void edit(focus)} />}

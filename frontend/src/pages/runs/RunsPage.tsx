@@ -4,13 +4,14 @@ import { useVirtualizer } from '@tanstack/react-virtual';
 import { useMediaQuery } from '@mantine/hooks';
 import { IconArrowDown, IconArrowUp, IconChartLine, IconPlus, IconTestPipe } from '@tabler/icons-react';
 import { useMemo, useRef, useState } from 'react';
-import { Link, useSearchParams } from 'react-router';
+import { Link, useNavigate, useSearchParams } from 'react-router';
 import type { RunSummary } from '../../api/client';
 import { usePipelines, useRuns } from '../../api/queries';
 import { May } from '../../api/session';
 import { ActionButtons, RunMenu } from '../../components/actions';
 import { SIZES, useMiniature, Welcome } from '../../components/Miniature';
 import { useKeys } from '../../components/keys';
+import { Offers } from '../../components/offers';
 import { AlgorithmChip, algorithmName, Failure, Progress, StateChip } from '../../components/parts';
 import '../../components/tags.css';
 import { ago, moment, number, reward, words } from '../../format';
@@ -30,6 +31,7 @@ export function RunsPage() {
   const pipelines = usePipelines();
   const sweeps = useSweeps();
   const miniature = useMiniature();
+  const navigate = useNavigate();
   const [query, setQuery] = useSearchParams();
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const narrow = useMediaQuery('(max-width: 700px)', undefined, { getInitialValueInEffect: false }) ?? false;
@@ -50,6 +52,7 @@ export function RunsPage() {
   const rows = useMemo(() => sortRuns(filterRuns(within, filter), sort), [within, key, sort.key, sort.descending]);
   const counts = useMemo(() => tally(within), [within]);
   const selected = rows.filter((run) => chosen.has(run.id));
+  const compared = `/compare?${selected.map((run) => `run=${run.id}`).join('&')}`;
 
   const height = narrow ? 98 : 52;
   const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => height, overscan: 8, getItemKey: (index) => rows[index]!.id });
@@ -116,8 +119,9 @@ export function RunsPage() {
           {selected.length > 0 && (
             <div style={{ flexBasis: '100%', display: 'flex', gap: 12, alignItems: 'center', flexWrap: 'wrap' }} role="status">
               <span className="num" style={{ fontWeight: 560, fontSize: 13 }}>{selected.length} selected</span>
-              <Button size="xs" variant="default" component={Link} to={`/compare?${selected.map((run) => `run=${run.id}`).join('&')}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button>
-              <ActionButtons runs={selected} then={() => setChosen(new Set())} />
+              <Button size="xs" variant="default" component={Link} to={compared} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button>
+              <Offers group="Selected runs" offers={[{ id: 'compare', label: `Compare (${selected.length})`, act: () => void navigate(compared) }, { id: 'clear', label: 'Clear the selection', act: () => setChosen(new Set()) }]} />
+              <ActionButtons runs={selected} group="Selected runs" then={() => setChosen(new Set())} />
               <Button size="xs" variant="subtle" color="gray" onClick={() => setChosen(new Set())}>Clear</Button>
             </div>
           )}

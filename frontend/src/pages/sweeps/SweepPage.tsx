@@ -5,6 +5,7 @@ import { type ReactNode, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
 import type { Sweep } from '../../api/client';
 import { May } from '../../api/session';
+import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, StateChip } from '../../components/parts';
 import { duration } from '../../format';
 import { Extend } from './Extend';
@@ -20,6 +21,7 @@ const ASK: Record<'cancel' | 'delete', { title: string; text: string; label: str
 
 export function SweepPage() {
   const { id = '' } = useParams();
+  const navigate = useNavigate();
   const sweep = useSweep(id);
   const members = useMembers(id);
   useSweepEvents(id, [...(members.data?.items ?? []).map((one) => one.run.id), ...(sweep.data?.parents ?? []).map((one) => one.id)]);
@@ -34,6 +36,7 @@ export function SweepPage() {
         <h1 className="cut" title={seen.name} style={{ maxWidth: 'min(90vw, 640px)' }}>{seen.name}</h1>
         <StateCounts sweep={seen} />
         <span className="sr" aria-live="polite" data-testid="sweep-state" data-active={seen.active} data-succeeded={seen.states.succeeded ?? 0}>{seen.active ? 'Active' : 'Ended'}</span>
+        <Offers group="This sweep" offers={[{ id: 'compare', label: 'Compare its runs', act: () => void navigate(`/compare?sweep=${id}`) }]} />
         <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button><May scope="launch"><Actions sweep={seen} /></May></div>
       </div>
       {seen.note && <Failure title="Before you compare" error={seen.note} />}
@@ -55,12 +58,16 @@ function Actions({ sweep }: { sweep: Sweep }) {
   const ask = (what: 'cancel' | 'delete'): void => { setAsked(what); setOpen(true); };
   const ended = (sweep.states.failed ?? 0) + (sweep.states.cancelled ?? 0) - sweep.stopped_early + sweep.parents.filter((one) => one.state === 'failed' || one.state === 'cancelled').length;
   const busy = (sweep.states.running ?? 0) + (sweep.states.cancelling ?? 0) > 0;
+  const offers = [
+    ...(sweep.active ? [{ id: 'cancel', label: 'Cancel', icon: IconPlayerStop, act: () => ask('cancel') }] : []),
+    ...(ended > 0 ? [{ id: 'resume', label: 'Resume', icon: IconPlayerPlay, act: () => act.mutate('resume') }] : []),
+    { id: 'extend', label: 'Extend', icon: IconPlus, act: () => setExtending(true) },
+    ...(busy ? [] : [{ id: 'delete', label: 'Delete', icon: IconTrash, act: () => ask('delete') }]),
+  ];
   return (
     <Group gap={8}>
-      {sweep.active && <Button size="xs" variant="default" leftSection={<IconPlayerStop size={14} />} data-testid="cancel-sweep" onClick={() => ask('cancel')}>Cancel</Button>}
-      {ended > 0 && <Button size="xs" variant="default" leftSection={<IconPlayerPlay size={14} />} loading={act.isPending} data-testid="resume-sweep" onClick={() => act.mutate('resume')}>Resume</Button>}
-      <Button size="xs" variant="default" leftSection={<IconPlus size={14} />} data-testid="extend-sweep" onClick={() => setExtending(true)}>Extend</Button>
-      {!busy && <Button size="xs" variant="default" leftSection={<IconTrash size={14} />} data-testid="delete-sweep" onClick={() => ask('delete')}>Delete</Button>}
+      <Offers group="This sweep" offers={offers} />
+      {offers.map(({ id, label, icon: Icon, act: perform }) => <Button key={id} size="xs" variant="default" leftSection={<Icon size={14} />} loading={id === 'resume' && act.isPending} data-testid={`${id}-sweep`} onClick={perform}>{label}</Button>)}
       <Modal opened={open} onClose={() => setOpen(false)} title={asked && <Text fw={600}>{ASK[asked].title}</Text>}>
         {asked && (
           <>
