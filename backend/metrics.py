@@ -7,13 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import BigInteger, ColumnElement, Double, Integer, cast, func, literal, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from backend.models import Metric, MetricPoint
+from backend.statistics import as_values
 
 Curve = tuple[list[int], list[float | None]]
+Steps = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
 
 
 def upsert(session: Session, table: Any, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
@@ -90,10 +94,17 @@ def curve(
             where.append(MetricPoint.step > after)
         if until is not None:
             where.append(MetricPoint.step <= until)
+        first, last = tuple(session.execute(select(*_ends(where))).one())
+        if first is None:
+            continue
+        if last - first <= _MOST_PACKED and session.get_bind().dialect.name == "postgresql":
+            steps, values = _packed(session, where)
+            if len(steps) > max_points:
+                steps, values = _extremes_of_packed(steps, values, max_points)
+            result[name] = steps.tolist(), as_values(values)
+            continue
         some = select(literal(1)).where(*where).limit(max_points + 1).subquery()
-        size = select(select(func.count()).select_from(some).scalar_subquery(), *_ends(where))
-        count, first, last = session.execute(size).one()
-        if count <= max_points:
+        if (session.scalar(select(func.count()).select_from(some)) or 0) <= max_points:
             rows: Sequence[Any] = session.execute(select(*_POINT).where(*where).order_by(MetricPoint.step)).all()
         else:
             rows = _thinned(session, run_id, metric_id, first, last, max_points)
@@ -101,7 +112,7 @@ def curve(
     return result
 
 
-def _ends(where: Sequence[ColumnElement[bool]]) -> list[ColumnElement[int]]:
+def _ends(where: Sequence[ColumnElement[bool]]) -> list[ColumnElement[int | None]]:
     """First and last step, each from an end of the index."""
     return [select(end(MetricPoint.step)).where(*where).scalar_subquery() for end in (func.min, func.max)]
 
@@ -131,7 +142,7 @@ _EXTREMES = text("""
     SELECT point.step, point.value FROM extreme JOIN metric_point AS point
         ON point.run_id = :run AND point.metric_id = :metric AND point.step IN (lowest, highest)
 """)
-_MOST_PACKED = 200_000  # points that are sent packed rather than thinned by PostgreSQL: 2.4 MB, for a moment
+_MOST_PACKED = 200_000  # points that PostgreSQL sends packed: 2.4 MB, for a moment
 
 
 def _thinned(
@@ -146,37 +157,42 @@ def _thinned(
         if session.get_bind().dialect.name != "postgresql":
             where = {"run": run_id, "metric": metric_id, "first": first, "last": last, "width": width}
             kept.update((step, value) for step, value in session.execute(_EXTREMES, where))
-        elif last - first <= _MOST_PACKED:
-            kept.update(_extremes_of_packed(session, inside, first, width))
         else:
             kept.update(_extremes_by_array(session, inside, (MetricPoint.step - first - 1) // width))
     return sorted(kept.items())
 
 
-def _extremes_of_packed(
-    session: Session, inside: Sequence[ColumnElement[bool]], first: int, width: int
-) -> dict[int, float]:
-    """The points as two strings of bytes, which take PostgreSQL half as long as grouping them, thinned here."""
+def _packed(session: Session, where: Sequence[ColumnElement[bool]]) -> tuple[Steps, Values]:
+    """The points by step, NaN where a value is missing, as two strings of bytes: a row of its own for each point takes twice as long."""
     nothing = cast(literal(b""), postgresql.BYTEA)
-    points = select(*_POINT).where(*inside).order_by(MetricPoint.step).subquery()
+    value = func.coalesce(MetricPoint.value, cast(literal("NaN"), Double))
     packed = select(
-        func.string_agg(func.int4send(points.c.step), nothing),
-        func.string_agg(func.float8send(points.c.value), nothing),
+        func.string_agg(func.int4send(MetricPoint.step), nothing), func.string_agg(func.float8send(value), nothing)
     )
-    packed_steps, packed_values = session.execute(packed).one()
-    if packed_steps is None:
-        return {}
-    steps, values = np.frombuffer(packed_steps, ">i4").astype(int), np.frombuffer(packed_values, ">f8").astype(float)
-    order = np.argsort(steps, kind="stable")  # as a rule they are in order
-    steps, values = steps[order], values[order]
-    begins = np.flatnonzero(np.diff((steps - first - 1) // width, prepend=-1))  # of each stretch that has a point
-    sizes = np.diff(begins, append=len(steps))
-    found: dict[int, float] = {}
-    for extreme in (np.minimum, np.maximum):
-        hits = np.flatnonzero(values == np.repeat(extreme.reduceat(values, begins), sizes))
-        firsts = hits[np.unique(np.searchsorted(begins, hits, side="right"), return_index=True)[1]]
-        found.update(zip(steps[firsts].tolist(), values[firsts].tolist(), strict=True))
-    return found
+    steps_sent, values_sent = session.execute(packed.where(*where)).one()  # in whatever order PostgreSQL reads them
+    if steps_sent is None:  # they were deleted since they were counted
+        return np.empty(0, dtype=np.int64), np.empty(0)
+    steps, values = np.frombuffer(steps_sent, ">i4").astype(np.int64), np.frombuffer(values_sent, ">f8").astype(float)
+    order = np.argsort(steps, kind="stable")
+    return steps[order], values[order]
+
+
+def _extremes_of_packed(steps: Steps, values: Values, max_points: int) -> tuple[Steps, Values]:
+    """The first and the last point, and the smallest and largest value of each stretch between."""
+    kept = {0, len(steps) - 1}
+    stretches = (max_points - 2) // 2
+    inside = 1 + np.flatnonzero(np.isfinite(values[1:-1]))
+    if stretches and len(inside):
+        width = math.ceil((steps[-1] - steps[0] - 1) / stretches)
+        of = values[inside]
+        begins = np.flatnonzero(np.diff((steps[inside] - steps[0] - 1) // width, prepend=-1))  # of those with a point
+        sizes = np.diff(begins, append=len(inside))
+        for extreme in (np.minimum, np.maximum):
+            hits = np.flatnonzero(of == np.repeat(extreme.reduceat(of, begins), sizes))
+            firsts = hits[np.unique(np.searchsorted(begins, hits, side="right"), return_index=True)[1]]
+            kept.update(inside[firsts].tolist())
+    places = sorted(kept)
+    return steps[places], values[places]
 
 
 def _extremes_by_array(

@@ -96,7 +96,10 @@ def spread(stderr: float, n: int) -> float:
 
 def as_values(array: npt.NDArray[np.float64]) -> list[float | None]:
     """Plain numbers for JSON, None where one is missing or infinite."""
-    return [float(value) if np.isfinite(value) else None for value in array]
+    known = np.isfinite(array)
+    if known.all():
+        return list(array.tolist())
+    return [value if there else None for value, there in zip(array.tolist(), known.tolist(), strict=True)]
 
 
 @dataclass(frozen=True)

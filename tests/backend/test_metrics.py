@@ -97,6 +97,20 @@ def test_a_thinned_curve_keeps_its_ends_within_the_limit_and_in_order(
     assert values == [measured[step]["loss"] for step in steps]
 
 
+def test_a_whole_curve_keeps_its_gaps_and_its_order(database: Database) -> None:
+    run = new(database)
+    measured = {step: None if step % 3 == 0 else step / 7 for step in range(300)}
+    for begin in (150, 0):  # the later half first
+        append(database, run, {step: {"loss": measured[step]} for step in range(begin, begin + 150)})
+    with database.snapshot() as session:
+        assert metrics.curve(session, run, ["loss"], max_points=1000)["loss"] == (
+            list(measured),
+            list(measured.values()),
+        )
+        after = metrics.curve(session, run, ["loss"], after=289, until=297)["loss"]
+    assert after == (list(range(290, 298)), [measured[step] for step in range(290, 298)])
+
+
 @pytest.mark.parametrize("places", [(2, 4001), (500, 9998), (1, 9999)])
 def test_thinning_keeps_every_spike_once(database: Database, places: tuple[int, int]) -> None:
     run = new(database)
