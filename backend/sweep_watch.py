@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from backend import runs
@@ -54,8 +55,11 @@ def look(database: Database) -> int:
     stopped = 0
     for sweep, run, step, evidence, used in verdicts:
         # A run that ends at this very moment needs no stopping.
-        with suppress(StateConflict), database.transaction() as session:
-            stopped += _settle(session, sweep, run, step, evidence, used)
+        try:
+            with suppress(StateConflict), database.transaction() as session:
+                stopped += _settle(session, sweep, run, step, evidence, used)
+        except OperationalError as error:  # somebody works on the whole sweep: it is judged in a later turn
+            _log.warning("sweep %s is busy: %s", sweep.uid, str(error).splitlines()[0])
     return stopped
 
 
@@ -106,6 +110,9 @@ def _verdict(
     mine = group(run)
     rivals = [one for one in members if group(one) == mine and one.id != run.id and one.state in _RIVALS]
     contenders = _contenders(session, [run, *rivals])
+    seen = -1 if run.judged_step is None else run.judged_step
+    if not any(step > seen and step in contenders[0].means for step in steps):
+        return None, 0.0  # no look: it is too early, or its last evaluation
     ids = {one.uid: one.id for one in (run, *rivals)}
 
     def rewards(uid: str, step: int) -> Rewards:
@@ -124,8 +131,7 @@ def _verdict(
         budget=budget,
         rewards=rewards,
     )
-    looked = rule.rule == "paired" and any(step in contenders[0].means for step in steps)
-    return evidence, budget.used if looked else 0.0
+    return evidence, budget.used if rule.rule == "paired" else 0.0
 
 
 def _budget(
@@ -135,8 +141,7 @@ def _budget(
     tests = 0
     for one in members:
         steps = looks(rule, one.total_steps or run.total_steps or 0, one.evaluate_every)
-        to_come = sum(step > (-1 if one.judged_step is None else one.judged_step) for step in steps)
-        tests += rivals[one.id] * (max(1, to_come) if one.id == run.id else to_come)
+        tests += rivals[one.id] * sum(step > (-1 if one.judged_step is None else one.judged_step) for step in steps)
     left = left_of(rule.alpha, spent=sweep.alpha_spent, before=sweep.alpha_before)
     return Budget(left, tests, rivals[run.id])
 
@@ -155,7 +160,8 @@ def _settle(session: Session, sweep: Sweep, run_id: int, step: int, evidence: Ev
     news = or_(SweepMember.judged_step.is_(None), SweepMember.judged_step < step)
     if not session.execute(mine.where(news).values(judged_step=step).returning(SweepMember.run_id)).all():
         return False
-    session.execute(update(Sweep).where(Sweep.id == sweep.id).values(alpha_spent=Sweep.alpha_spent + used))
+    if used:
+        session.execute(update(Sweep).where(Sweep.id == sweep.id).values(alpha_spent=Sweep.alpha_spent + used))
     run = session.get(Run, run_id)
     if evidence is None or run is None or run.state != RunState.RUNNING:
         return False

@@ -76,8 +76,8 @@ def _contender(run: int, means: Mapping[str, Mapping[int, float]]) -> Contender:
 
 
 def extended_sweeps_with_a_stop(rule: EarlyStop, count: int, *, forgetful: bool = False) -> int:
-    """The same of two equal runs that are trained and judged to their end, and extended by six more; `forgetful`: the level of
-    each test is alpha divided by the tests of the sweep as it is, whatever was tested before."""
+    """The same of two equal runs that are trained and judged to their end, and extended by six more; `forgetful`: as if the
+    larger sweep were another one, with an alpha of its own."""
     rng = np.random.default_rng(0)
     stops = 0
     for _ in range(count):
@@ -105,9 +105,9 @@ def main() -> None:
         print(f"paired, {luck}: {sweeps_with_a_stop(EarlyStop(margin=0), 2000, luck=luck)} of 2000 sweeps")
     for forgetful in (False, True):
         rule = EarlyStop(margin=0)
-        stops = extended_sweeps_with_a_stop(rule, 2000, forgetful=forgetful)
+        stops = extended_sweeps_with_a_stop(rule, 6000, forgetful=forgetful)
         print(
-            f"extended from 2 to 8 runs{', as if nothing had been tested' if forgetful else ''}: {stops} of 2000 sweeps"
+            f"extended from 2 to 8 runs{', as if nothing had been tested' if forgetful else ''}: {stops} of 6000 sweeps"
         )
     print(f"median: {sweeps_with_a_stop(EarlyStop(rule='median'), 2000)} of 2000 sweeps")
     for behind in (0.5, 0.75, 1.0, 1.5):

@@ -20,7 +20,6 @@ from experiments.early_stop import (
     RUNS,
     STEPS,
     Luck,
-    extended_sweeps_with_a_stop,
     simulate,
     sweeps_with_a_stop,
 )
@@ -34,10 +33,25 @@ def test_equal_runs_are_stopped_no_more_often_than_promised(luck: Luck) -> None:
     assert stopped <= stats.binom.ppf(0.999, count, alpha), stopped
 
 
-def test_an_extended_sweep_keeps_the_promise_of_the_whole() -> None:
-    count, alpha = 200, 0.2
-    stopped = extended_sweeps_with_a_stop(EarlyStop(alpha=alpha, margin=0, after=0, evaluations=1), count)
-    assert stopped <= stats.binom.ppf(0.999, count, alpha), stopped
+def test_an_extended_sweep_uses_no_more_than_alpha_and_one_without_memory_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[float] = []
+
+    def noting(self: Budget) -> float:
+        used.append(self.level * self.mine)
+        return used[-1]
+
+    monkeypatch.setattr(Budget, "used", property(noting))
+    rule = EarlyStop(alpha=0.2, margin=10)  # of which nobody is stopped: every test is made
+    simulate(rule, np.random.default_rng(0), [0.0] * RUNS, first=2)
+    first, second = sum(used[:10]), sum(used[10:])
+    assert (first, second) == (pytest.approx(0.75 * 0.2), pytest.approx(0.75 * 0.25 * 0.2))
+    assert sum(used) < 0.2
+    used.clear()
+    simulate(rule, np.random.default_rng(0), [0.0] * 2)
+    simulate(rule, np.random.default_rng(0), [0.0] * RUNS)
+    assert sum(used) > 0.2
 
 
 def test_levels_of_all_tests_together_are_at_most_alpha_whatever_is_added_or_deleted() -> None:

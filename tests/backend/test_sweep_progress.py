@@ -146,6 +146,9 @@ def test_what_was_tested_before_an_extension_is_spent(bench: Bench) -> None:
     to_come = 2 * (2 + 2 + 3)  # rivals, times looks to come of the three
     assert evidence["level"] == pytest.approx(0.75 * (0.05 - 2 * level) / to_come)
     assert spent() == pytest.approx(2 * level + 4 * evidence["level"])
+    bench.record(rival, scored(STEPS, 1.0))
+    sweep_watch.look(bench.database)
+    assert spent() == pytest.approx(2 * level + 4 * evidence["level"]), "the last evaluation is no look"
 
 
 def test_held_seconds_are_those_of_all_attempts_and_of_now(bench: Bench) -> None:
