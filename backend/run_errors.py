@@ -8,7 +8,7 @@ RunError
  │    └── RewardRefused    its reward function does not take its options
  ├── AwaitedError          a run that it is to wait for is unknown or will not succeed
  ├── IdempotencyConflict   the same Idempotency-Key came with another request
- ├── IdempotencyGone       what an Idempotency-Key made was deleted since
+ ├── IdempotencyGone       what an Idempotency-Key made was deleted or replaced since
  └── LeaseLost             the worker that writes no longer owns the run (never reaches a person)
 """
 
@@ -81,11 +81,11 @@ class IdempotencyConflict(RunError):  # noqa: N818 - reads as what happened
 
 
 class IdempotencyGone(RunError):  # noqa: N818 - reads as what happened
-    """What a request with this Idempotency-Key made was deleted since."""
+    """What a request with this Idempotency-Key made was deleted or replaced since."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
-            f"what the idempotency key {key!r} made has been deleted since; choose a new key to make another"
+            f"what the idempotency key {key!r} made has been deleted or replaced since; choose a new key to make another"
         )
 
 

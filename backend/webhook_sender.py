@@ -206,7 +206,8 @@ def settle(session: Session, taken: Taken, answer: Answer) -> None:
 
 
 def prune(database: Database) -> int:
-    """Forget deliveries that ended long ago. Returns how many; what is still to be sent is never forgotten."""
+    """Forget deliveries that ended long ago, and secrets that sign no more. Returns how many deliveries; what is still to be sent is
+    never forgotten."""
     old = (
         select(Delivery.id)
         .where(Delivery.status != "pending", Delivery.created_at < NOW - KEPT)
@@ -216,4 +217,10 @@ def prune(database: Database) -> int:
     with database.transaction() as session:
         ids = list(session.scalars(old))
         session.execute(delete(Delivery).where(Delivery.id.in_(ids)).execution_options(synchronize_session=False))
+        session.execute(
+            update(Webhook)
+            .where(Webhook.old_secret_until < NOW)
+            .values(old_secret=None, old_secret_until=None)
+            .execution_options(synchronize_session=False)
+        )
     return len(ids)

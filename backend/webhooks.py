@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -61,7 +63,18 @@ def enable(webhook: Webhook) -> None:
         webhook.since, webhook.read_until = NOW, NOW
 
 
-def replace_secret(session: Session, webhook: Webhook, overlap_seconds: float) -> None:
+@dataclass(frozen=True)
+class Replaced:
+    """A secret by which a webhook's earlier one was replaced. `uid` tells it from others, and tells nothing of it."""
+
+    uid: str
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> Replaced:
+        return cls(hashlib.sha256(webhook.secret.encode()).hexdigest()[:32])
+
+
+def replace_secret(session: Session, webhook: Webhook, overlap_seconds: float) -> Replaced:
     """A new secret. The one before it signs too for the overlap, in which receivers learn the new one; one before that, no more."""
     webhook.old_secret = webhook.secret if overlap_seconds > 0 else None
     # Assigned as an expression: by the database's clock, like the moment of sending.
@@ -69,6 +82,7 @@ def replace_secret(session: Session, webhook: Webhook, overlap_seconds: float) -
     webhook.secret = new_secret()
     session.flush()
     session.refresh(webhook)
+    return Replaced.of(webhook)
 
 
 def secrets_at(webhook: Webhook, moment: float) -> tuple[str, ...]:

@@ -139,13 +139,15 @@ def replace_webhook_secret(
     with context.database.transaction() as session:
         hook = webhooks.get(session, webhook_id, lock=True)
 
-        def make() -> Webhook:
-            webhooks.replace_secret(session, hook, body.overlap_hours * 3600)
-            return hook
+        def make() -> webhooks.Replaced:
+            return webhooks.replace_secret(session, hook, body.overlap_hours * 3600)
 
-        _, replayed = idempotency.once(
-            session, "webhook secrets", key, f"{webhook_id} {body.overlap_hours}", make=make, find=lambda uid: hook
-        )
+        def find(uid: str) -> webhooks.Replaced | None:  # one that was replaced since is shown to nobody
+            present = webhooks.Replaced.of(hook)
+            return present if present.uid == uid else None
+
+        request = f"{webhook_id} {body.overlap_hours}"
+        _, replayed = idempotency.once(session, "webhook secrets", key, request, make=make, find=find)
         if replayed:
             response.status_code = 200
         return WebhookCreated(**_out(session, [hook])[0], secret=hook.secret)

@@ -74,7 +74,7 @@ def test_what_was_deleted_is_not_made_again(database: Database) -> None:
     run, _ = once(database, "k")
     with database.transaction() as session:
         runs.delete(session, runs.get(session, run.uid))
-    with pytest.raises(IdempotencyGone, match="deleted since"):
+    with pytest.raises(IdempotencyGone, match="deleted or replaced since"):
         once(database, "k")
     assert how_many(database) == 0
 

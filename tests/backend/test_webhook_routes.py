@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from backend import webhooks
 from backend.database import NOW
 from backend.models_webhooks import Webhook
 from backend.scopes import Scope, needed
 from backend.settings import Settings
-from backend.webhook_sender import WebhookSender
+from backend.webhook_sender import WebhookSender, prune
 from backend.webhook_signing import sign
 from tests.backend.security_bench import Guarded, guarded
 from tests.backend.studio_bench import API, Bench, problem
@@ -113,6 +113,10 @@ def test_a_secret_is_replaced_and_the_old_one_signs_for_a_while(bench: Bench, re
     newest = bench.client.post(f"{address}/secret", json={"overlap_hours": 0}).json()["secret"]
     sent()
     assert (signed_with(newest, receiver), signed_with(fresh, receiver)) == ([True], [False])
+    problem(bench.client.post(f"{address}/secret", json={"overlap_hours": 1}, headers=key), 410)  # replaced since
+    prune(bench.database)
+    with bench.database.snapshot() as session:
+        assert session.scalars(select(Webhook.old_secret)).all() == [None]
     problem(bench.client.post(f"{address}/secret", json={"overlap_hours": 169}), 422)
     problem(bench.client.post(f"{HOOKS}/{'0' * 32}/secret", json={}), 404)
 

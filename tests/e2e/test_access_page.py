@@ -48,8 +48,9 @@ def test_tokens_and_webhooks(open_studio: Studio, page: Page) -> None:
         expect(row.locator("[data-status='delivered']")).to_contain_text("webhook.test")
         assert [b"webhook.test" in body for _, body in receiver.got] == [True]
         row.get_by_role("button", name="New secret").click()
-        page.get_by_role("button", name="Replace within a day").click()
+        page.get_by_role("button", name="Replace, a day of overlap").click()
         expect(page.get_by_test_id("replaced-secret")).to_contain_text("whsec_")
+        expect(page.get_by_test_id("replaced-secret")).to_be_focused()
         expect(row).to_contain_text("Signed with the old secret too until")
         assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
         page.get_by_test_id("replaced-secret").get_by_role("button", name="Done").click()

@@ -1,7 +1,7 @@
 /** Webhooks: whom the studio tells of what, and what came of each message. */
 import { Button, Checkbox, Group, Modal, Skeleton, Text, TextInput } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useState } from 'react';
+import { useEffect, useRef, useState } from 'react';
 import { api, ApiError, data, messageOf } from '../../api/client';
 import type { components } from '../../api/schema';
 import { Copy, Failure } from '../../components/parts';
@@ -15,6 +15,7 @@ const EVENTS: Record<Event, string> = {
 }; // prettier-ignore
 const ENDS: Event[] = ['run.succeeded', 'run.failed', 'run.cancelled', 'sweep.finished'];
 const KEY = ['webhooks'];
+const OVERLAP_HOURS = 24;
 const at = (id: string) => ({ params: { path: { webhook_id: id } } });
 
 export function Webhooks() {
@@ -39,15 +40,20 @@ function Row({ hook }: { hook: Webhook }) {
   const test = useMutation({ mutationFn: () => data(api.POST('/api/v1/webhooks/{webhook_id}/test', at(hook.id))), onSuccess: () => setShown(true), onSettled });
   const turn = useMutation({ mutationFn: () => data(api.PATCH('/api/v1/webhooks/{webhook_id}', { ...at(hook.id), body: { enabled: !hook.enabled } })), onSettled });
   const remove = useMutation({ mutationFn: () => data(api.DELETE('/api/v1/webhooks/{webhook_id}', at(hook.id))), onSettled });
-  const renew = useMutation({ mutationFn: (hours: number) => data(api.POST('/api/v1/webhooks/{webhook_id}/secret', { ...at(hook.id), body: { overlap_hours: hours } })), onSettled });
-  const error = test.error ?? turn.error ?? remove.error ?? renew.error;
+  const key = useRef(''); // of one opened dialog: an answer that was lost can be asked for again
+  const renew = useMutation({
+    mutationFn: (hours: number) => data(api.POST('/api/v1/webhooks/{webhook_id}/secret', { params: { ...at(hook.id).params, header: { 'Idempotency-Key': key.current } }, body: { overlap_hours: hours } })),
+    onSuccess: () => setReplacing(false),
+    onSettled: () => void onSettled(), // the secret does not wait for the list
+  });
+  const error = test.error ?? turn.error ?? remove.error;
   return (
     <li data-webhook={hook.id}>
       <span className="name">{hook.url}</span>{!hook.enabled && <span className="tag">disabled</span>}
       <Group gap={4} className="push">
         <Button size="compact-xs" variant="subtle" color="gray" loading={test.isPending} disabled={!hook.enabled} onClick={() => test.mutate()}>Test</Button>
         <Button size="compact-xs" variant="subtle" color="gray" aria-expanded={shown} onClick={() => setShown(!shown)}>Messages</Button>
-        <Button size="compact-xs" variant="subtle" color="gray" loading={renew.isPending} aria-label={`New secret of ${hook.url}`} onClick={() => setReplacing(true)}>New secret</Button>
+        <Button size="compact-xs" variant="subtle" color="gray" aria-label={`New secret of ${hook.url}`} onClick={() => { key.current = crypto.randomUUID(); renew.reset(); setReplacing(true); }}>New secret</Button>
         <Button size="compact-xs" variant="subtle" color="gray" loading={turn.isPending} onClick={() => turn.mutate()}>{hook.enabled ? 'Disable' : 'Enable'}</Button>
         <Button size="compact-xs" variant="subtle" color="red" aria-label={`Delete ${hook.url}`} onClick={() => setEnding(true)}>Delete</Button>
       </Group>
@@ -60,8 +66,10 @@ function Row({ hook }: { hook: Webhook }) {
         <Group justify="flex-end" mt="md"><Button variant="default" onClick={() => setEnding(false)}>Keep</Button><Button color="red" loading={remove.isPending} onClick={() => { setEnding(false); remove.mutate(); }}>Delete</Button></Group>
       </Modal>
       <Modal opened={replacing} onClose={() => setReplacing(false)} title="A new secret?" centered>
-        <Text size="sm">Receivers of {hook.url} must learn it. For a day messages are signed with the old secret too, so that nothing is lost meanwhile. If the old one has leaked, end it now: until a receiver knows the new one, it refuses what is sent.</Text>
-        <Group justify="flex-end" mt="md"><Button variant="default" onClick={() => setReplacing(false)}>Keep</Button><Button color="red" variant="light" onClick={() => { setReplacing(false); renew.mutate(0); }}>End the old one now</Button><Button onClick={() => { setReplacing(false); renew.mutate(24); }}>Replace within a day</Button></Group>
+        <Text size="sm">Receivers of {hook.url} must learn it. With a day of overlap messages are signed with both, so that nothing is lost meanwhile. If the present one has leaked, end it now: until a receiver knows the new one, it refuses what is sent.</Text>
+        {hook.old_secret_until && <Text size="sm" mt="sm" c="var(--c-warn)">A secret before the present one still signs, until {moment(hook.old_secret_until)}. It ends at once.</Text>}
+        {renew.isError && <p className="wrong" role="alert">{messageOf(renew.error)}</p>}
+        <Group justify="flex-end" mt="md"><Button variant="default" onClick={() => setReplacing(false)}>Keep</Button><Button color="red" variant="light" loading={renew.isPending && renew.variables === 0} onClick={() => renew.mutate(0)}>Replace at once</Button><Button loading={renew.isPending && renew.variables !== 0} onClick={() => renew.mutate(OVERLAP_HOURS)}>Replace, a day of overlap</Button></Group>
       </Modal>
     </li>
   ); // prettier-ignore
@@ -69,8 +77,10 @@ function Row({ hook }: { hook: Webhook }) {
 
 /** Shown once: whoever asks again gets another one. */
 function Secret({ name, of, secret, onDone }: { name: string; of: string; secret: string; onDone(): void }) {
+  const shown = useRef<HTMLDivElement>(null);
+  useEffect(() => { const soon = setTimeout(() => shown.current?.focus(), 50); return () => clearTimeout(soon); }, []); // after a dialog has given the focus back
   return (
-    <div className="once" data-testid={name}>
+    <div className="once" data-testid={name} ref={shown} tabIndex={-1} role="group" aria-label="New secret">
       <p className="note">The secret that verifies the signatures of {of}. It is shown now and never again.</p>
       <code>{secret}</code><Copy text={secret} /><Button size="xs" variant="default" onClick={onDone}>Done</Button>
     </div>
