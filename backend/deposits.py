@@ -1,14 +1,16 @@
-"""Uploaded files in the store, where machines share no folder: `<store>/datasets/<data set>/<name>`.
+"""Uploaded files in the store, where machines share no folder: `<store>/datasets/<data set>/<random>/<name>`.
 
 A file arrives in the data folder of the web process that takes it. Where a store is set, a thread of that process copies it there, and a
-worker that does not have the file brings it from there by the hash of its content. A copy is named by its data set, whose id never comes
-back: what is deleted late takes nothing away that was uploaded anew.
+worker that does not have the file brings it from there by the hash of its content. No two copies ever have the same address, so that a removal
+that comes late, and a copy that was torn, never touch one that is registered.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
+import uuid
 from pathlib import Path
 
 from sqlalchemy import or_, select, update
@@ -19,13 +21,14 @@ from backend import artifacts
 from backend.database import Database
 from backend.models_data import Dataset
 from backend.settings import Settings
-from backend.store import Damaged, File, Store
+from backend.store import File, Interrupted, Store, hash_file
 from copg_core.datasets import stored
 from copg_core.datasets.files import format_of
 from copg_core.sources import StoredFile
 
 _log = logging.getLogger(__name__)
 _SECONDS = 5.0
+_LONGEST_PAUSE = 600.0
 
 
 class Depositor:
@@ -36,6 +39,7 @@ class Depositor:
         self._store = Store(settings)
         self._stop = threading.Event()
         self._wake = threading.Event()
+        self._waits: dict[str, tuple[float, int]] = {}  # data set: not before, and how often it was tried
         self._thread = threading.Thread(target=self._loop, name="deposits", daemon=True)
 
     def start(self) -> None:
@@ -65,45 +69,69 @@ class Depositor:
             self._wake.clear()
 
     def turn(self) -> int:
-        """Bring what is missing in the store; how many files. What the store does not take now is tried again."""
+        """Bring what is missing in the store, the newest first; how many files. What the store does not take now is tried again later."""
+        count = 0
+        while not self._stop.is_set() and (row := self._next()) is not None:
+            count += self._bring(row)
+        return count
+
+    def _next(self) -> Dataset | None:
         missing = or_(
             Dataset.stored_url.is_(None), ~Dataset.stored_url.startswith(f"{self._store.root}/", autoescape=True)
         )
+        query = (
+            select(Dataset)
+            .where(Dataset.file_name.is_not(None), Dataset.deleted_at.is_(None), missing)
+            .order_by(Dataset.id.desc())
+        )
         with self._database.snapshot() as session:
-            rows = list(
-                session.scalars(
-                    select(Dataset)
-                    .where(Dataset.file_name.is_not(None), Dataset.deleted_at.is_(None), missing)
-                    .order_by(Dataset.id)
-                )
-            )
-        return sum(self._bring(row) for row in rows if not self._stop.is_set())
+            rows = list(session.scalars(query))
+        self._waits = {row.uid: self._waits[row.uid] for row in rows if row.uid in self._waits}
+        now = time.monotonic()
+        return next((row for row in rows if self._waits.get(row.uid, (0.0, 0))[0] <= now), None)
+
+    def _later(self, row: Dataset, why: str) -> bool:
+        tries = self._waits.get(row.uid, (0.0, 0))[1]
+        pause = min(_LONGEST_PAUSE, _SECONDS * 2**tries)
+        self._waits[row.uid] = (time.monotonic() + pause, min(tries + 1, 20))
+        if why:
+            _log.warning("data set %s is not in the store yet, next in %.0f s: %s", row.uid, pause, why)
+        return False
 
     def _bring(self, row: Dataset) -> bool:
         file = StoredFile(sha256=str(row.content_hash), name=str(row.file_name))
         path = stored.find(file, self._settings.datasets_path)
-        if path is None:  # another web process has it
-            return False
+        if path is None:
+            return self._later(row, "")  # another web process has it
         try:
-            location, [copy] = self._store.put(path, f"datasets/{row.uid}/{file.name}", self._stop.is_set)
-            if copy.sha256 != file.sha256:
-                raise Damaged(f"{path} is not what was uploaded")
+            if hash_file(path, self._stop.is_set) != file.sha256:
+                return self._later(row, f"{path} is not what was uploaded")
+            key = f"datasets/{row.uid}/{uuid.uuid4().hex}/{file.name}"
+            location, [copy] = self._store.put(path, key, self._stop.is_set)
+        except Interrupted:
+            return self._later(row, "")
         except Exception as error:  # noqa: BLE001 - every driver has its own
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            _log.warning("data set %s is not in the store yet: %s", row.uid, said[:300])
-            return False
+            return self._later(row, (str(error).strip().splitlines() or [type(error).__name__])[0][:300])
         with self._database.transaction() as session:
-            kept = session.execute(
-                update(Dataset)
-                .where(Dataset.id == row.id, Dataset.uid == row.uid, Dataset.deleted_at.is_(None))
-                .values(stored_url=location)
-                .returning(Dataset.id)
-                .execution_options(synchronize_session=False)
-            ).first()
+            kept = (
+                copy.sha256 == file.sha256
+                and session.execute(
+                    update(Dataset)
+                    .where(
+                        Dataset.id == row.id,
+                        Dataset.uid == row.uid,
+                        Dataset.deleted_at.is_(None),
+                        Dataset.stored_url.is_not_distinct_from(row.stored_url),
+                    )
+                    .values(stored_url=location)
+                    .returning(Dataset.id)
+                    .execution_options(synchronize_session=False)
+                ).first()
+            )
             gone = row.stored_url if kept else location  # of an earlier store, or of a set that was deleted meanwhile
             if gone is not None:
                 artifacts.to_remove(session, row.uid, [_folder(gone)])
-        return kept is not None
+        return bool(kept) or self._later(row, "")
 
 
 def forget(session: Session, row: Dataset) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -36,16 +37,33 @@ def make_room(cache: Path, limit: int, *, dry_run: bool = False) -> tuple[int, i
     What a run on this machine holds stays, so the cache may end up larger than its limit.
     """
     entries = [entry for entry in cache.glob("*") if entry.is_dir()]
-    sizes = {entry: sum(item.stat().st_size for item in entry.rglob("*") if item.is_file()) for entry in entries}
+    sizes = {entry: _size(entry) for entry in entries}
     left, count, freed = sum(sizes.values()), 0, 0
-    for entry in sorted(entries, key=lambda item: item.stat().st_mtime):
+    used = {entry: _used(entry) for entry in entries}
+    for entry in sorted(entries, key=lambda item: used[item]):
         if left <= limit:
             break
-        being_written = entry.name.startswith(_PARTIAL) and time.time() - entry.stat().st_mtime < _ABANDONED_SECONDS
+        being_written = entry.name.startswith(_PARTIAL) and time.time() - used[entry] < _ABANDONED_SECONDS
         if not being_written and _evict(entry, dry_run):
             left -= sizes[entry]
             count, freed = count + 1, freed + sizes[entry]
     return count, freed
+
+
+def _size(entry: Path) -> int:
+    """Bytes in it. Another attempt may give a file of it its place, or take it away, while one looks."""
+    total = 0
+    for item in entry.rglob("*"):
+        with suppress(OSError):
+            total += item.stat().st_size if item.is_file() else 0
+    return total
+
+
+def _used(entry: Path) -> float:
+    try:
+        return entry.stat().st_mtime
+    except OSError:
+        return time.time()
 
 
 def _evict(entry: Path, dry_run: bool) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,8 @@ from backend import fetched, store
 from backend.artifacts import Kept
 from backend.settings import Settings
 from backend.store import Damaged, File, Interrupted, Store
+from copg_core.datasets import stored
+from copg_core.sources import StoredFile
 
 _log = logging.getLogger(__name__)
 _WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -47,28 +50,36 @@ class Fetcher:
             return None
         entry = self._folder / kept.sha256
         self._held.append(fetched.hold(entry))
-        if entry.is_dir() and _looks_like(entry, kept):
-            os.utime(entry)
-            return entry
-        return self._bring(location, kept.files, entry, stop)
+        return self._bring(location, kept.files, entry, lambda: entry.is_dir() and _looks_like(entry, kept), stop)
 
     def fetch_file(self, folder: str, file: File, stop: Callable[[], bool] = store.never) -> Path | None:
         """The cache's own folder with `<sha256>/<name>` in it, for a file of `folder` in the store; otherwise like `fetch`."""
         entry = self._folder / file.sha256
         self._held.append(fetched.hold(entry))
-        if (entry / file.name).is_file():
-            os.utime(entry)
-            return self._folder
-        return self._bring(folder, (file,), entry, stop) and self._folder
+        wanted = StoredFile(sha256=file.sha256, name=file.name)
+        here = self._bring(folder, (file,), entry, lambda: stored.find(wanted, self._folder) is not None, stop)
+        return self._folder if here is not None else None
 
-    def _bring(self, location: str, files: tuple[File, ...], entry: Path, stop: Callable[[], bool]) -> Path | None:
+    def _bring(
+        self,
+        location: str,
+        files: tuple[File, ...],
+        entry: Path,
+        is_whole: Callable[[], bool],
+        stop: Callable[[], bool],
+    ) -> Path | None:
+        """The entry, once it is whole: one of several attempts on this machine downloads it, the others wait."""
         began, tries = time.monotonic(), 0
         while True:
             try:
-                return self._download(location, files, entry, stop)
+                with _alone(entry, stop):
+                    if not is_whole():
+                        self._download(location, files, entry, stop)
+                    os.utime(entry)
+                    return entry
             except (Interrupted, Damaged):
                 raise
-            except FileNotFoundError:
+            except _Gone:
                 return None
             except Exception as error:
                 if time.monotonic() - began > self._patience:
@@ -82,20 +93,48 @@ class Fetcher:
             lock.close()
         self._held = []
 
-    def _download(self, location: str, files: tuple[File, ...], entry: Path, stop: Callable[[], bool]) -> Path:
+    def _download(self, location: str, files: tuple[File, ...], entry: Path, stop: Callable[[], bool]) -> None:
         total = sum(file.bytes for file in files)
         fetched.make_room(self._folder, self._limit - total)
         partial = entry.with_name(f".partial-{uuid.uuid4().hex}")
         try:
             for file in files:
-                store.download(location, file, partial / file.name, stop)
-            shutil.rmtree(entry, ignore_errors=True)
-            with contextlib.suppress(OSError):  # somebody else was quicker with the same content
-                partial.rename(entry)
+                try:
+                    store.download(location, file, partial / file.name, stop)
+                except FileNotFoundError as error:
+                    raise _Gone from error
+            _put(partial, files, entry)
             _log.info("fetched %s (%d bytes)", location, total)
-            return entry
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+class _Gone(Exception):  # noqa: N818 - not an error
+    """The store does not have it."""
+
+
+@contextlib.contextmanager
+def _alone(entry: Path, stop: Callable[[], bool]) -> Iterator[None]:
+    """While nobody else on this machine downloads the entry. Raises Interrupted."""
+    with entry.with_name(f"{entry.name}.download").open("ab") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                _sleep(0.1, stop)
+        yield
+
+
+def _put(partial: Path, files: tuple[File, ...], entry: Path) -> None:
+    """Give files their place. What stands in an entry that is not whole is replaced file by file: somebody may read one of them."""
+    try:
+        partial.rename(entry)
+    except OSError:
+        for file in files:
+            target = entry / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (partial / file.name).replace(target)
 
 
 def _looks_like(folder: Path, kept: Kept) -> bool:

@@ -94,7 +94,11 @@ class Supervisor:
             return self._verdict(child.STOPPED)
         except Exception as error:  # noqa: BLE001 - every store's driver has its own
             _log.exception("run %s: something that it needs could not be fetched", claim.uid)
-            where = "" if isinstance(error, Damaged) else f"The store {self._keeper.store.root} cannot be used: "
+            where = (
+                ""
+                if isinstance(error, Damaged | uploads.NotInStore)
+                else f"The store {self._keeper.store.root} cannot be used: "
+            )
             return Verdict(RunState.FAILED, "its parts could not be fetched", f"{where}{_line(error)}", "storage")
         try:
             write_job(self._files, self._settings, claim, inputs, self._train)

@@ -19,9 +19,11 @@ from worker.fetch import Fetcher
 from worker.persist import attempt
 
 _log = logging.getLogger(__name__)
-PATIENCE = 300.0
-"""Seconds that a run waits for a file that was uploaded a moment ago, and is on its way to the store."""
 _LOOK_SECONDS = 1.0
+
+
+class NotInStore(Exception):  # noqa: N818 - reads as what it is
+    """An uploaded file is neither on this machine nor in the store. The message says what to do."""
 
 
 def files_of(config: BaseModel) -> list[StoredFile]:
@@ -35,30 +37,43 @@ def files_of(config: BaseModel) -> list[StoredFile]:
 def bring(
     config: BaseModel, database: Database, settings: Settings, fetcher: Fetcher, stop: Callable[[], bool]
 ) -> Path:  # fmt: skip
-    """The folder in which all of them stand; the data folder's where one is nowhere, which the trainer explains.
+    """The folder in which all of them stand. Without a store it is the data folder's, whatever is there: the trainer explains.
 
-    Raises Damaged, Interrupted, and whatever the store's driver raises.
+    Raises NotInStore, Damaged, Interrupted, and whatever the store's driver raises.
     """
-    here = settings.datasets_path
     files = files_of(config)
+    here = settings.datasets_path
     if Store(settings).is_local or all(stored.find(file, here) for file in files):
         return here
-    cache = here
     for file in files:
-        copy = _copy_of(file, database, stop)
-        found = fetcher.fetch_file(*copy, stop) if copy is not None else None
+        found = fetcher.fetch_file(*_copy_of(file, database, settings, stop), stop)
         if found is None:
-            return here
-        cache = found
-    return cache
+            raise NotInStore(
+                f"The copy of the uploaded file {file.name} is gone from the store: upload the file again, then resume."
+            )
+        here = found
+    return here
 
 
-def _copy_of(file: StoredFile, database: Database, stop: Callable[[], bool]) -> tuple[str, File] | None:
-    begin = time.monotonic()
+def _copy_of(
+    file: StoredFile, database: Database, settings: Settings, stop: Callable[[], bool]
+) -> tuple[str, File]:  # fmt: skip
+    """Where its copy stands, once there is one. The patience runs only while the database says that there is none."""
+    patience = settings.artifacts_patience_seconds
+    waited = 0.0
     while True:
-        _, found = attempt(database, lambda session: deposits.locate(session, file))
-        if found is not None or time.monotonic() - begin > PATIENCE:
+        began = time.monotonic()
+        answered, found = attempt(database, lambda session: deposits.locate(session, file))
+        if found is not None:
             return found
+        if waited == 0.0:
+            _log.info("waiting for the uploaded file %s, which is not in the store yet", file.name)
         if stop():
             raise Interrupted
+        if waited > patience:
+            raise NotInStore(
+                f"The uploaded file {file.name} has not reached the store {Store(settings).root} in {patience:.0f} seconds: the log of "
+                "the web process that took it says why. Once it is there, resume the run."
+            )
         time.sleep(_LOOK_SECONDS)
+        waited += time.monotonic() - began if answered else 0.0

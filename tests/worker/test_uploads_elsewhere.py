@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -11,22 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from backend import artifacts, data_sets, deposits, runs, store
 from backend.database import NOW
 from backend.deposits import Depositor
+from backend.main import create_app
 from backend.models import Run
 from backend.models_artifacts import Removal
 from backend.models_data import Dataset
 from backend.queue import celery_app
 from backend.settings import Settings
 from copg_core.config import SFTConfig
+from copg_core.datasets import stored
 from copg_core.recipe import EvaluationPlan
 from copg_core.sources import PresetModel, StoredFile, UploadData
 from tests.worker.conftest import Bench
 from tests.worker.test_artifacts import Machines, machines
 from worker import uploads
+from worker.fetch import Fetcher
 from worker.host import Host
 
 __all__ = ["machines"]
@@ -64,7 +69,7 @@ def trainer(bench: Bench, machines: Machines, name: str) -> Host:
 
 def copies(machines: Machines) -> list[str]:
     home = machines.store / "datasets"
-    return sorted(path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file())
+    return sorted(f"{path.parent.parent.name}/{path.name}" for path in home.rglob("*") if path.is_file())
 
 
 def dataset(bench: Bench, uid: str) -> Dataset:
@@ -115,18 +120,64 @@ def test_a_run_that_waits_can_be_cancelled(bench: Bench, machines: Machines) -> 
     assert bench.now(run).state == "cancelled"
 
 
-def test_a_file_that_is_nowhere_is_explained(bench: Bench, machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "PATIENCE", 0.0)
-    run = bench.execute(reading(bench, uploaded(bench, machines.settings("web"))), trainer(bench, machines, "two"))
-    assert (run.state, run.error_kind) == ("failed", "data")
-    assert "COPG_ARTIFACTS_URL" in (run.error or "")
+def test_a_file_that_never_comes_or_is_gone_is_explained(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = Machines(bench, tmp_path, artifacts_patience_seconds=0.1)
+    monkeypatch.setattr(uploads, "_LOOK_SECONDS", 0.05)
+    web = machines.settings("web")
+    uid = uploaded(bench, web)
+    run = bench.execute(reading(bench, uid), trainer(bench, machines, "two"))
+    assert (run.state, run.error_kind) == ("failed", "storage")
+    assert "rows.jsonl has not reached the store" in (run.error or "")
+    Depositor(bench.database, web).turn()
+    shutil.rmtree(machines.store / "datasets")
+    run = bench.execute(reading(bench, uid), trainer(bench, machines, "two"))
+    assert (run.state, run.error_kind) == ("failed", "storage")
+    assert "is gone from the store" in (run.error or "")
+
+
+def test_many_attempts_fetch_one_file_once(bench: Bench, machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    web, two = machines.settings("web"), machines.settings("two")
+    uploaded(bench, web)
+    Depositor(bench.database, web).turn()
+    file = StoredFile(sha256=hashlib.sha256(ROWS).hexdigest(), name="rows.jsonl")
+    with bench.database.snapshot() as session:
+        copy = deposits.locate(session, file)
+    assert copy is not None
+    download, downloads = store.download, []
+
+    def slowly(*given: Any) -> None:
+        downloads.append(given)
+        time.sleep(0.05)
+        download(*given)
+
+    monkeypatch.setattr(store, "download", slowly)
+    found: list[Path | None] = []
+
+    def fetch() -> None:
+        fetcher = Fetcher(two)
+        for _ in range(20):
+            folder = fetcher.fetch_file(*copy)
+            found.append(folder and stored.find(file, folder))
+        fetcher.close()
+
+    threads = [threading.Thread(target=fetch) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 160
+    assert {one and one.read_bytes() for one in found} == {ROWS}
+    assert len(downloads) == 1
 
 
 def test_a_damaged_copy_is_not_trained_on(bench: Bench, machines: Machines) -> None:
     web = machines.settings("web")
     uid = uploaded(bench, web)
     Depositor(bench.database, web).turn()
-    (machines.store / "datasets" / uid / "rows.jsonl").write_bytes(ROWS.replace(b"post 3", b"post 4"))
+    [copy] = (machines.store / "datasets" / uid).glob("*/rows.jsonl")
+    copy.write_bytes(ROWS.replace(b"post 3", b"post 4"))
     run = bench.execute(reading(bench, uid), trainer(bench, machines, "two"))
     assert (run.state, run.error_kind) == ("failed", "storage")
     assert "damaged" in (run.error or "")
@@ -148,7 +199,7 @@ def test_a_deleted_set_takes_its_copy_along_and_no_other(bench: Bench, machines:
     with bench.database.snapshot() as session:
         found = deposits.locate(session, file)
         assert found is not None
-        assert found[0] == f"{machines.store.as_uri()}/datasets/{second}"
+        assert found[0].startswith(f"{machines.store.as_uri()}/datasets/{second}/")
         assert deposits.locate(session, file.model_copy(update={"name": "rows.csv"})) is None, "another format"
 
 
@@ -181,27 +232,53 @@ def test_what_the_store_refuses_is_tried_again_and_a_new_store_gets_all_of_it(
         assert Depositor(bench.database, web).turn() == 0
     assert dataset(bench, uid).stored_url is None
     assert Depositor(bench.database, web).turn() == 1
+    first = str(dataset(bench, uid).stored_url)
     moved = replace(web, artifacts_url=(tmp_path / "other store").as_uri())
     assert Depositor(bench.database, moved).turn() == 1
     assert str(dataset(bench, uid).stored_url).startswith(moved.artifacts_url)
     with bench.database.snapshot() as session:
         places = list(session.scalars(select(Removal.location).where(Removal.not_before <= NOW)))
-    assert places == [f"{machines.store.as_uri()}/datasets/{uid}"]
+    assert places == [first.rpartition("/")[0]]
+    # Back again, by another spelling of the same place, before the first copy was cleared.
+    back = replace(web, artifacts_url=str(machines.store))
+    assert Depositor(bench.database, back).turn() == 1
+    assert artifacts.remove_due(bench.database, back) == 2
+    assert copies(machines) == [f"{uid}/rows.jsonl"]
+    assert not list((tmp_path / "other store").rglob("*.jsonl"))
 
 
-def test_without_a_store_there_is_no_thread_and_with_one_it_does_it_by_itself(bench: Bench, machines: Machines) -> None:
-    before = threading.active_count()
+def test_a_file_that_has_changed_is_not_brought(
+    bench: Bench, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = machines.settings("web")
+    uid = uploaded(bench, web)
+    [path] = web.datasets_path.rglob("rows.jsonl")
+    path.write_bytes(b"another")
+    fresh = uploaded(bench, web, ROWS + b'{"prompt": "p", "completion": "c"}\n')
+    depositor = Depositor(bench.database, web)
+    assert depositor.turn() == 1, "the other one, which does not wait for it"
+    assert copies(machines) == [f"{fresh}/rows.jsonl"]
+    monkeypatch.setattr(deposits, "hash_file", lambda *_: pytest.fail("it is left alone for a while"))
+    assert depositor.turn() == 0
+    assert dataset(bench, uid).stored_url is None
+
+
+def test_without_a_store_there_is_no_thread(bench: Bench) -> None:
     idle = Depositor(bench.database, bench.settings)
     idle.start()
-    assert threading.active_count() == before
+    assert not any(one.name == "deposits" for one in threading.enumerate())
     idle.stop()
-    web = machines.settings("web")
-    depositor = Depositor(bench.database, web)
-    depositor.start()
-    uid = uploaded(bench, web)
-    depositor.wake()
-    deadline = time.monotonic() + 20
-    while dataset(bench, uid).stored_url is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    depositor.stop()
+
+
+def test_what_the_web_process_receives_it_brings_to_the_store(
+    bench: Bench, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deposits, "_SECONDS", 600.0)  # woken by the upload, or not at all
+    with TestClient(create_app(machines.settings("web")), "http://127.0.0.1:8000") as client:
+        deadline = time.monotonic() + 20
+        answer = client.post("/api/v1/datasets/upload", params={"filename": "rows.jsonl"}, content=ROWS)
+        assert answer.status_code == 201, answer.text
+        while dataset(bench, answer.json()["id"]).stored_url is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert copies(machines) == [f"{answer.json()['id']}/rows.jsonl"]
