@@ -5,8 +5,8 @@
 Each row: simulated differences over n prompts with a true mean of zero, 4,000 times (400 with --quick; ± 0.7 % and ± 2.1 % at 95 %).
 Beside our interval, a symmetric studentized bootstrap, stand Student's t and a percentile bootstrap on the same numbers.
 
-Then the 95 % bands around curves, read off the figure of a group of so many seeds: final rewards of seeds around a true mean of zero, each
-seed measured over prompts that all share; and of one seed, over its prompts.
+Then the 95 % bands around curves, read off the figure of a group of so many seeds: final rewards of seeds around a true mean of zero; and of
+one seed, over its prompts. A quarter as many simulations each.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import { useMay } from '../api/session';
 import { words } from '../format';
 import { useSweeps } from '../pages/sweeps/queries';
 import { useKeys } from './keys';
-import { offered } from './offers';
+import { useOffered } from './offers';
 import { useSavedViews } from './SavedViews';
 import './palette.css';
 
@@ -55,7 +55,7 @@ function Commands({ close }: { close: () => void }) {
   useLayoutEffect(() => field.current?.focus(), []); // at once: the dialog's own focus comes a moment later, and keys typed by then would be lost
   const entries = useEntries(text.trim());
   const place = Math.min(at, entries.length - 1);
-  const perform = (entry: Entry): void => { close(); entry.act(); };
+  const perform = (entry: Entry): void => { close(); setTimeout(entry.act, 30); }; // the focus is back by then: a dialog that opens gives it back to the page
   useEffect(() => { document.getElementById(`${list}-${place}`)?.scrollIntoView({ block: 'nearest' }); }, [list, place]);
 
   const pressed = (event: Pressed): void => {
@@ -67,7 +67,7 @@ function Commands({ close }: { close: () => void }) {
   };
   return (
     <div className="palette">
-      <input ref={field} data-autofocus role="combobox" aria-expanded="true" aria-controls={list} aria-autocomplete="list" aria-activedescendant={entries.length ? `${list}-${place}` : undefined} aria-label="Go to a page, find a run, a sweep or data" placeholder="Go to a page, find a run, a sweep or data" autoComplete="off" spellCheck={false} maxLength={200} value={text} onChange={(event) => { setText(event.currentTarget.value); setAt(0); }} onKeyDown={pressed} />
+      <input ref={field} data-autofocus role="combobox" aria-expanded="true" aria-controls={list} aria-autocomplete="list" aria-activedescendant={entries.length ? `${list}-${place}` : undefined} aria-label="Go to a page, find a run, a sweep or data, do something here" placeholder="Go to a page, find a run, a sweep or data, do something here" autoComplete="off" spellCheck={false} maxLength={200} value={text} onChange={(event) => { setText(event.currentTarget.value); setAt(0); }} onKeyDown={pressed} />
       <ul id={list} role="listbox" aria-label="What fits">
         {entries.map((entry, index) => (
           <li key={entry.id} id={`${list}-${index}`} role="option" aria-selected={index === place} onPointerMove={() => setAt(index)} onClick={() => perform(entry)}>
@@ -100,7 +100,7 @@ function useEntries(text: string): Entry[] {
   const pages = PAGES.filter(([, path]) => may || path !== '/launch').map(([label, path]) => ({ id: path, group: 'Page', label, act: to(path) }));
   // Pages first: Enter pressed too early then changes nothing but the place.
   const kept = (views.data ?? []).map((view) => ({ id: view.id, group: 'View', label: view.name, act: to(view.address) }));
-  const known = [...pages, ...kept, ...offered()].filter((entry) => fits(entry.label));
+  const known = [...[...pages, ...kept].filter((entry) => fits(entry.label)), ...useOffered().filter((entry) => fits(`${entry.label} ${entry.group}`))];
   if (text === '') return known;
   return [
     ...known,

@@ -18,7 +18,7 @@ const AGAINST_STEP: readonly FigureName[] = ['reward', 'best'];
 const WITH_ERRORS: readonly FigureName[] = ['reward', 'best', 'final'];
 
 const SMOOTHEST = 25; // evaluations on either side, of the slider
-const ABOUT_BANDS = 'Around a mean: one standard error to either side, or the 95 % interval of the mean by Student’s t. Over the seeds of a group, or over prompts where there is one seed; the legend says which.';
+const ABOUT_BANDS = 'Around a mean: one standard error to either side, or the 95 % interval of the mean by Student’s t. Over the seeds of a group, or over prompts where there is one seed; the legend says which, and hovering where there are many groups.';
 const ABOUT_SMOOTHING = 'A straight line fitted to the evaluations around each one (tricube weights), which is not late where the reward rises. The thin curve is what was measured.';
 
 export function ComparePage() {
@@ -44,7 +44,9 @@ export function ComparePage() {
         {seen ? <span className="muted" style={{ fontSize: 13 }} data-testid="compared" data-active={seen.active}>{runs} run{runs === 1 ? '' : 's'} in {seen.groups.length} group{seen.groups.length === 1 ? '' : 's'}; a group’s runs differ by their seed alone</span> : !error && <Skeleton height={20} width={320} />}
         <div className="push" style={{ display: 'flex', gap: 8, alignItems: 'center', flexWrap: 'wrap' }}>
           {seen?.has_gold && <SegmentedControl size="xs" aria-label="Measure" value={measure} data={[{ value: 'reward', label: 'Reward' }, { value: 'gold', label: 'Gold reward' }]} onChange={(value) => set('measure', value === 'gold' ? value : null)} />}
-          <SegmentedControl size="xs" aria-label="Bands" title={ABOUT_BANDS} value={band} data={[{ value: 'stderr', label: '± 1 s.e.' }, { value: 'ci95', label: '95 %' }]} onChange={(value) => set('band', value === 'ci95' ? value : null)} />
+          <span className="muted" style={{ fontSize: 12.5 }} id="bands">Bands of the figures</span>
+          <SegmentedControl size="xs" aria-label="Bands" aria-describedby="about-bands" title={ABOUT_BANDS} value={band} data={[{ value: 'stderr', label: '± 1 s.e.' }, { value: 'ci95', label: '95 %' }]} onChange={(value) => set('band', value === 'ci95' ? value : null)} />
+          <span className="sr" id="about-bands">{ABOUT_BANDS}</span>
           {seen ? <Button component={Link} to={samplesOf(seen)} variant="default" size="compact-xs">Samples</Button> : !error && <Button variant="default" size="compact-xs" disabled>Samples</Button>}
           <Copy text={window.location.href} label="Copy link" />
         </div>

@@ -60,7 +60,7 @@ function Actions({ sweep }: { sweep: Sweep }) {
   const busy = (sweep.states.running ?? 0) + (sweep.states.cancelling ?? 0) > 0;
   const offers = [
     ...(sweep.active ? [{ id: 'cancel', label: 'Cancel', icon: IconPlayerStop, act: () => ask('cancel') }] : []),
-    ...(ended > 0 ? [{ id: 'resume', label: 'Resume', icon: IconPlayerPlay, act: () => act.mutate('resume') }] : []),
+    ...(ended > 0 ? [{ id: 'resume', label: 'Resume', icon: IconPlayerPlay, act: () => { if (!act.isPending) act.mutate('resume'); } }] : []),
     { id: 'extend', label: 'Extend', icon: IconPlus, act: () => setExtending(true) },
     ...(busy ? [] : [{ id: 'delete', label: 'Delete', icon: IconTrash, act: () => ask('delete') }]),
   ];
