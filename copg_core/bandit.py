@@ -13,6 +13,7 @@ Source: Flet-Berliac et al., *Contrastive Policy Gradient*, EMNLP 2024, Section 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -30,6 +31,7 @@ MOST_STEPS = 100_000
 MOST_CELLS = 10_000_000
 MOST_DRAWS = 100_000_000
 DRAWS_AT_ONCE = 4_000_000
+MOST_ORDERED, LARGEST_KEPT = 1 << 14, 2_000_000  # pairs and draws of which the order is remembered: 4 MB each
 Distribution = Annotated[list[float], Field(min_length=ARMS[0], max_length=ARMS[1])]
 
 
@@ -158,13 +160,17 @@ def pair_counts(config: BanditConfig, seed: int) -> tuple[Array, Array]:
     first_preferred = rng.binomial(drawn, chance.ravel())
     # A pair is one of 2 arms^2 kinds: (i, j) with i preferred, then (i, j) with j preferred.
     counts = np.concatenate([first_preferred, drawn - first_preferred])
-    kinds = np.repeat(np.arange(len(counts), dtype=np.uint32), counts)
+    kinds = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
+    keep = config.pairs <= MOST_ORDERED and config.epochs * config.pairs <= LARGEST_KEPT
     size = min(config.batch_size, config.pairs)
     used, at_once = config.batches_per_epoch * size, max(1, DRAWS_AT_ONCE // config.pairs)
     batches = np.empty((config.steps, len(counts)))
     for epoch in range(0, config.epochs, at_once):
         epochs = min(at_once, config.epochs - epoch)
-        shuffled = _shuffles(rng, kinds, epochs)[:, :used].reshape(-1, size)
+        whole = (
+            kinds[_orders(seed, config.pairs, epochs)[:, :used]] if keep else _shuffles(rng, kinds, epochs)[:, :used]
+        )
+        shuffled = whole.reshape(-1, size)
         numbered = shuffled + (np.arange(len(shuffled), dtype=np.intp) * len(counts))[:, None]
         start = epoch * config.batches_per_epoch
         batches[start : start + len(shuffled)] = np.bincount(
@@ -174,12 +180,26 @@ def pair_counts(config: BanditConfig, seed: int) -> tuple[Array, Array]:
     return batches[:, 0] + batches[:, 1], batches[:, 0] + batches[:, 1].swapaxes(1, 2)
 
 
+@lru_cache(maxsize=16)
+def _orders(seed: int, pairs: int, epochs: int) -> np.ndarray[Any, Any]:
+    """(epochs, pairs): independent permutations. They do not depend on what is drawn, so that whoever moves a reward or a share of a
+    sampler meets the same ones. At least 18 random bits above those of a place are sorted; of equal ones the place decides."""
+    generator = np.random.SFC64(np.random.SeedSequence([seed, 1]))
+    places = np.uint32((1 << (pairs - 1).bit_length()) - 1)
+    words = generator.random_raw((epochs * pairs + 1) // 2).view(np.uint32)[: epochs * pairs]
+    keys = words.reshape(epochs, pairs) & ~places
+    keys |= np.arange(pairs, dtype=np.uint32)
+    keys.sort(axis=1)
+    keys &= places
+    return keys.astype(np.uint16)
+
+
 def _shuffles(rng: np.random.Generator, kinds: np.ndarray[Any, Any], epochs: int) -> np.ndarray[Any, Any]:
-    """(epochs, pairs): independent shuffles. Sorting 24 random bits above the 8 of a kind is several times faster than
+    """(epochs, pairs): the kinds in independent orders. Sorting 24 random bits above the 8 of a kind is several times faster than
     swapping; among equal random bits the order is by kind, which matters only across the border of a batch."""
     words = rng.bit_generator.random_raw((epochs * len(kinds) + 1) // 2).view(np.uint32)[: epochs * len(kinds)]
     keys = words.reshape(epochs, -1) & np.uint32(0xFFFFFF00)
-    keys |= kinds
+    keys |= kinds.astype(np.uint32)
     keys.sort(axis=1)
     keys &= np.uint32(0xFF)
     return keys

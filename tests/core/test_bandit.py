@@ -12,7 +12,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from copg_core.bandit import ORDER, Array, BanditAlgorithm, BanditConfig, log_softmax, optimal, pair_counts, regret
+from copg_core.bandit import (
+    MOST_ORDERED,
+    ORDER,
+    Array,
+    BanditAlgorithm,
+    BanditConfig,
+    _orders,
+    log_softmax,
+    optimal,
+    pair_counts,
+    regret,
+)
 from copg_core.bandit_gradients import gradients
 from copg_core.bandit_limits import comparison_groups, expected_shares, limit
 from copg_core.bandit_result import run_bandit
@@ -196,6 +207,22 @@ def test_counts_are_the_epochs_of_one_sample() -> None:
     assert np.abs(epochs[0] / 10 - np.outer(config.mu1, config.mu2)).max() < 0.05
     other, _ = pair_counts(config, 1)
     assert not np.array_equal(other, shares)
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 1000, 10_000, MOST_ORDERED])
+def test_orders_are_permutations_that_samplers_do_not_change(pairs: int) -> None:
+    orders = _orders(3, pairs, 4)
+    assert np.array_equal(np.sort(orders, axis=1), np.tile(np.arange(pairs), (4, 1)))
+    if pairs > 2:
+        assert len({row.tobytes() for row in (*orders, *_orders(4, pairs, 4))}) == 8
+    if pairs >= 1000:  # a place is in the first half of an epoch as often as not
+        early = (orders[:, : pairs // 2] < pairs // 2).sum(1)
+        assert np.abs(early / pairs - 0.25).max() < 4 * 0.25 / np.sqrt(pairs)
+    config = BanditConfig(pairs=pairs, batch_size=min(pairs, 100), epochs=4)
+    pair_counts(config, 3)
+    hits = _orders.cache_info().hits
+    pair_counts(config.model_copy(update={"mu1": [0.3, 0.3, 0.4]}), 3)
+    assert _orders.cache_info().hits == hits + 1
 
 
 @pytest.mark.parametrize(
