@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import BigInteger, ColumnElement, Double, Integer, cast, func, literal, select, text
+from sqlalchemy import BigInteger, ColumnElement, Double, Integer, cast, func, literal, null, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -94,17 +94,20 @@ def curve(
             where.append(MetricPoint.step > after)
         if until is not None:
             where.append(MetricPoint.step <= until)
-        first, last = tuple(session.execute(select(*_ends(where))).one())
+        some = select(literal(1)).where(*where).limit(max_points + 1).subquery()
+        count = select(func.count()).select_from(some).scalar_subquery()
+        packs = session.get_bind().dialect.name == "postgresql"
+        ends: Any = session.execute(select(*_ends(where), null() if packs else count)).one()
+        first, last, size = ends
         if first is None:
             continue
-        if last - first <= _MOST_PACKED and session.get_bind().dialect.name == "postgresql":
+        if packs and last - first <= _MOST_PACKED:
             steps, values = _packed(session, where)
             if len(steps) > max_points:
                 steps, values = _extremes_of_packed(steps, values, max_points)
             result[name] = steps.tolist(), as_values(values)
             continue
-        some = select(literal(1)).where(*where).limit(max_points + 1).subquery()
-        if (session.scalar(select(func.count()).select_from(some)) or 0) <= max_points:
+        if (session.scalar(select(count)) or 0 if size is None else size) <= max_points:
             rows: Sequence[Any] = session.execute(select(*_POINT).where(*where).order_by(MetricPoint.step)).all()
         else:
             rows = _thinned(session, run_id, metric_id, first, last, max_points)
