@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
+import secrets
 import time
-import uuid
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +19,10 @@ _log = logging.getLogger(__name__)
 API = "/api/v1"
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PROCESS, _NUMBER = (
+    secrets.token_hex(8),
+    itertools.count(),
+)  # hundreds of requests a second need no randomness of their own
 OTHER = "other"
 """Stands for everything that no route answered: the page's files, refusals, addresses at which nothing is."""
 
@@ -33,7 +38,7 @@ class Requests:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        name = given if _GIVEN.fullmatch(given) else uuid.uuid4().hex
+        name = given if _GIVEN.fullmatch(given) else f"{_PROCESS}{next(_NUMBER):016x}"
         begin = time.perf_counter()
         status: int | None = None
 

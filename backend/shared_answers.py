@@ -1,9 +1,10 @@
-"""Answers that many viewers ask for at the same moment are made once."""
+"""Answers that many viewers ask for at the same moment are made once, and waited for by one of them."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import Future
 from threading import Lock
 from typing import Generic, TypeVar
@@ -51,3 +52,19 @@ class SharedAnswers(Generic[Answer]):
                         del self._answers[key]
                 future.set_exception(error)
         return future.result()
+
+
+class Flights(Generic[Answer]):
+    """Questions on the event loop whose answer is on its way: whoever asks the same meanwhile waits for it too, without a thread."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[Hashable, asyncio.Future[Answer]] = {}
+
+    async def join(self, key: Hashable, start: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What `start()` gives, which is called where nobody asks at this moment. Who leaves does not take it from the others; what
+        it raises, everybody who waits gets."""
+        flight = self._under_way.get(key)
+        if flight is None:
+            flight = self._under_way[key] = asyncio.ensure_future(start())
+            flight.add_done_callback(lambda _: self._under_way.pop(key, None))
+        return await asyncio.shield(flight)

@@ -12,7 +12,7 @@ from backend.comparisons import Comparison
 from backend.database import Database
 from backend.feed import Feed
 from backend.settings import Settings
-from backend.shared_answers import SharedAnswers
+from backend.shared_answers import Flights, SharedAnswers
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Studio:
     wake_analyst: Callable[[], None] = lambda: None
     """Says, after a commit, that a data set is to be analysed. Never waits."""
     answers: SharedAnswers[bytes] = field(default_factory=SharedAnswers)
+    flights: Flights[bytes] = field(default_factory=Flights)
     comparisons: SharedAnswers[Comparison] = field(default_factory=lambda: SharedAnswers(size=4))
     compared: SharedAnswers[bytes] = field(default_factory=lambda: SharedAnswers(size=32))
     """Comparisons and their figures. Of fifty long runs they take tens of megabytes and a quarter of one: few are kept."""

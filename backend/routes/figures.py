@@ -99,11 +99,6 @@ async def get_figure_points(
 ) -> Response:
     """What to append to each trace of a figure that was fetched before."""
     cursor = Cursor.parse(after)
-    seen = context.feed.rev(run)
-    if rev is not None and seen is not None and seen >= rev:  # then the database need not be asked how new the run is
-        ready = context.answers.ready((run, seen, name, after, fence))
-        if ready is not None:
-            return Response(ready, media_type="application/json")
 
     def make() -> bytes:
         with context.database.snapshot() as session:
@@ -122,7 +117,17 @@ async def get_figure_points(
             )
         )
 
-    return Response(await _shared(context, run, (name, after, fence), make, _POINTS), media_type="application/json")
+    async def ask() -> bytes:
+        return await _shared(context, run, (name, after, fence), make, _POINTS)
+
+    seen = context.feed.rev(run)
+    if rev is not None and seen is not None and seen >= rev:
+        # Then the database need not be asked how new the run is; and of those who were told it at the same moment, one asks.
+        state = (run, seen, name, after, fence)
+        content = context.answers.ready(state) or await context.flights.join(state, ask)
+    else:
+        content = await ask()
+    return Response(content, media_type="application/json")
 
 
 async def _shared(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from backend.shared_answers import SharedAnswers
+from backend.shared_answers import Flights, SharedAnswers
 
 
 def test_who_asks_meanwhile_waits_for_the_first() -> None:
@@ -53,3 +54,35 @@ def test_only_the_last_ones_are_kept() -> None:
     answers.get("c", lambda: b"first")
     assert answers.get("a", lambda: b"second") == b"first"
     assert answers.get("b", lambda: b"second") == b"second"
+
+
+def test_who_asks_while_an_answer_is_on_its_way_joins_its_flight() -> None:
+    async def all_of_it() -> None:
+        flights: Flights[bytes] = Flights()
+        land = asyncio.Event()
+        started: list[int] = []
+
+        async def ask() -> bytes:
+            started.append(1)
+            await land.wait()
+            return b"answer"
+
+        crowd = [asyncio.create_task(flights.join("key", ask)) for _ in range(8)]
+        other = asyncio.create_task(flights.join("another", ask))
+        await asyncio.sleep(0)
+        crowd[0].cancel()  # a browser that goes away takes nothing from the others, even the one that asked first
+        await asyncio.sleep(0)
+        land.set()
+        assert set(await asyncio.gather(*crowd[1:], other)) == {b"answer"}
+        assert len(started) == 2
+        assert await flights.join("key", ask) == b"answer"
+        assert len(started) == 3, "an answer that has landed is not kept here"
+
+        async def fail() -> bytes:
+            raise ValueError("no")
+
+        outcomes = await asyncio.gather(*(flights.join("key", fail) for _ in range(3)), return_exceptions=True)
+        assert [str(one) for one in outcomes] == ["no"] * 3
+        assert await flights.join("key", ask) == b"answer"
+
+    asyncio.run(all_of_it())
