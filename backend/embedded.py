@@ -30,6 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend import broker, claims, logs, nodes
 from backend.broker import BrokerError
 from backend.database import Database
+from backend.garbage import Keeper
 from backend.migrations import SchemaError, upgrade
 from backend.origins import host_name, is_local_name
 from backend.processes import AlreadyRunning, FolderLock, Guarded, Restarts, conceal
@@ -127,6 +128,7 @@ class _Tree:
             from backend.main import create_app  # the broker starts while this is imported
 
             app = create_app(self._settings)
+            Keeper().install()
             try:
                 app.state.doorkeeper.check_start()
             except ValueError as error:

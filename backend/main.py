@@ -21,6 +21,7 @@ from backend.database import Database
 from backend.deposits import Depositor
 from backend.doorkeeper import Doorkeeper
 from backend.feed import Feed
+from backend.garbage import Keeper
 from backend.gate import Gate
 from backend.origins import Origins
 from backend.page_files import Page
@@ -65,7 +66,8 @@ TITLE = "CoPG Studio"
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The web application over a migrated database. Nothing is opened before it starts."""
-    if settings is None:  # uvicorn's factory: the process is ours
+    ours = settings is None  # uvicorn's factory: so is the process
+    if settings is None:
         settings = Settings.from_environment()
         logs.configure(settings.log_format)
     database = Database(settings.effective_database_url)
@@ -144,6 +146,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _serve_docs(app)
     app.openapi = lambda: openapi_document.document(app, API)  # type: ignore[method-assign]
     app.router.default = Page(Path(__file__).parent / "page")
+    if ours:
+        Keeper().install()
     return app
 
 
