@@ -13,6 +13,7 @@ from backend.models_data import Dataset
 from backend.run_errors import DataMissing
 from backend.settings import Settings
 from copg_core.datasets import on_disk
+from copg_core.datasets.stored import find
 from copg_core.errors import DataError
 from copg_core.sources import DataSource, FileData, StoredFile, UploadData
 
@@ -58,6 +59,11 @@ def file_of(row: Dataset, settings: Settings) -> FileData:
     stored = StoredFile(sha256=str(row.content_hash), name=row.file_name)
     source = UploadData.model_validate({**row.source, "id": row.uid, "file": stored})
     return cast(FileData, on_disk(source, settings.datasets_path))
+
+
+def is_missing(row: Dataset, settings: Settings) -> bool:
+    """Whether the file of an upload is not in this machine's data folder."""
+    return find(StoredFile(sha256=str(row.content_hash), name=str(row.file_name)), settings.datasets_path) is None
 
 
 def told_by_name(message: str, row: Dataset, settings: Settings) -> str:

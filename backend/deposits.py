@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import or_, select, update
@@ -21,7 +22,7 @@ from backend import artifacts
 from backend.database import Database
 from backend.models_data import Dataset
 from backend.settings import Settings
-from backend.store import File, Interrupted, Store, hash_file
+from backend.store import File, Interrupted, Store, hash_file, remove
 from copg_core.datasets import stored
 from copg_core.datasets.files import format_of
 from copg_core.sources import StoredFile
@@ -100,42 +101,54 @@ class Depositor:
 
     def _bring(self, row: Dataset) -> bool:
         file = StoredFile(sha256=str(row.content_hash), name=str(row.file_name))
-        path = stored.find(file, self._settings.datasets_path)
-        if path is None:
-            return self._later(row, "")  # another web process has it
+        home = f"datasets/{row.uid}/{uuid.uuid4().hex}"
         try:
+            path = stored.find(file, self._settings.datasets_path)
+            if path is None:
+                return self._later(row, "its file is not in this web process's data folder")
             if hash_file(path, self._stop.is_set) != file.sha256:
                 return self._later(row, f"{path} is not what was uploaded")
-            key = f"datasets/{row.uid}/{uuid.uuid4().hex}/{file.name}"
-            location, [copy] = self._store.put(path, key, self._stop.is_set)
+            location, [copy] = self._store.put(path, f"{home}/{file.name}", self._stop.is_set)
+            if copy.sha256 == file.sha256 and self._register(row, location):
+                return True
         except Interrupted:
-            return self._later(row, "")
+            why = ""
         except Exception as error:  # noqa: BLE001 - every driver has its own
-            return self._later(row, (str(error).strip().splitlines() or [type(error).__name__])[0][:300])
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        else:
+            why = ""  # deleted, or brought by another process meanwhile
+        with suppress(Exception):  # a copy that nothing refers to
+            remove(self._store.location(home))
+        return self._later(row, why)
+
+    def _register(self, row: Dataset, location: str) -> bool:
         with self._database.transaction() as session:
-            kept = (
-                copy.sha256 == file.sha256
-                and session.execute(
-                    update(Dataset)
-                    .where(
-                        Dataset.id == row.id,
-                        Dataset.uid == row.uid,
-                        Dataset.deleted_at.is_(None),
-                        Dataset.stored_url.is_not_distinct_from(row.stored_url),
-                    )
-                    .values(stored_url=location)
-                    .returning(Dataset.id)
-                    .execution_options(synchronize_session=False)
-                ).first()
-            )
-            gone = row.stored_url if kept else location  # of an earlier store, or of a set that was deleted meanwhile
-            if gone is not None:
-                artifacts.to_remove(session, row.uid, [_folder(gone)])
-        return bool(kept) or self._later(row, "")
+            kept = session.execute(
+                update(Dataset)
+                .where(
+                    Dataset.id == row.id,
+                    Dataset.uid == row.uid,
+                    Dataset.deleted_at.is_(None),
+                    Dataset.stored_url.is_not_distinct_from(row.stored_url),
+                )
+                .values(stored_url=location)
+                .returning(Dataset.id)
+                .execution_options(synchronize_session=False)
+            ).first()
+            if kept and row.stored_url is not None:  # of an earlier store
+                artifacts.to_remove(session, row.uid, [_folder(row.stored_url)])
+        return kept is not None
 
 
 def forget(session: Session, row: Dataset) -> None:
-    """With the deletion of a data set: its copy in the store goes after the commit."""
+    """With the deletion of a data set: all that stands in the store under its id goes after the commit."""
+    if row.stored_url is not None:
+        artifacts.to_remove(session, row.uid, [_folder(_folder(row.stored_url))])
+        row.stored_url = None
+
+
+def bring_again(session: Session, row: Dataset) -> None:
+    """Have it copied to the store anew, as by somebody who uploads it again because the copy is damaged or gone."""
     if row.stored_url is not None:
         artifacts.to_remove(session, row.uid, [_folder(row.stored_url)])
         row.stored_url = None

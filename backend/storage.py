@@ -154,7 +154,11 @@ def _free_checkpoints(database: Database, settings: Settings) -> tuple[int, int]
 def _files(folder: Path, skip: Path | None = None) -> dict[Path, int]:
     found = {}
     for path in folder.rglob("*"):
-        if (skip is None or not path.is_relative_to(skip)) and path.is_file() and path.suffix != ".lock":
+        if (
+            (skip is None or not path.is_relative_to(skip))
+            and path.is_file()
+            and path.suffix not in (".lock", ".download")
+        ):
             try:
                 found[path] = path.stat().st_size
             except FileNotFoundError:  # somebody else was quicker

@@ -58,8 +58,11 @@ def look(database: Database) -> int:
         try:
             with suppress(StateConflict), database.transaction() as session:
                 stopped += _settle(session, sweep, run, step, evidence, used)
-        except OperationalError as error:  # somebody works on the whole sweep: it is judged in a later turn
-            _log.warning("sweep %s is busy: %s", sweep.uid, str(error).splitlines()[0])
+        except (
+            OperationalError
+        ) as error:  # somebody works on the whole sweep, or the database is away: a later turn judges
+            _log.warning("sweep %s is not judged now: %s", sweep.uid, str(error).splitlines()[0])
+            break
     return stopped
 
 

@@ -69,10 +69,11 @@ class Fetcher:
         stop: Callable[[], bool],
     ) -> Path | None:
         """The entry, once it is whole: one of several attempts on this machine downloads it, the others wait."""
-        began, tries = time.monotonic(), 0
+        began, tries = None, 0
         while True:
             try:
-                with _alone(entry, stop):
+                with _alone(entry, self._patience, stop):
+                    began = time.monotonic() if began is None else began
                     if not is_whole():
                         self._download(location, files, entry, stop)
                     os.utime(entry)
@@ -82,7 +83,7 @@ class Fetcher:
             except _Gone:
                 return None
             except Exception as error:
-                if time.monotonic() - began > self._patience:
+                if began is None or time.monotonic() - began > self._patience:
                     raise
                 _log.warning("%s cannot be fetched, trying again: %s", location, error)
                 _sleep(_WAITS[min(tries, len(_WAITS) - 1)], stop)
@@ -114,14 +115,21 @@ class _Gone(Exception):  # noqa: N818 - not an error
 
 
 @contextlib.contextmanager
-def _alone(entry: Path, stop: Callable[[], bool]) -> Iterator[None]:
-    """While nobody else on this machine downloads the entry. Raises Interrupted."""
+def _alone(entry: Path, patience: float, stop: Callable[[], bool]) -> Iterator[None]:
+    """While nobody else on this machine downloads the entry. Whoever hangs for longer than the patience is not waited for: two
+    downloads of one entry waste time and harm nobody. Raises Interrupted."""
+    end = time.monotonic() + patience
     with entry.with_name(f"{entry.name}.download").open("ab") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except OSError:
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    _log.warning(
+                        "%s has been downloaded by another attempt for too long: not waiting for it", entry.name
+                    )
+                    break
                 _sleep(0.1, stop)
         yield
 

@@ -46,13 +46,22 @@ def bring(
     if Store(settings).is_local or all(stored.find(file, here) for file in files):
         return here
     for file in files:
-        found = fetcher.fetch_file(*_copy_of(file, database, settings, stop), stop)
-        if found is None:
-            raise NotInStore(
-                f"The copy of the uploaded file {file.name} is gone from the store: upload the file again, then resume."
-            )
-        here = found
+        here = _fetched(file, database, settings, fetcher, stop)
     return here
+
+
+def _fetched(
+    file: StoredFile, database: Database, settings: Settings, fetcher: Fetcher, stop: Callable[[], bool]
+) -> Path:
+    gone = None
+    while (copy := _copy_of(file, database, settings, stop)) != gone:  # it may stand elsewhere since it was looked up
+        found = fetcher.fetch_file(*copy, stop)
+        if found is not None:
+            return found
+        gone = copy
+    raise NotInStore(
+        f"The copy of the uploaded file {file.name} is gone from the store: upload the same file again, then resume the run."
+    )
 
 
 def _copy_of(
@@ -60,13 +69,14 @@ def _copy_of(
 ) -> tuple[str, File]:  # fmt: skip
     """Where its copy stands, once there is one. The patience runs only while the database says that there is none."""
     patience = settings.artifacts_patience_seconds
-    waited = 0.0
+    waited, told = 0.0, False
     while True:
         began = time.monotonic()
         answered, found = attempt(database, lambda session: deposits.locate(session, file))
         if found is not None:
             return found
-        if waited == 0.0:
+        if answered and not told:
+            told = True
             _log.info("waiting for the uploaded file %s, which is not in the store yet", file.name)
         if stop():
             raise Interrupted

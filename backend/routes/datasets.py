@@ -16,6 +16,7 @@ from backend import (
     dataset_overlap,
     dataset_tokens,
     dataset_views,
+    deposits,
     idempotency,
     preconditions,
     uploads,
@@ -161,6 +162,10 @@ def _store(context: Studio, received: uploads.Received, safe: str, filename: str
         with context.database.transaction() as session:
             data_sets.lock_content(session, received.sha256)
             if (earlier := data_sets.same_content(session, received.sha256, safe)) is not None:
+                if data_files.is_missing(earlier, context.settings):
+                    uploads.place(context.settings, received, str(earlier.file_name))
+                deposits.bring_again(session, earlier)
+                session.flush()
                 return UploadOut(**dataset_views.summary(earlier).model_dump(), existing=True)
             title = name or data_sets.free_name(session, filename.replace("\\", "/").rsplit("/", 1)[-1])
             row = data_sets.add(

@@ -55,6 +55,7 @@ def test_unknown_things_are_404(bench: Bench) -> None:
     bodies: dict[str, Any] = {
         "pin_checkpoint": {"pinned": True}, "extend_sweep": {"grid": {"beta": [1]}},
         "count_tokens": {"policy": {"kind": "preset", "size": "nano"}}, "update_webhook": {"description": "x"},
+        "replace_webhook_secret": {},
     }  # fmt: skip
     for method, path, operation in operations(bench.client):
         if "{" in path:

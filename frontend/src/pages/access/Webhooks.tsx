@@ -16,6 +16,8 @@ const EVENTS: Record<Event, string> = {
 const ENDS: Event[] = ['run.succeeded', 'run.failed', 'run.cancelled', 'sweep.finished'];
 const KEY = ['webhooks'];
 const OVERLAP_HOURS = 24;
+/** A word that nobody said before. Unlike crypto.randomUUID it is there over plain http, too. */
+const once = (): string => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 const at = (id: string) => ({ params: { path: { webhook_id: id } } });
 
 export function Webhooks() {
@@ -42,7 +44,7 @@ function Row({ hook }: { hook: Webhook }) {
   const remove = useMutation({ mutationFn: () => data(api.DELETE('/api/v1/webhooks/{webhook_id}', at(hook.id))), onSettled });
   const key = useRef(''); // of one opened dialog: an answer that was lost can be asked for again
   const renew = useMutation({
-    mutationFn: (hours: number) => data(api.POST('/api/v1/webhooks/{webhook_id}/secret', { params: { ...at(hook.id).params, header: { 'Idempotency-Key': key.current } }, body: { overlap_hours: hours } })),
+    mutationFn: (hours: number) => data(api.POST('/api/v1/webhooks/{webhook_id}/secret', { params: { ...at(hook.id).params, header: { 'Idempotency-Key': `${key.current}-${hours}` } }, body: { overlap_hours: hours } })),
     onSuccess: () => setReplacing(false),
     onSettled: () => void onSettled(), // the secret does not wait for the list
   });
@@ -53,7 +55,7 @@ function Row({ hook }: { hook: Webhook }) {
       <Group gap={4} className="push">
         <Button size="compact-xs" variant="subtle" color="gray" loading={test.isPending} disabled={!hook.enabled} onClick={() => test.mutate()}>Test</Button>
         <Button size="compact-xs" variant="subtle" color="gray" aria-expanded={shown} onClick={() => setShown(!shown)}>Messages</Button>
-        <Button size="compact-xs" variant="subtle" color="gray" aria-label={`New secret of ${hook.url}`} onClick={() => { key.current = crypto.randomUUID(); renew.reset(); setReplacing(true); }}>New secret</Button>
+        <Button size="compact-xs" variant="subtle" color="gray" aria-label={`New secret of ${hook.url}`} disabled={renew.isPending || renew.isSuccess} onClick={() => { key.current = once(); renew.reset(); setReplacing(true); }}>New secret</Button>
         <Button size="compact-xs" variant="subtle" color="gray" loading={turn.isPending} onClick={() => turn.mutate()}>{hook.enabled ? 'Disable' : 'Enable'}</Button>
         <Button size="compact-xs" variant="subtle" color="red" aria-label={`Delete ${hook.url}`} onClick={() => setEnding(true)}>Delete</Button>
       </Group>
@@ -65,11 +67,11 @@ function Row({ hook }: { hook: Webhook }) {
         <Text size="sm">{hook.url} is told nothing more; what waits is not sent, and the record of its messages goes.</Text>
         <Group justify="flex-end" mt="md"><Button variant="default" onClick={() => setEnding(false)}>Keep</Button><Button color="red" loading={remove.isPending} onClick={() => { setEnding(false); remove.mutate(); }}>Delete</Button></Group>
       </Modal>
-      <Modal opened={replacing} onClose={() => setReplacing(false)} title="A new secret?" centered>
+      <Modal opened={replacing} onClose={() => { if (!renew.isPending) setReplacing(false); }} title="A new secret?" centered>
         <Text size="sm">Receivers of {hook.url} must learn it. With a day of overlap messages are signed with both, so that nothing is lost meanwhile. If the present one has leaked, end it now: until a receiver knows the new one, it refuses what is sent.</Text>
         {hook.old_secret_until && <Text size="sm" mt="sm" c="var(--c-warn)">A secret before the present one still signs, until {moment(hook.old_secret_until)}. It ends at once.</Text>}
         {renew.isError && <p className="wrong" role="alert">{messageOf(renew.error)}</p>}
-        <Group justify="flex-end" mt="md"><Button variant="default" onClick={() => setReplacing(false)}>Keep</Button><Button color="red" variant="light" loading={renew.isPending && renew.variables === 0} onClick={() => renew.mutate(0)}>Replace at once</Button><Button loading={renew.isPending && renew.variables !== 0} onClick={() => renew.mutate(OVERLAP_HOURS)}>Replace, a day of overlap</Button></Group>
+        <Group justify="flex-end" mt="md"><Button variant="default" disabled={renew.isPending} onClick={() => setReplacing(false)}>Keep</Button><Button color="red" variant="light" loading={renew.isPending && renew.variables === 0} onClick={() => renew.mutate(0)}>Replace at once</Button><Button loading={renew.isPending && renew.variables !== 0} onClick={() => renew.mutate(OVERLAP_HOURS)}>Replace, a day of overlap</Button></Group>
       </Modal>
     </li>
   ); // prettier-ignore
