@@ -42,6 +42,9 @@ class _Member(NamedTuple):
     variant: str | None
     evaluate_every: int
     judged_step: int | None
+    alpha_spent: float
+    alpha_before: float
+    """Of its sweep; read in one statement with the steps that were judged, or a judgement in between would count half."""
 
 
 def look(database: Database) -> int:
@@ -90,9 +93,11 @@ def _members(session: Session, sweep: Sweep) -> list[_Member]:
         select(
             Run.id, Run.uid, Run.name, Run.algorithm, Run.state, func.coalesce(Run.total_steps, SweepMember.planned_steps),
             SweepMember.yardstick, SweepMember.variant, SweepMember.evaluate_every, SweepMember.judged_step,
+            Sweep.alpha_spent, Sweep.alpha_before,
         )
         .join(SweepMember, SweepMember.run_id == Run.id)
-        .where(SweepMember.sweep_id == sweep.id, SweepMember.parent.is_(None))
+        .join(Sweep, Sweep.id == SweepMember.sweep_id)
+        .where(Sweep.id == sweep.id, SweepMember.parent.is_(None))
     )  # fmt: skip
     return [_Member(*tuple(row)) for row in rows]
 
@@ -124,7 +129,7 @@ def _verdict(
         return {(sample.prompt_index, sample.prompt): sample.reward for sample in rows}
 
     sizes = Counter(group(one) for one in members)
-    budget = _budget(rule, sweep, members, run, {one.id: sizes[group(one)] - 1 for one in members})
+    budget = _budget(rule, members, run, {one.id: sizes[group(one)] - 1 for one in members})
     evidence = judge(
         rule,
         contenders[0],
@@ -137,15 +142,13 @@ def _verdict(
     return evidence, budget.used if rule.rule == "paired" else 0.0
 
 
-def _budget(
-    rule: EarlyStop, sweep: Sweep, members: Sequence[_Member], run: _Member, rivals: Mapping[int, int]
-) -> Budget:
+def _budget(rule: EarlyStop, members: Sequence[_Member], run: _Member, rivals: Mapping[int, int]) -> Budget:
     """What is left of alpha for the looks to come of all members, those that ended among them: a person may resume them."""
     tests = 0
     for one in members:
         steps = looks(rule, one.total_steps or run.total_steps or 0, one.evaluate_every)
         tests += rivals[one.id] * sum(step > (-1 if one.judged_step is None else one.judged_step) for step in steps)
-    left = left_of(rule.alpha, spent=sweep.alpha_spent, before=sweep.alpha_before)
+    left = left_of(rule.alpha, spent=run.alpha_spent, before=run.alpha_before)
     return Budget(left, tests, rivals[run.id])
 
 

@@ -47,7 +47,7 @@ def test_content_that_came_back_under_another_name_is_found(stored: UploadData, 
 
 
 def test_what_is_not_there_or_changed_is_said(stored: UploadData, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is not in .*elsewhere on this machine: let COPG_DATA_DIR name"):
+    with pytest.raises(DataError, match=r"is not in .*elsewhere on this machine: let COPG_ARTIFACTS_URL name"):
         on_disk(stored, tmp_path / "elsewhere")
     with pytest.raises(DataError, match="by the runs of the studio that keeps it"):
         load_comparisons(stored)
