@@ -67,7 +67,7 @@ function Row({ hook }: { hook: Webhook }) {
         <Text size="sm">{hook.url} is told nothing more; what waits is not sent, and the record of its messages goes.</Text>
         <Group justify="flex-end" mt="md"><Button variant="default" onClick={() => setEnding(false)}>Keep</Button><Button color="red" loading={remove.isPending} onClick={() => { setEnding(false); remove.mutate(); }}>Delete</Button></Group>
       </Modal>
-      <Modal opened={replacing} onClose={() => { if (!renew.isPending) setReplacing(false); }} title="A new secret?" centered>
+      <Modal opened={replacing} onClose={() => { if (!renew.isPending) setReplacing(false); }} title="A new secret?" size="lg" centered>
         <Text size="sm">Receivers of {hook.url} must learn it. With a day of overlap messages are signed with both, so that nothing is lost meanwhile. If the present one has leaked, end it now: until a receiver knows the new one, it refuses what is sent.</Text>
         {hook.old_secret_until && <Text size="sm" mt="sm" c="var(--c-warn)">A secret before the present one still signs, until {moment(hook.old_secret_until)}. It ends at once.</Text>}
         {renew.isError && <p className="wrong" role="alert">{messageOf(renew.error)}</p>}

@@ -44,7 +44,7 @@ export function ComparePage() {
         {seen ? <span className="muted" style={{ fontSize: 13 }} data-testid="compared" data-active={seen.active}>{runs} run{runs === 1 ? '' : 's'} in {seen.groups.length} group{seen.groups.length === 1 ? '' : 's'}; a group’s runs differ by their seed alone</span> : !error && <Skeleton height={20} width={320} />}
         <div className="push" style={{ display: 'flex', gap: 8, alignItems: 'center', flexWrap: 'wrap' }}>
           {seen?.has_gold && <SegmentedControl size="xs" aria-label="Measure" value={measure} data={[{ value: 'reward', label: 'Reward' }, { value: 'gold', label: 'Gold reward' }]} onChange={(value) => set('measure', value === 'gold' ? value : null)} />}
-          <span className="muted" style={{ fontSize: 12.5 }} id="bands">Bands of the figures</span>
+          <span className="muted" style={{ fontSize: 12.5 }}>Bands of the figures</span>
           <SegmentedControl size="xs" aria-label="Bands" aria-describedby="about-bands" title={ABOUT_BANDS} value={band} data={[{ value: 'stderr', label: '± 1 s.e.' }, { value: 'ci95', label: '95 %' }]} onChange={(value) => set('band', value === 'ci95' ? value : null)} />
           <span className="sr" id="about-bands">{ABOUT_BANDS}</span>
           {seen ? <Button component={Link} to={samplesOf(seen)} variant="default" size="compact-xs">Samples</Button> : !error && <Button variant="default" size="compact-xs" disabled>Samples</Button>}
