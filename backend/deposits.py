@@ -144,14 +144,14 @@ def forget(session: Session, row: Dataset) -> None:
     """With the deletion of a data set: all that stands in the store under its id goes after the commit."""
     if row.stored_url is not None:
         artifacts.to_remove(session, row.uid, [_folder(_folder(row.stored_url))])
-        row.stored_url = None
+    row.stored_url = None
 
 
 def bring_again(session: Session, row: Dataset) -> None:
     """Have it copied to the store anew, as by somebody who uploads it again because the copy is damaged or gone."""
     if row.stored_url is not None:
         artifacts.to_remove(session, row.uid, [_folder(row.stored_url)])
-        row.stored_url = None
+    row.stored_url = None
 
 
 def locate(session: Session, file: StoredFile) -> tuple[str, File] | None:

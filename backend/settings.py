@@ -59,10 +59,13 @@ class Settings:
     )
     artifacts_url: str = field(
         default="",
-        metadata={"doc": "fsspec URL under which checkpoints and outputs are kept. Empty: the data folder itself."},
+        metadata={
+            "doc": "fsspec URL under which checkpoints, outputs and uploaded data are kept. Empty: the data folder itself."
+        },
     )
     artifacts_patience_seconds: float = field(
-        default=900.0, metadata={"doc": "How long the end of a run waits for a store that cannot be reached."}
+        default=900.0,
+        metadata={"doc": "How long a run waits for a store that cannot be reached: at its end, and for what it needs."},
     )
     artifacts_cache_gigabytes: float = field(
         default=100.0, metadata={"doc": "Size of a worker's cache of artifacts that it fetched from the store."}

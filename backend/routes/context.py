@@ -24,8 +24,8 @@ class Studio:
     feed: Feed
     wake: Callable[[], None]
     """Says, after a commit, that runs may be due. Never waits: the reconcile loop sends the hints."""
-    wake_analyst: Callable[[], None] = lambda: None
-    """Says, after a commit, that a data set is to be analysed. Never waits."""
+    wake_data: Callable[[], None] = lambda: None
+    """Says, after a commit, that a data set is to be analysed, or brought to the store. Never waits."""
     answers: SharedAnswers[bytes] = field(default_factory=SharedAnswers)
     flights: Flights[bytes] = field(default_factory=Flights)
     comparisons: SharedAnswers[Comparison] = field(default_factory=lambda: SharedAnswers(size=4))

@@ -153,7 +153,7 @@ async def upload_dataset(
         received.path.unlink(missing_ok=True)
     response.status_code = 200 if made.existing else 201
     response.headers["Location"] = f"/api/v1/datasets/{made.id}"
-    context.wake_analyst()
+    context.wake_data()
     return made
 
 
@@ -220,7 +220,7 @@ def update_dataset(
             response.headers["ETag"] = _tag(row)
     except IntegrityError as error:
         raise Conflict(f"a data set named {name!r} is registered already") from error
-    context.wake_analyst()
+    context.wake_data()
     return changed
 
 
@@ -234,7 +234,7 @@ def analyse_dataset(dataset_id: str, context: Context) -> DatasetDetail:
         _analyse_again(row)
         session.flush()
         changed = dataset_views.detail(session, row)
-    context.wake_analyst()
+    context.wake_data()
     return changed
 
 
