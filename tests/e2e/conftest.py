@@ -115,9 +115,16 @@ def stop_studio(studio: Studio) -> None:
         studio.process.wait()
 
 
-@pytest.fixture(scope="module", params=["embedded", "services"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module's STACKS says what its studio runs on: the main job on both, a page's own job on one. What the page asks for is
+    tested on both databases in tests/backend."""
+    if "studio" in metafunc.fixturenames:
+        metafunc.parametrize("studio", metafunc.module.STACKS, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """The embedded defaults (SQLite and the broker that `copg up` brings), then PostgreSQL and Redis."""
+    """ "embedded": the defaults (SQLite and the broker that `copg up` brings); "services": PostgreSQL and Redis."""
     environment = {}
     if request.param == "services":
         database = request.getfixturevalue("postgres_server")

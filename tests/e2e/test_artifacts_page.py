@@ -13,6 +13,7 @@ from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+STACKS = ["embedded"]
 
 TINY = {
     "algorithm": "sft", "policy": {"kind": "preset", "size": "nano"}, "batch_size": 8, "steps": 6,

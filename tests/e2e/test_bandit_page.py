@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.conftest import Studio
 
 pytestmark = pytest.mark.e2e
+STACKS = ["embedded"]
 
 # The last regret that is drawn for an algorithm, whether plotly keeps numbers or an encoded array.
 LAST_REGRET = """(algorithm) => {

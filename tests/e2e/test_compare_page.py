@@ -11,6 +11,7 @@ from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+STACKS = ["services"]
 
 BASE: dict[str, Any] = {
     "algorithm": "copg", "policy": {"kind": "preset", "size": "nano"}, "reward": {"kind": "gold"}, "batch_size": 8, "steps": 4,

@@ -12,6 +12,7 @@ from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
 
 pytestmark = pytest.mark.e2e
+STACKS = ["embedded"]
 
 
 def pairs(path: Path, **names: str) -> Path:

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.conftest import Studio
 
 pytestmark = pytest.mark.e2e
+STACKS = ["embedded", "services"]
 
 POINTS_DRAWN = """() => {
   const plot = document.querySelector('[data-testid="figure-reward"] .js-plotly-plot');

@@ -12,6 +12,7 @@ from tests.e2e.conftest import Studio
 from tests.e2e.test_artifacts_page import TINY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+STACKS = ["services"]
 
 
 def test_a_prompt_is_answered_side_by_side(studio: Studio, page: Page) -> None:

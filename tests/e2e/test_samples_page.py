@@ -12,6 +12,7 @@ from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+STACKS = ["services"]
 
 CONFIG: dict[str, Any] = {
     "algorithm": "copg", "policy": {"kind": "preset", "size": "nano"}, "reward": {"kind": "function", "name": "length", "options": {"target": 3}},
