@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend import data_files, data_reader, data_sets
 from backend.database import NOW, Database
+from backend.loops import Loop
 from backend.models_data import Dataset
 from backend.settings import Settings
 from copg_core.errors import DataError
@@ -28,39 +29,17 @@ SECONDS = 600.0
 """Longest look at one file; what it saw until then becomes the report, which says so."""
 
 
-class Analyst:
-    """`wake()` after a commit that left a data set `analysing`."""
+class Analyst(Loop):
+    """`wake()` after a commit that left a data set `analysing`. A stop ends the reader that is at work; its data set is taken up
+    again at the next start."""
 
-    def __init__(self, database: Database, settings: Settings, poll_seconds: float = 5.0) -> None:
-        self._database, self._settings, self._poll = database, settings, poll_seconds
-        self._stop = threading.Event()
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="analyst", daemon=True)
+    def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__("analyst", seconds=5.0, patience=10.0)
+        self._database, self._settings = database, settings
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the reader that is at work; its data set is taken up again at the next start."""
-        self._stop.set()
-        self._wake.set()
-        self._thread.join(timeout=10)
-
-    def wake(self) -> None:
-        """Never waits."""
-        self._wake.set()
-
-    def _loop(self) -> None:
-        while not self._stop.is_set():
-            try:
-                while not self._stop.is_set() and self.turn():
-                    pass
-            except SQLAlchemyError as error:
-                _log.warning("analyst: the database does not answer: %s", str(error).splitlines()[0])
-            except Exception:  # noqa: BLE001 - one odd file must not end the looking at others
-                _log.exception("analyst")
-            self._wake.wait(self._poll)
-            self._wake.clear()
+    def step(self) -> None:
+        while not self._stop.is_set() and self.turn():
+            pass
 
     def turn(self) -> bool:
         """Analyse one data set that is due; False where none is."""

@@ -8,18 +8,17 @@ that comes late, and a copy that was torn, never touch one that is registered.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from backend import artifacts
 from backend.database import Database
+from backend.loops import Loop
 from backend.models_data import Dataset
 from backend.settings import Settings
 from backend.store import File, Interrupted, Store, hash_file, remove
@@ -32,42 +31,21 @@ _SECONDS = 5.0
 _LONGEST_PAUSE = 600.0
 
 
-class Depositor:
+class Depositor(Loop):
     """`wake()` after a commit that brought a file. Without a store there is nothing to do, and no thread."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__("deposits", seconds=_SECONDS)
         self._database, self._settings = database, settings
         self._store = Store(settings)
-        self._stop = threading.Event()
-        self._wake = threading.Event()
         self._waits: dict[str, tuple[float, int]] = {}  # data set: not before, and how often it was tried
-        self._thread = threading.Thread(target=self._loop, name="deposits", daemon=True)
 
     def start(self) -> None:
         if not self._store.is_local:
-            self._thread.start()
+            super().start()
 
-    def stop(self) -> None:
-        """Does not wait for a store that hangs."""
-        self._stop.set()
-        self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=2)
-
-    def wake(self) -> None:
-        """Never waits."""
-        self._wake.set()
-
-    def _loop(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.turn()
-            except SQLAlchemyError as error:
-                _log.warning("deposits: the database does not answer: %s", str(error).splitlines()[0])
-            except Exception:  # noqa: BLE001 - one odd file must not end the care for the others
-                _log.exception("deposits")
-            self._wake.wait(_SECONDS)
-            self._wake.clear()
+    def step(self) -> None:
+        self.turn()
 
     def turn(self) -> int:
         """Bring what is missing in the store, the newest first; how many files. What the store does not take now is tried again later."""

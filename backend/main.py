@@ -78,7 +78,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             queue.send_hint(celery, uid, name)
 
     reconciler = Reconciler(database, settings, send)
-    sweeper = Sweeper(database, settings)
     analyst = Analyst(database, settings)
     depositor = Depositor(database, settings)
 
@@ -89,7 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     studio = Studio(settings, database, Feed(database, settings.feed_seconds), reconciler.wake, uploaded)
 
     doorkeeper = Doorkeeper(settings, database)
-    sender = WebhookSender(database, settings)
+    loops = (reconciler, Sweeper(database, settings), analyst, depositor, WebhookSender(database, settings))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -99,20 +98,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             database.close()
             raise
         studio.feed.start()
-        reconciler.start()
-        sweeper.start()
-        analyst.start()
-        depositor.start()
-        sender.start()
+        for loop in loops:
+            loop.start()
         threading.Thread(target=uploads.clean, args=(database, settings), name="tidy", daemon=True).start()
         try:
             yield
         finally:
-            sender.stop()
-            depositor.stop()
-            analyst.stop()
-            sweeper.stop()
-            reconciler.stop()
+            for loop in reversed(loops):
+                loop.stop()
             studio.feed.stop()
             database.close()
 

@@ -5,8 +5,6 @@ Any number of processes may run it. Every change is a conditional UPDATE, so two
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable
 
@@ -14,48 +12,27 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend import claims, dispatch, lineage, sweep_watch
 from backend.database import Database
+from backend.loops import Loop
 from backend.settings import Settings
 from backend.telemetry import RECONCILED
 
-_log = logging.getLogger(__name__)
 
-
-class Reconciler:
-    """A thread for the API process. `send(uid, queue)` delivers one wake-up and never raises."""
+class Reconciler(Loop):
+    """`send(uid, queue)` delivers one wake-up and never raises."""
 
     def __init__(self, database: Database, settings: Settings, send: Callable[[str, str], object]) -> None:
+        super().__init__("reconcile", seconds=settings.tick_seconds, patience=10.0)
         self._database = database
         self._settings = settings
         self._send = send
         self._healthy_since: float | None = None
-        self._stop = threading.Event()
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="reconcile", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends after the turn at hand."""
-        self._stop.set()
-        self._wake.set()
-        self._thread.join(timeout=10)
-
-    def wake(self) -> None:
-        """Take the next turn now: somebody committed something. Cheap, never blocks."""
-        self._wake.set()
-
-    def _loop(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.turn()
-            except SQLAlchemyError as error:
-                self._healthy_since = None
-                _log.warning("reconcile: the database does not answer: %s", str(error).splitlines()[0])
-            except Exception:  # noqa: BLE001 - the loop that heals everything else must not die
-                _log.exception("reconcile")
-            self._wake.wait(self._settings.tick_seconds)
-            self._wake.clear()
+    def step(self) -> None:
+        try:
+            self.turn()
+        except SQLAlchemyError:
+            self._healthy_since = None
+            raise
 
     def turn(self) -> None:
         """One pass. Leases are only judged after they could be renewed for one full lease.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from backend import artifacts, store
 from backend.database import Database
+from backend.loops import Loop
 from backend.models import Checkpoint, Run
 from backend.models_artifacts import Artifact
 from backend.settings import Settings
@@ -26,38 +26,24 @@ from backend.states import TERMINAL
 from backend.store import Store
 
 _log = logging.getLogger(__name__)
-_TURN_SECONDS = 10.0
 _LEFTOVERS_SECONDS = 3600.0
 _RUN = re.compile(r"[0-9a-f]{32}")
 _IDS_AT_ONCE = 500
 
 
-class Sweeper:
-    """A thread of the API process, beside the reconcile loop: a store that hangs must not keep hints waiting."""
+class Sweeper(Loop):
+    """A thread beside the reconcile loop: a store that hangs must not keep hints waiting."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__("sweep", seconds=10.0)
         self._database, self._settings = database, settings
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="sweep", daemon=True)
+        self._looked = time.monotonic()
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Does not wait for a store that hangs."""
-        self._stop.set()
-        self._thread.join(timeout=2)
-
-    def _loop(self) -> None:
-        looked = time.monotonic()
-        while not self._stop.wait(_TURN_SECONDS):
-            try:
-                artifacts.remove_due(self._database, self._settings)
-                if time.monotonic() - looked > _LEFTOVERS_SECONDS:
-                    looked = time.monotonic()
-                    sweep_leftovers(self._database, self._settings)
-            except Exception as error:  # noqa: BLE001 - a sweep that dies would leave everything for ever
-                _log.warning("sweep: %s", (str(error).strip().splitlines() or [type(error).__name__])[0])
+    def step(self) -> None:
+        artifacts.remove_due(self._database, self._settings)
+        if time.monotonic() - self._looked > _LEFTOVERS_SECONDS:
+            self._looked = time.monotonic()
+            sweep_leftovers(self._database, self._settings)
 
 
 def sweep_leftovers(database: Database, settings: Settings) -> int:

@@ -13,11 +13,11 @@ import time
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from backend import webhook_events, webhook_signing, webhooks
 from backend.database import NOW, Database
+from backend.loops import Loop
 from backend.models_webhooks import Delivery, Webhook
 from backend.settings import Settings
 from backend.webhook_post import TIMEOUT, Answer, post, private_allowed
@@ -28,7 +28,6 @@ WAITS = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 28_800.0, 36_000.0)
 """Seconds before the second, third, ... attempt: 25.6 hours in all."""
 LEASE = 6 * TIMEOUT  # seconds: longer than an attempt, the look-up of the name included
 KEPT = 30 * 86_400.0  # seconds for which deliveries that ended can be looked at
-_TURN_SECONDS = 1.0
 _PRUNE_SECONDS = 600.0
 _PRUNED_AT_ONCE = 1000
 _IN_A_ROW = 50  # deliveries of one webhook in one turn
@@ -52,39 +51,24 @@ class Taken:
     now: float
 
 
-class WebhookSender:
+class WebhookSender(Loop):
     """One webhook is served by one thread of a process at a time, so that one that hangs holds up nobody else."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__("webhooks", seconds=1.0)
         self._database = database
         self._private = private_allowed(settings)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="webhooks", daemon=True)
+        self._pruned = time.monotonic()
         self._busy: set[int] = set()
         self._lock = threading.Lock()
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Does not wait for a receiver that hangs: what it was sent stays due."""
-        self._stop.set()
-        self._thread.join(timeout=2)
-
-    def _loop(self) -> None:
-        pruned = time.monotonic()
-        while not self._stop.wait(_TURN_SECONDS):
-            try:
-                webhook_events.collect(self._database)
-                for webhook_id in self._free(due(self._database)):
-                    threading.Thread(target=self._serve, args=(webhook_id,), name="webhook", daemon=True).start()
-                if time.monotonic() - pruned > _PRUNE_SECONDS:
-                    pruned = time.monotonic()
-                    prune(self._database)
-            except SQLAlchemyError as error:
-                _log.warning("webhooks: the database does not answer: %s", str(error).splitlines()[0])
-            except Exception:  # noqa: BLE001 - a loop that dies would tell nobody anything any more
-                _log.exception("webhooks")
+    def step(self) -> None:
+        webhook_events.collect(self._database)
+        for webhook_id in self._free(due(self._database)):  # what a stop leaves hanging stays due
+            threading.Thread(target=self._serve, args=(webhook_id,), name="webhook", daemon=True).start()
+        if time.monotonic() - self._pruned > _PRUNE_SECONDS:
+            self._pruned = time.monotonic()
+            prune(self._database)
 
     def _free(self, wanted: list[int]) -> list[int]:
         """Those that no thread serves, as many as may be served beside the others; they count as served from now on."""
