@@ -1,4 +1,4 @@
-"""A thread of the web process that takes turns until it is stopped: what reconciles, analyses, deposits, clears and sends is one."""
+"""A thread that takes turns until it is stopped: what reconciles, analyses, deposits, clears and sends beside a process's own work."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from backend.page_files import Page
 from backend.reconcile import Reconciler
 from backend.requests import Requests
 from backend.responses import SafeResponses, page_policy
-from backend.retention import Sweeper
+from backend.retention import Leftovers, Sweeper
 from backend.routes import (
     access,
     artifacts,
@@ -88,7 +88,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     studio = Studio(settings, database, Feed(database, settings.feed_seconds), reconciler.wake, uploaded)
 
     doorkeeper = Doorkeeper(settings, database)
-    loops = (reconciler, Sweeper(database, settings), analyst, depositor, WebhookSender(database, settings))
+    loops = (
+        reconciler, Sweeper(database, settings), Leftovers(database, settings), analyst, depositor, WebhookSender(database, settings),
+    )  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""The sweep: clears what was given up, and what ended runs left without a row. Any number of API processes may do it.
+"""The sweep: clears what was given up, and what ended runs left without a row. Any number of processes may do it.
 
 It removes only what this database has known and given up. Folders of runs that it never heard of may belong to another
 studio: `orphans` lists them for a person to decide.
@@ -26,7 +26,6 @@ from backend.states import TERMINAL
 from backend.store import Store
 
 _log = logging.getLogger(__name__)
-_LEFTOVERS_SECONDS = 3600.0
 _RUN = re.compile(r"[0-9a-f]{32}")
 _IDS_AT_ONCE = 500
 
@@ -37,13 +36,21 @@ class Sweeper(Loop):
     def __init__(self, database: Database, settings: Settings) -> None:
         super().__init__("sweep", seconds=10.0)
         self._database, self._settings = database, settings
-        self._looked = time.monotonic()
 
     def step(self) -> None:
         artifacts.remove_due(self._database, self._settings)
-        if time.monotonic() - self._looked > _LEFTOVERS_SECONDS:
-            self._looked = time.monotonic()
-            sweep_leftovers(self._database, self._settings)
+
+
+class Leftovers(Loop):
+    """A thread of everybody who has a data folder, workers too: what stands on the disk of a machine that lost its run, nobody
+    else can see."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__("leftovers", seconds=3600.0)
+        self._database, self._settings = database, settings
+
+    def step(self) -> None:
+        sweep_leftovers(self._database, self._settings)
 
 
 def sweep_leftovers(database: Database, settings: Settings) -> int:

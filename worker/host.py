@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend import claims, dispatch, nodes
 from backend.database import Database
 from backend.queue import send_hint
+from backend.retention import Leftovers
 from backend.settings import Settings
 from copg_core.config import CONFIG_SCHEMA
 from copg_core.trial_config import TRIAL_SCHEMA
@@ -46,6 +47,7 @@ class Host:
         self.slots = len(self._gpus) + self.cpu_slots
         self._left = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._leftovers = Leftovers(self._database, settings)
 
     def start(self) -> None:
         """Clear away what a dead predecessor left on this machine, then be known to the queue."""
@@ -53,6 +55,7 @@ class Host:
             _log.warning("killed %d processes of attempts whose supervisor is dead", killed)
         self.beat()  # known before the first wake-up can come
         self._heart.start()
+        self._leftovers.start()
 
     def drain(self) -> None:
         """Take nothing new; every run writes a checkpoint and goes back to the queue."""
@@ -61,6 +64,7 @@ class Host:
     def leave(self) -> None:
         """Take this worker off the list, so that nobody sends it a message."""
         self._left.set()
+        self._leftovers.stop()
         self._heart.join(timeout=5)
         attempt(self._database, lambda session: nodes.forget(session, self.name))
         self._database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -19,6 +20,7 @@ from backend.database import NOW
 from backend.models import Checkpoint, Run
 from backend.models_artifacts import Artifact, ArtifactFile, Removal
 from backend.queue import celery_app
+from backend.retention import sweep_leftovers
 from backend.run_errors import LeaseLost
 from backend.schemas.trials import TrialCreate
 from backend.settings import Settings
@@ -98,6 +100,24 @@ def test_a_run_goes_on_on_a_machine_that_shares_no_folder(bench: Bench, machines
     left = sorted(str(path.relative_to(machines.store)) for path in machines.store.rglob("step-*"))
     assert left == [f"runs/{run.uid}/attempt-2/checkpoints/step-30"]
     assert not list((machines.folder / "two" / "runs").rglob("step-*"))  # the working copies went
+
+
+def test_a_machine_clears_away_what_it_had_of_a_run_that_ended_elsewhere(bench: Bench, machines: Machines) -> None:
+    run = bench.execute(bench.new(30, suicide=17, once=True), machines.host("one"))
+    left = machines.folder / "one" / "runs" / run.uid / "attempt-1" / "checkpoints" / "step-10"
+    for path in (*left.rglob("*"), left):
+        os.utime(path, (time.time() - 48 * 3600,) * 2)
+    ready(bench.database, run)
+    came_back = machines.host("one")
+    assert sweep_leftovers(bench.database, machines.settings("one")) == 0  # the run may go on from there
+    run = bench.execute(run, machines.host("two"))
+    assert run.state == "succeeded"
+    assert left.is_dir()
+    came_back.start()
+    try:
+        bench.until(run, lambda _: not left.exists())
+    finally:
+        came_back.leave()
 
 
 def test_a_damaged_checkpoint_is_not_gone_on_from(bench: Bench, machines: Machines) -> None:
