@@ -81,9 +81,9 @@ def sign_test(wins: int, losses: int) -> float:
     """Two-sided p of `wins` against `losses` under a fair coin, exactly; 1 where there is nothing but ties."""
     if wins + losses == 0:
         return 1.0
-    from scipy.stats import binom  # scipy takes a second to load
+    from scipy.special import bdtr  # the binomial's distribution function; scipy.stats takes a second to load
 
-    return min(1.0, 2.0 * float(binom.cdf(min(wins, losses), wins + losses, 0.5)))
+    return min(1.0, 2.0 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
