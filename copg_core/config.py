@@ -21,6 +21,7 @@ from copg_core.reward_sources import GoldReward, RewardSource, RunReward, Scorin
 from copg_core.sources import (
     DataSource,
     Frozen,
+    Int32,
     ModelSource,
     PresetModel,
     RunModel,
@@ -33,11 +34,11 @@ class _Base(Frozen):
     policy: ModelSource = Field(default_factory=PresetModel, title="Model", description="Where training starts from.")
     data: DataSource = Field(default_factory=TaskData, title="Data", description="What it is trained on.")
     optimizer: Optimizer = Field(default_factory=Optimizer, title="Optimizer", description="AdamW and its schedule.")
-    batch_size: int = Field(
+    batch_size: Int32 = Field(
         128, ge=1, title="Batch size", description="Rows (SFT) or pairs in one optimizer step.",
         json_schema_extra=unit("rows or pairs"),
     )  # fmt: skip
-    micro_batch_tokens: int = Field(
+    micro_batch_tokens: Int32 = Field(
         16_384,
         ge=16,
         title="Micro-batch",
@@ -55,17 +56,22 @@ class _Base(Frozen):
         description="With several processes: each holds the whole model, or weights and Adam's states are divided (FSDP2).",
     )
     epochs: float = Field(
-        2.0, gt=0, title="Epochs", description="Passes over the training rows.", json_schema_extra=unit("passes")
+        2.0,
+        gt=0,
+        le=100_000,
+        title="Epochs",
+        description="Passes over the training rows.",
+        json_schema_extra=unit("passes"),
     )
-    steps: int | None = Field(
+    steps: Int32 | None = Field(
         None, ge=1, title="Steps", description="Optimizer steps; where given, it replaces the epochs.",
         json_schema_extra=unit("steps"),
     )  # fmt: skip
-    max_prompt_tokens: int = Field(
+    max_prompt_tokens: Int32 = Field(
         512, ge=1, title="Longest prompt", description="A longer prompt loses its beginning; the count is reported.",
         json_schema_extra=unit("tokens"),
     )  # fmt: skip
-    max_completion_tokens: int = Field(
+    max_completion_tokens: Int32 = Field(
         128, ge=1, title="Longest completion", description="A longer completion loses its end; the count is reported.",
         json_schema_extra=unit("tokens"),
     )  # fmt: skip

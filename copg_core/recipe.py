@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from copg_core.sources import Frozen, unit
+from copg_core.sources import Frozen, Int32, unit
 
 
 class Optimizer(Frozen):
@@ -82,7 +82,7 @@ class Generation(Frozen):
         description="1 samples from the policy itself, which makes KL an unbiased estimate; 0 is greedy.",
         json_schema_extra=unit("1"),
     )
-    batch_size: int = Field(
+    batch_size: Int32 = Field(
         64, ge=1, title="Prompts at once", description="Prompts generated together.", json_schema_extra=unit("prompts")
     )
 
@@ -114,7 +114,7 @@ class Sampling(Frozen):
         description="Share of each batch's rows made in this way; the others are the data's rows as they are.",
         json_schema_extra=unit("share of rows"),
     )
-    every: int = Field(
+    every: Int32 = Field(
         1,
         ge=1,
         title="Generation period",
@@ -122,7 +122,7 @@ class Sampling(Frozen):
         "the policy that learns. 1 is on-policy.",
         json_schema_extra=unit("steps"),
     )
-    buffer: int = Field(
+    buffer: Int32 = Field(
         4096,
         ge=1,
         title="Replay capacity",
@@ -146,7 +146,7 @@ class Sampling(Frozen):
         "than 1 it is the policy at that temperature which is trained, so generate with it afterwards.",
         json_schema_extra=unit("1"),
     )
-    batch_size: int = Field(
+    batch_size: Int32 = Field(
         64, ge=1, title="Prompts at once", description="Prompts generated together.", json_schema_extra=unit("prompts")
     )
 
@@ -165,11 +165,11 @@ class EvaluationPlan(Frozen):
     """When and on what the run is evaluated."""
 
     model_config = ConfigDict(title="Evaluation")
-    every: int = Field(
+    every: Int32 = Field(
         50, ge=1, title="Period", description="Steps between evaluations; step 0 and the last step are always evaluated.",
         json_schema_extra=unit("steps"),
     )  # fmt: skip
-    prompts: int = Field(
+    prompts: Int32 = Field(
         128,
         ge=2,
         title="Prompts",
@@ -183,10 +183,10 @@ class Checkpoints(Frozen):
     """When the state of training is saved, and how much of it is kept."""
 
     model_config = ConfigDict(title="Checkpoints")
-    every: int = Field(
+    every: Int32 = Field(
         100, ge=1, title="Period", description="Steps between checkpoints.", json_schema_extra=unit("steps")
     )
-    keep: int = Field(
+    keep: Int32 = Field(
         1,
         ge=1,
         title="Keep",
@@ -198,7 +198,7 @@ class Checkpoints(Frozen):
         title="Keep the best",
         description="Also the one whose evaluation, at the very same step, has the highest reward.",
     )
-    keep_every: int = Field(
+    keep_every: Int32 = Field(
         0,
         ge=0,
         title="Keep every",
@@ -233,7 +233,7 @@ class Divergence(Frozen):
         description="Fall of the evaluation reward below its start that counts as collapse. 0 switches this off.",
         json_schema_extra=unit("standard deviations over prompts"),
     )
-    evaluations: int = Field(
+    evaluations: Int32 = Field(
         3,
         ge=1,
         title="In a row",

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from copg_core.places import ModelFolderOrHub, RunOrFolder
-from copg_core.sources import DataSource, Frozen, TaskData, unit
+from copg_core.sources import DataSource, Frozen, Int32, TaskData, unit
 
 
 class RunReward(Frozen):
@@ -124,7 +124,7 @@ class EntailmentReward(Frozen):
     score: Literal["probability", "logit"] = Field(
         "probability", title="Score", description="P(entailment) over all labels, or the logit itself."
     )
-    max_tokens: int = Field(
+    max_tokens: Int32 = Field(
         512, ge=8, title="Longest pair", description="A longer premise loses its end.", json_schema_extra=unit("tokens")
     )
 

@@ -27,6 +27,10 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+Int32 = Annotated[int, Field(lt=2**31)]
+"""A whole number that every database and every tensor of indices can hold."""
+
+
 def unit(name: str) -> dict[str, Any]:
     """Extra JSON Schema that tells the form a field's unit."""
     return {"unit": name}
@@ -139,7 +143,7 @@ class _RowsData(Frozen):
         description="Share of prompts held out for validation where no validation rows are named.",
         json_schema_extra=unit("share of prompts"),
     )
-    limit: int | None = Field(
+    limit: Int32 | None = Field(
         None,
         ge=1,
         title="Row limit",

@@ -14,7 +14,7 @@ from copg_core.config import parents as parents_of_run
 from copg_core.places import RunOrFolder
 from copg_core.recipe import Checkpoints, Generation
 from copg_core.reward_sources import RunReward, ScoringReward, parts
-from copg_core.sources import Frozen, TaskData, unit
+from copg_core.sources import Frozen, Int32, TaskData, unit
 
 MOST_POLICIES = 8
 MOST_COMPLETIONS = 16
@@ -26,7 +26,7 @@ class TrialPolicy(Frozen):
 
     model_config = ConfigDict(title="Policy of a trial")
     run: RunOrFolder = Field(min_length=1, title="Run", description="Id of a finished run, or the folder it wrote.")
-    max_prompt_tokens: int = Field(
+    max_prompt_tokens: Int32 = Field(
         512, ge=1, title="Longest prompt", description="A longer prompt loses its beginning, as in training.",
         json_schema_extra=unit("tokens"),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from backend.telemetry import EVENTS_SHIPPED
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+_REFUSED = (DataError, IntegrityError, OverflowError)  # the last from sqlite3, which SQLAlchemy does not wrap
 
 
 def attempt(database: Database, work: Callable[[Session], T]) -> tuple[bool, T | None]:
@@ -46,7 +47,7 @@ class Shipper:
         began = time.monotonic()
         try:
             cancelling = self._send(self.pending)
-        except (DataError, IntegrityError):
+        except _REFUSED:
             return self._ship_singly()
         except SQLAlchemyError as error:
             self._tried = self._tried or began
@@ -66,7 +67,7 @@ class Shipper:
         while self.pending:
             try:
                 cancelling = self._send(self.pending[:1])
-            except (DataError, IntegrityError) as error:
+            except _REFUSED as error:
                 _log.error("the database refuses a %s: %s", type(self.pending[0]).__name__, _first_line(error))
             except SQLAlchemyError:
                 return None
@@ -88,6 +89,6 @@ class Shipper:
             return None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"

@@ -31,7 +31,7 @@ from worker.attempt import AttemptFiles, Inputs, ProcessTree, write_job
 from worker.fetch import Fetcher
 from worker.meanwhile import meanwhile
 from worker.persist import Shipper, attempt
-from worker.verdict import Ending, Verdict, over_time
+from worker.verdict import Ending, Verdict, faulted, over_time
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -67,11 +67,24 @@ class Supervisor:
         self._last: Finished | Failed | None = None
 
     def run(self) -> None:
-        """Never raises for what happens to the training; returns early where another attempt took the run over."""
+        """Never raises for what happens to the training; returns early where another attempt took the run over.
+
+        A fault of our own ends the attempt like a process that died, at once: nobody waits for the lease to run out.
+        """
         with logs.about(run=self._claim.uid, attempt=self._claim.fence):
             try:
-                verdict = self._attempt()
-                self._leave_behind()
+                try:
+                    verdict = self._attempt()
+                    self._leave_behind()
+                except LeaseLost:
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, the run's next attempt must not wait for it
+                    _log.exception("run %s: a fault of its worker", self._claim.uid)
+                    verdict = (
+                        Verdict(RunState.CANCELLED, "stopped")
+                        if self._cancelling
+                        else faulted(self._claim, self._settings.backoff, _line(error))
+                    )
                 if self._finish(verdict) not in (RunState.QUEUED, None):
                     self._keeper.drop_working_copies()
             except LeaseLost as error:

@@ -111,6 +111,19 @@ class Ending:
         return logs.sentence(lines[-1])[:500] if lines else ""
 
 
+def faulted(claim: Claim, backoff: Backoff, fault: str) -> Verdict:
+    """Of a run whose worker, not whose training, met something that nobody has foreseen: it may work with the next one."""
+    reason = f"its worker failed: {fault}"
+    if claim.attempt < claim.max_attempts:
+        next_one = f"{reason}; {backoff.sentence(claim.attempt, claim.max_attempts)}"
+        return Verdict(RunState.QUEUED, next_one, delay_seconds=backoff.delay(claim.attempt))
+    problem = (
+        f"The worker, not the training, failed in the last of {claim.attempt} attempts: {fault}. Its log has more; "
+        "resume goes on from the last checkpoint."
+    )
+    return Verdict(RunState.FAILED, reason, problem, "worker")
+
+
 def over_time(claim: Claim) -> Verdict:
     """Of a run that has had its maximum time."""
     limit = timedelta(seconds=round(claim.max_seconds or 0))

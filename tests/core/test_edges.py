@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from pydantic import BaseModel
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from copg_core.adapters import add_lora
 from copg_core.checkpoints import save_checkpoint
+from copg_core.config import RunConfig
 from copg_core.errors import CheckpointError, DataError
 from copg_core.precision import MasterWeights
 from copg_core.processes import Processes
 from copg_core.recipe import Lora, Optimizer
 from copg_core.reference import log_probs_of
+from copg_core.trial_config import TrialConfig
 from copg_core.watch import Watch
 from tests.core.conftest import ROWS, config_of, run
 
@@ -120,3 +123,18 @@ def test_all_processes_cut_rows_by_the_smallest_budget() -> None:
     )  # fmt: skip
     longest = max(row.tokens(packed=True) for row in ROWS)
     assert max(seen) <= max(20, longest)
+
+
+@pytest.mark.parametrize("config", [*get_args(RunConfig), TrialConfig])
+def test_every_whole_number_of_a_configuration_fits_a_column(config: type[BaseModel]) -> None:
+    schema = config.model_json_schema()
+
+    def unbounded(part: object, path: str) -> list[str]:
+        if isinstance(part, list):
+            return [found for number, one in enumerate(part) for found in unbounded(one, f"{path}.{number}")]
+        if not isinstance(part, dict):
+            return []
+        bare = part.get("type") == "integer" and not ({"maximum", "exclusiveMaximum", "const", "enum"} & set(part))
+        return [path] * bare + [found for name, one in part.items() for found in unbounded(one, f"{path}.{name}")]
+
+    assert unbounded(schema, "") == []
