@@ -109,3 +109,28 @@ def test_a_view_is_kept_found_and_forgotten(studio: Studio, page: Page) -> None:
     page.get_by_role("button", name="Saved views").click()
     page.get_by_role("button", name="Forget What failed").click()
     expect(kept).to_have_count(0)
+
+
+def test_a_deletion_is_taken_back_by_its_key_and_by_the_palette(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"name": "deleted by keys", "config": TINY})["id"]
+    studio.wait_for(run, {"succeeded"}, 120)
+    page.goto(f"{studio.url}/runs")
+    row = page.locator(f"[data-run-id='{run}']")
+    for taken_back in ("key", "palette"):
+        expect(row).to_be_visible()
+        row.get_by_role("checkbox").focus()
+        page.keyboard.press("x")
+        page.get_by_test_id("delete-button").press("Enter")
+        expect(page.get_by_test_id("confirm-button")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(row).to_have_count(0)
+        if taken_back == "key":
+            page.keyboard.press("u")
+        else:
+            page.keyboard.press("Control+k")
+            page.keyboard.type("take back")
+            expect(page.get_by_role("option", name="Take back: deleted deleted by keys")).to_be_visible()
+            page.keyboard.press("Enter")
+    expect(row).to_be_visible()
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)
+    assert studio.get(f"/runs/{run}")["name"] == "deleted by keys"

@@ -16,7 +16,7 @@ import './palette.css';
 
 interface Entry { id: string; group: string; label: string; hint?: string; act: () => void }
 const PAGES = [['Runs', '/runs'], ['Sweeps', '/sweeps'], ['Compare', '/compare'], ['Samples', '/samples'], ['Playground', '/playground'], ['Launch', '/launch'], ['Data', '/data'], ['Bandit', '/bandit'], ['System', '/system'], ['Tokens and webhooks', '/access']] as const;
-const KEYS = [['Ctrl or ⌘ + K', 'Go to, find, do'], ['/', 'Search the runs'], ['j, k', 'Next or previous run of the table'], ['Enter', 'Open it'], ['x', 'Select it'], ['?', 'Show these keys'], ['Esc', 'Close']] as const;
+const KEYS = [['Ctrl or ⌘ + K', 'Go to, find, do'], ['/', 'Search the runs'], ['j, k', 'Next or previous run of the table'], ['Enter', 'Open it'], ['x', 'Select it'], ['u', 'Take back what was just deleted'], ['?', 'Show these keys'], ['Esc', 'Close']] as const;
 const FOUND = 6; // of each kind
 const STILL = { duration: 0 }; // it must stand there at once, and nothing moves for those who asked for that
 

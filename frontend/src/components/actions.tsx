@@ -1,5 +1,5 @@
 /** Cancel, resume, retry, clone and delete: the same menu for a row, a selection and a run's own page. */
-import { ActionIcon, Button, Group, Menu, Modal, Text } from '@mantine/core';
+import { ActionIcon, Button, Group, Kbd, Menu, Modal, Text } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
 import { IconCopyPlus, IconDots, IconPlayerPlay, IconPlayerStop, IconRefresh, IconTrash } from '@tabler/icons-react';
 import { createContext, type ReactNode, useCallback, useContext, useState } from 'react';
@@ -8,6 +8,7 @@ import { messageOf, type RunSummary } from '../api/client';
 import { type Action, actionsFor, useAct } from '../api/queries';
 import { hide, show } from '../api/deleting';
 import { useMay } from '../api/session';
+import { useKeys } from './keys';
 import { Offers } from './offers';
 
 const TEXT: Record<Action, { label: string; title: string; explain: string; done: string; icon: typeof IconTrash }> = {
@@ -80,7 +81,7 @@ function deleteSoon(runs: readonly RunSummary[], perform: () => Promise<unknown>
   notifications.show({
     id,
     autoClose: MOMENT,
-    message: <Group gap={10} wrap="nowrap" justify="space-between"><span>Deleted: {runs.length === 1 ? runs[0]!.name : `${runs.length} runs`}</span><Button size="compact-xs" variant="default" onClick={undo}>Undo</Button></Group>,
+    message: <Deleted what={runs.length === 1 ? runs[0]!.name : `${runs.length} runs`} undo={undo} />,
     closeButtonProps: { 'aria-label': 'Close' },
     onClose: () => {
       if (kept) return;
@@ -89,6 +90,18 @@ function deleteSoon(runs: readonly RunSummary[], perform: () => Promise<unknown>
         .finally(() => show(ids));
     },
   });
+}
+
+/** While it stands there, the key and the palette take the deletion back too: the notice is the last thing that Tab reaches. */
+function Deleted({ what, undo }: { what: string; undo: () => void }) {
+  useKeys({ u: undo });
+  return (
+    <Group gap={10} wrap="nowrap" justify="space-between">
+      <Offers group="Undo" offers={[{ id: what, label: `Take back: deleted ${what}`, act: undo }]} />
+      <span>Deleted: {what}</span>
+      <Button size="compact-xs" variant="default" rightSection={<Kbd size="xs">u</Kbd>} aria-label="Undo" aria-keyshortcuts="u" onClick={undo}>Undo</Button>
+    </Group>
+  );
 }
 
 export function RunMenu({ run }: { run: RunSummary }) {
