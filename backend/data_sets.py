@@ -38,6 +38,11 @@ def get(session: Session, uid: str, *, for_update: bool = False) -> Dataset:
     return row
 
 
+def find(session: Session, uid: str) -> Dataset | None:
+    """The same, None where there is none or it was deleted."""
+    return session.scalar(select(Dataset).where(Dataset.uid == uid, Dataset.deleted_at.is_(None)))
+
+
 def present(session: Session, uid: str, *, for_update: bool = False) -> Dataset:
     """The same, unless it was deleted. Raises NotFound."""
     row = get(session, uid, for_update=for_update)

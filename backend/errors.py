@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 KINDS = {
     400: "bad-request", 401: "unauthenticated", 403: "forbidden", 404: "not-found", 405: "method-not-allowed",
     409: "conflict", 410: "gone", 412: "edited-meanwhile", 413: "too-large", 415: "unsupported-media-type",
-    422: "invalid", 429: "too-many-requests", 500: "internal", 503: "unavailable", 507: "no-space",
+    416: "range-not-satisfiable", 422: "invalid", 429: "too-many-requests", 500: "internal", 503: "unavailable", 507: "no-space",
 }  # fmt: skip
 """What `type` says by default of each status; `state-conflict` and `idempotency-conflict` are further kinds of 409."""
 

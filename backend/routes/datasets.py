@@ -81,9 +81,7 @@ def create_dataset(body: DatasetCreate, context: Context, response: Response, ke
                 session, "datasets", key, body,
                 make=lambda: data_sets.add(session, body.name, source=source, shape=shape, rows=rows,
                                            content_hash=content_hash),
-                find=lambda uid: session.scalar(
-                    select(Dataset).where(Dataset.uid == uid, Dataset.deleted_at.is_(None))
-                ),
+                find=lambda uid: data_sets.find(session, uid),
             )  # fmt: skip
             if replayed:
                 response.status_code = 200
@@ -130,6 +128,7 @@ async def upload_dataset(
     name: Annotated[
         str | None, Query(min_length=1, max_length=200, description="Name of the data set. Empty: the file's name.")
     ] = None,
+    key: IdempotencyKey = None,
 ) -> UploadOut:
     """Upload a file: its bytes are the body of the request, as `curl -T pairs.jsonl.gz -X POST` sends them. It is hashed and
     stored while it arrives, then analysed. Content that is there already answers 200 and `existing`."""
@@ -146,7 +145,7 @@ async def upload_dataset(
     except ClientDisconnect:
         raise Invalid.field("body", "the upload was interrupted") from None  # to nobody, but without a traceback
     try:
-        made = await run_in_threadpool(_store, context, received, safe, filename, name)
+        made = await run_in_threadpool(_store, context, received, safe, filename, name, key)
     except OSError as error:
         raise uploads.cannot_store(error, context.settings) from error
     finally:
@@ -157,29 +156,39 @@ async def upload_dataset(
     return made
 
 
-def _store(context: Studio, received: uploads.Received, safe: str, filename: str, name: str | None) -> UploadOut:
+def _store(
+    context: Studio, received: uploads.Received, safe: str, filename: str, name: str | None, key: str | None
+) -> UploadOut:
     try:
         with context.database.transaction() as session:
             data_sets.lock_content(session, received.sha256)
-            if (earlier := data_sets.same_content(session, received.sha256, safe)) is not None:
-                if data_files.is_missing(earlier, context.settings):
-                    uploads.place(context.settings, received, str(earlier.file_name))
-                deposits.bring_again(session, earlier)
-                session.flush()
-                return UploadOut(**dataset_views.summary(earlier).model_dump(), existing=True)
-            title = name or data_sets.free_name(session, filename.replace("\\", "/").rsplit("/", 1)[-1])
-            row = data_sets.add(
-                session,
-                title,
-                source={"kind": "upload"},
-                shape="",
-                content_hash=received.sha256,
-                file_name=safe,
-                bytes=received.bytes,
-                state=data_sets.ANALYSING,
+            earlier = data_sets.same_content(session, received.sha256, safe)
+
+            def make() -> Dataset:
+                if earlier is not None:
+                    return earlier
+                return data_sets.add(
+                    session,
+                    name or data_sets.free_name(session, filename.replace("\\", "/").rsplit("/", 1)[-1]),
+                    source={"kind": "upload"},
+                    shape="",
+                    content_hash=received.sha256,
+                    file_name=safe,
+                    bytes=received.bytes,
+                    state=data_sets.ANALYSING,
+                )
+
+            asked = repr((received.sha256, filename, name))
+            row, replayed = idempotency.once(
+                session, "uploads", key, asked, make=make, find=lambda uid: data_sets.find(session, uid)
             )
-            uploads.place(context.settings, received, safe)
-            return UploadOut(**dataset_views.summary(row).model_dump(), existing=False)
+            existing = replayed or earlier is not None
+            if not existing or data_files.is_missing(row, context.settings):
+                uploads.place(context.settings, received, str(row.file_name))
+            if existing:
+                deposits.bring_again(session, row)
+                session.flush()
+            return UploadOut(**dataset_views.summary(row).model_dump(), existing=existing)
     except IntegrityError as error:
         raise Conflict(f"a data set named {name or filename!r} is there already: give this one another name") from error
 

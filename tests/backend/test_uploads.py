@@ -42,6 +42,23 @@ def test_a_file_is_hashed_stored_and_analysed(bench: Bench) -> None:
     assert bench.get("/datasets")["items"][1]["id"] == made["id"]
 
 
+def test_a_key_stands_for_one_upload(bench: Bench) -> None:
+    address, key = f"{API}/datasets/upload", {"Idempotency-Key": "night-1"}
+    sent = [
+        bench.client.post(address, params={"filename": "a.jsonl"}, content=lines(PAIRS), headers=key) for _ in range(2)
+    ]
+    assert [one.status_code for one in sent] == [201, 200]
+    assert sent[0].json()["id"] == sent[1].json()["id"]
+    other = bench.client.post(address, params={"filename": "a.jsonl"}, content=lines(PAIRS[1:]), headers=key)
+    assert problem(other, 409)["type"] == "urn:copg:problem:idempotency-conflict"
+    assert len(left(bench)) == 1  # nothing of the refused one stays
+    analysed(bench, sent[0].json()["id"])
+    bench.client.delete(f"{API}/datasets/{sent[0].json()['id']}")
+    gone = bench.client.post(address, params={"filename": "a.jsonl"}, content=lines(PAIRS), headers=key)
+    problem(gone, 410)
+    assert left(bench) == []
+
+
 def test_the_same_content_is_stored_once_and_says_so(bench: Bench) -> None:
     first = upload(bench, lines(PAIRS))
     again = upload(bench, lines(PAIRS), "other.jsonl", status=200)

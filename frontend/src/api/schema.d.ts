@@ -9611,7 +9611,10 @@ export interface operations {
                 /** @description Name of the data set. Empty: the file's name. */
                 name?: string | null;
             };
-            header?: never;
+            header?: {
+                /** @description Sent again with the same body, the first answer's object is returned; with another body: 409. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9621,7 +9624,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The same bytes are there already: this is their data set. */
+            /** @description What an earlier request with this key has made. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -9642,6 +9645,7 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
             422: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
