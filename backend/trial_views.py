@@ -60,11 +60,18 @@ def _answers(session: Session, row: Run) -> list[TrialAnswer]:
     named = {one.uid: one for one in session.execute(runs)}
     told = {one.step: one for one in session.scalars(select(Evaluation).where(Evaluation.run_id == row.id))}
     written: dict[int, list[TrialCompletion]] = defaultdict(list)
-    samples = select(Sample.step, Sample.completion, Sample.reward, Sample.gold, Sample.length, Sample.finished)
+    samples = select(
+        Sample.step, Sample.completion, Sample.reward, Sample.gold, Sample.kl, Sample.length, Sample.finished
+    )
     for one in session.execute(samples.where(Sample.run_id == row.id).order_by(Sample.step, Sample.prompt_index)):
         written[one.step].append(
             TrialCompletion(
-                text=one.completion, reward=one.reward, gold=one.gold, length=one.length, finished=one.finished
+                text=one.completion,
+                reward=one.reward,
+                gold=one.gold,
+                kl=one.kl,
+                length=one.length,
+                finished=one.finished,
             )
         )
     answers = []
@@ -86,6 +93,9 @@ def _answers(session: Session, row: Run) -> list[TrialAnswer]:
                 reward_stderr=evaluation.reward_stderr if evaluation else None,
                 gold_mean=evaluation.gold_mean if evaluation else None,
                 gold_stderr=evaluation.values.get("gold_stderr") if evaluation else None,
+                unmeasured=read.get("unmeasured"),
+                kl=evaluation.kl if evaluation else None,
+                kl_stderr=evaluation.values.get("kl_stderr") if evaluation else None,
                 completions=written[place],
             )
         )

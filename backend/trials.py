@@ -21,13 +21,13 @@ from backend.run_errors import ParentError, RunNotFound
 from backend.schemas.trials import TrialCreate
 from backend.states import TERMINAL, RunState
 from copg_core import places
-from copg_core.config import RUN_CONFIG, RunConfig
+from copg_core.config import RUN_CONFIG, PreferenceConfig, RunConfig
 from copg_core.recipe import Generation
 from copg_core.reward_sources import DataReward, FunctionReward, RewardSource, RunReward, context_columns, parts
 from copg_core.rewards.registry import is_own
 from copg_core.rewards.scorer import shortened
 from copg_core.sources import DataSource, TaskData
-from copg_core.trial_config import TRIAL_SCHEMA, TrialConfig, TrialPolicy, parents
+from copg_core.trial_config import TRIAL_SCHEMA, TrialConfig, TrialPolicy, TrialReference, parents
 
 FIRST = 100
 """A person waits before the page: trials have the highest priority that a run can be given."""
@@ -62,7 +62,10 @@ def create(session: Session, request: TrialCreate) -> Run:
         config = TrialConfig(
             prompt=request.prompt,
             chat=request.chat,
-            policies=[TrialPolicy(run=run.uid, max_prompt_tokens=one.max_prompt_tokens) for run, one in asked],
+            policies=[
+                TrialPolicy(run=run.uid, max_prompt_tokens=one.max_prompt_tokens, reference=_reference(one))
+                for run, one in asked
+            ],
             completions=request.completions,
             generation=Generation(
                 max_new_tokens=request.max_new_tokens or first.max_new_tokens,
@@ -132,6 +135,14 @@ def _finished(session: Session, uid: str, field: str) -> tuple[Run, RunConfig]:
         raise Invalid.field(
             field, f"the configuration of run {run.name!r} cannot be read by this version: {error.errors()[0]['msg']}"
         ) from error
+
+
+def _reference(config: RunConfig) -> TrialReference | None:
+    """What KL is measured to in the evaluations of such a run; None where it is not."""
+    if not isinstance(config, PreferenceConfig):
+        return None
+    task = config.data if isinstance(config.data, TaskData) else None
+    return TrialReference(policy=config.policy, task=task, seed=config.seed)
 
 
 Asked = tuple[Run, RunConfig]

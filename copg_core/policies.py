@@ -65,7 +65,7 @@ class Policy:
 
 
 def load_policy(
-    source: ModelSource, data: DataSource, *, seed: int = 0, resolve_run: Callable[[str], Path] = Path
+    source: ModelSource, data: DataSource | None, *, seed: int = 0, resolve_run: Callable[[str], Path] = Path
 ) -> Policy:
     """The policy that a configuration names, in float32 on the CPU. Raises ModelError with what is wrong."""
     if isinstance(source, PresetModel):
@@ -183,7 +183,7 @@ def _policy(model: Any, tokenizer: Any, place: str) -> Policy:
 # ---------------------------------------------------------------- presets
 
 
-def _build_preset(source: PresetModel, data: DataSource, seed: int) -> Policy:
+def _build_preset(source: PresetModel, data: DataSource | None, seed: int) -> Policy:
     if source.tokenizer is not None:
         tokenizer = _load_tokenizer(str(expanded(source.tokenizer)))
     elif isinstance(data, TaskData):

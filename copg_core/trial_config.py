@@ -14,15 +14,26 @@ from copg_core.config import parents as parents_of_run
 from copg_core.places import RunOrFolder
 from copg_core.recipe import Checkpoints, Generation
 from copg_core.reward_sources import RunReward, ScoringReward, parts
-from copg_core.sources import Frozen, Int32, TaskData, unit
+from copg_core.sources import Frozen, Int32, ModelSource, RunModel, TaskData, unit
 
 MOST_POLICIES = 8
 MOST_COMPLETIONS = 16
 LONGEST_PROMPT = 50_000
 
 
+class TrialReference(Frozen):
+    """The model that a run started from, as the run loaded it."""
+
+    model_config = ConfigDict(title="Reference of a policy")
+    policy: ModelSource = Field(title="Model", description="As the run's configuration names it.")
+    task: TaskData | None = Field(
+        None, title="Task", description="Whose words a new model without a tokenizer of its own knows; none: bytes."
+    )
+    seed: int = Field(0, title="Seed", description="Of a new model's weights.")
+
+
 class TrialPolicy(Frozen):
-    """A finished run, and the longest prompt that it was trained with."""
+    """A finished run, the longest prompt that it was trained with, and what its KL is measured to."""
 
     model_config = ConfigDict(title="Policy of a trial")
     run: RunOrFolder = Field(min_length=1, title="Run", description="Id of a finished run, or the folder it wrote.")
@@ -30,6 +41,9 @@ class TrialPolicy(Frozen):
         512, ge=1, title="Longest prompt", description="A longer prompt loses its beginning, as in training.",
         json_schema_extra=unit("tokens"),
     )  # fmt: skip
+    reference: TrialReference | None = Field(
+        None, title="Reference", description="What its completions' KL is measured to; none: it is not measured."
+    )
 
 
 class TrialConfig(Frozen):
@@ -73,7 +87,7 @@ class TrialConfig(Frozen):
     )
 
 
-TRIAL_SCHEMA = 2
+TRIAL_SCHEMA = 3
 """Of the same count as config.CONFIG_SCHEMA. Workers tell the larger of the two, up to which they read everything."""
 Job = RunConfig | TrialConfig
 JOB_CONFIG: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="algorithm")])
@@ -85,5 +99,7 @@ def parents(job: Job) -> dict[str, str]:
     if not isinstance(job, TrialConfig):
         return parents_of_run(job)
     scored_by = [part.run for _, part in parts(job.reward) if isinstance(part, RunReward)]
-    runs = dict.fromkeys([*(policy.run for policy in job.policies), *scored_by])
+    references = [policy.reference.policy for policy in job.policies if policy.reference]
+    measured_to = [source.run for source in references if isinstance(source, RunModel)]
+    runs = dict.fromkeys([*(policy.run for policy in job.policies), *measured_to, *scored_by])
     return {f"trial.{place}": run for place, run in enumerate(runs)}

@@ -63,6 +63,9 @@ class TrialCompletion(BaseModel):
     text: str
     reward: float | None
     gold: float | None
+    kl: float | None = Field(
+        description="Log-ratio of this completion to the run's reference, nats, summed over tokens."
+    )
     length: int = Field(description="Tokens, the end token included.")
     finished: bool = Field(description="False where it was cut off before its end.")
 
@@ -86,6 +89,9 @@ class TrialAnswer(BaseModel):
     reward_stderr: float | None = Field(description="null for greedy completions, which are all one.")
     gold_mean: float | None
     gold_stderr: float | None
+    unmeasured: str | None = Field(description="Why what it wrote has no KL.")
+    kl: float | None = Field(description="Mean of the completions' log-ratios, nats: an estimate of KL unless greedy.")
+    kl_stderr: float | None = Field(description="null for greedy completions, which are all one.")
     completions: list[TrialCompletion]
 
 

@@ -18,6 +18,7 @@ from backend.settings import Settings
 from backend.states import RunState
 from backend.webhook_sender import WebhookSender
 from copg_core import events
+from copg_core.sources import PresetModel, RunModel, TaskData
 from copg_core.trial_config import TRIAL_SCHEMA, TrialConfig
 from tests.backend.studio_bench import API, Bench, evaluation, problem
 from tests.backend.test_feed import watching
@@ -75,8 +76,11 @@ def test_a_prompt_is_answered_by_a_worker(bench: Bench) -> None:
     assert [one["run"] for one in seen["answers"]] == [second, first]
     assert [one["reward_mean"] for one in seen["answers"]] == [0.5, 1.5]
     assert [one["unknown_tokens"] for one in seen["answers"]] == [0, 1]
+    assert [(one["kl"], one["kl_stderr"]) for one in seen["answers"]] == [(0.0, 0.01), (0.1, 0.01)]
     completion = seen["answers"][1]["completions"][0]
-    assert completion == {"text": "summary 0 at 1", "reward": 1.5, "gold": 2.0, "length": 8, "finished": False}
+    assert completion == {
+        "text": "summary 0 at 1", "reward": 1.5, "gold": 2.0, "kl": 0.1, "length": 8, "finished": False,
+    }  # fmt: skip
     assert [one["id"] for one in bench.get("/trials")["items"]] == [made["id"]]
 
 
@@ -89,6 +93,28 @@ def test_what_is_not_said_comes_from_the_first_run(bench: Bench) -> None:
     assert [one.max_prompt_tokens for one in config.policies] == [100, 300]  # each as in its training
     said = config_of(bench, tried(bench, first, max_new_tokens=5, temperature=0)["id"])
     assert (said.generation.max_new_tokens, said.generation.temperature) == (5, 0.0)
+
+
+def test_kl_is_measured_to_what_a_run_started_from(bench: Bench) -> None:
+    sft = trained(bench, algorithm="sft", reward=None)
+    begun = trained(bench, policy={"kind": "run", "run": sft}, seed=3)
+    new = trained(bench, policy={"kind": "preset", "size": "nano"}, seed=5, reward=LENGTH)
+    other = {**bench.row(new).config, "data": {"kind": "file", "path": "/data/rows.jsonl"}}
+    with bench.database.transaction() as session:
+        session.execute(update(Run).where(Run.uid == new).values(config=other))
+    uid = tried(bench, sft, begun, new)["id"]
+    none, run, preset = (policy.reference for policy in config_of(bench, uid).policies)
+    assert none is None
+    assert run is not None
+    assert (run.policy, run.task) == (RunModel(run=sft), TaskData.model_validate(bench.row(begun).config["data"]))
+    assert preset is not None
+    assert (preset.policy, preset.task, preset.seed) == (PresetModel(size="nano"), None, 5)  # bytes: no task's words
+    alone = tried(bench, begun)["id"]
+    claim = bench.claim(alone)
+    assert claim.parents == {begun: "/nowhere", sft: "/nowhere"}  # the worker has both brought
+    bench.record(claim, events.Report(section="policy.0", values={"unmeasured": "it is lost"}))
+    [answer] = bench.get(f"/trials/{alone}")["answers"]
+    assert (answer["unmeasured"], answer["kl"]) == ("it is lost", None)
 
 
 def test_a_reward_that_needs_no_more_than_the_prompt_scores_all(bench: Bench) -> None:

@@ -9,15 +9,18 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from copg_core import trial as trials
 from copg_core.errors import ConfigError, MemoryLimitError, ModelError, RewardError
 from copg_core.evaluate import standard_error
-from copg_core.policies import byte_tokenizer
+from copg_core.logprobs import CompletionLogProbs
+from copg_core.policies import byte_tokenizer, load_policy, save_policy
 from copg_core.rewards.models import RewardModelScorer
+from copg_core.sources import PresetModel, TaskData
 from copg_core.tasks import TASKS
 from copg_core.train import Outcome
 from copg_core.trial import ANSWERS, answer
@@ -40,11 +43,14 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: outcome.output for name, outcome in done.items() if outcome.output is not None}
 
 
-def trial(*policies: str, **settings: Any) -> TrialConfig:
+def trial(*policies: str, reference: dict[str, Any] | None = None, **settings: Any) -> TrialConfig:
     common = {"prompt": PROMPT, "completions": 3, "generation": {"max_new_tokens": 8}}
     limit = settings.pop("max_prompt_tokens", 512)
-    runs = [{"run": policy, "max_prompt_tokens": limit} for policy in policies]
+    runs = [{"run": policy, "max_prompt_tokens": limit, "reference": reference} for policy in policies]
     return TrialConfig.model_validate(common | {"policies": runs, "task": {"kind": "task"}} | settings)
+
+
+START: dict[str, Any] = {"policy": {"kind": "run", "run": "sft"}, "task": {"kind": "task"}}
 
 
 def answered(config: TrialConfig, outputs: dict[str, Path], folder: Path) -> tuple[Remembering, Outcome]:
@@ -117,6 +123,75 @@ def test_greedy_completions_are_all_one(outputs: dict[str, Path], tmp_path: Path
     seen, _ = answered(trial("sft", generation={"max_new_tokens": 8, "temperature": 0}), outputs, tmp_path)
     assert len(set(texts(seen, 0))) == 1
     assert seen.of("evaluation")[0].values["gold_stderr"] is None  # of four times the same nobody knows how sure it is
+
+
+@pytest.mark.parametrize("temperature", [0.7, 0.0])
+def test_kl_is_the_log_ratio_of_what_was_written(
+    outputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    written: list[Any] = []
+    generate = trials.generate
+
+    def watched(*given: Any, **named: Any) -> Any:
+        written.append((given[2], generate(*given, **named)))
+        return written[-1][1]
+
+    monkeypatch.setattr(trials, "generate", watched)
+    plan = {"max_new_tokens": 8, "temperature": temperature}
+    seen, _ = answered(trial("other", "same", reference=START, generation=plan), outputs, tmp_path)
+
+    @torch.no_grad()
+    def log_prob(run: str, prompt: list[int], ids: list[int]) -> float:
+        model = AutoModelForCausalLM.from_pretrained(outputs[run], dtype=torch.float64)
+        logits = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1] / (temperature or 1)
+        return float(logits.log_softmax(-1)[range(len(ids)), ids].sum())
+
+    moved, still = seen.of("evaluation")
+    prompts, completions = written[0]
+    rows = [(prompt, one.ids) for prompt, one in zip(prompts, completions, strict=True)]
+    expected = [log_prob("other", *row) - log_prob("sft", *row) for row in rows]
+    assert [one.kl for one in moved.samples] == pytest.approx(expected, abs=1e-4)
+    assert moved.kl == pytest.approx(sum(expected) / 3, abs=1e-4)
+    spread = standard_error(np.array([one.kl for one in moved.samples]))
+    assert moved.values["kl_stderr"] == (spread if temperature else None)
+    assert [one.kl for one in still.samples] == [0.0, 0.0, 0.0]  # the same weights, written by another run
+    assert told(seen, 0)["unmeasured"] is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_has_learnt_nothing_is_at_its_reference(tmp_path: Path, dtype: str) -> None:
+    """Also where the run made its model itself, from the task's words and its seed."""
+    new, task = PresetModel(size="nano"), TaskData()
+    save_policy(tmp_path / "start", load_policy(new, task, seed=4), {})
+    kl = {}
+    for seed in (4, 5):
+        reference = {"policy": new, "task": task, "seed": seed}
+        config = trial(str(tmp_path / "start"), reference=reference, dtype=dtype)
+        [evaluation] = answered(config, {}, tmp_path / str(seed))[0].of("evaluation")
+        kl[seed] = [one.kl for one in evaluation.samples]
+    assert kl[4] == [0.0, 0.0, 0.0]
+    assert min(map(abs, kl[5])) > 0.01
+
+
+def test_what_cannot_be_measured_is_read_all_the_same(
+    outputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def why(reference: dict[str, Any] | None) -> str:
+        seen, _ = answered(trial("sft", reference=reference), outputs, tmp_path)
+        [evaluation] = seen.of("evaluation")
+        assert (evaluation.kl, [one.kl for one in evaluation.samples]) == (None, [None] * 3)
+        assert evaluation.gold_mean is not None
+        return str(told(seen, 0)["unmeasured"])
+
+    assert "without a reference" in why(None)
+    assert "a language model is needed here" in why({"policy": {"kind": "run", "run": "judge"}})
+    assert "other tokens than the policy" in why({"policy": {"kind": "preset", "size": "nano"}})  # bytes, no words
+
+    def runs_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(CompletionLogProbs, "forward", runs_out)
+    assert "memory ran out while it was measured" in why(START)
 
 
 def test_it_is_told_how_the_prompt_was_read(outputs: dict[str, Path], tmp_path: Path) -> None:
@@ -202,8 +277,8 @@ def test_a_policy_that_failed_is_not_kept(
         with pytest.raises(MemoryLimitError, match="memory ran out while this policy wrote"):
             answered(trial("sft", "same", "other"), outputs, tmp_path)
     assert alive == [0, 0, 0]
-    answered(trial("sft", "same", "other"), outputs, tmp_path)
-    assert alive == [0] * 6
+    answered(trial("sft", "same", "other", reference=START), outputs, tmp_path)
+    assert alive == [0] * 9
 
 
 def test_a_chat_is_written_as_the_tokenizer_says(outputs: dict[str, Path], tmp_path: Path) -> None:
@@ -242,5 +317,7 @@ def test_a_trial_is_a_job_and_no_child() -> None:
     config = trial("a", "b", "a", reward={"kind": "run", "run": "judge"})
     assert JOB_CONFIG.validate_python(config.model_dump(mode="json")) == config
     assert parents(config) == {"trial.0": "a", "trial.1": "b", "trial.2": "judge"}
+    measured = trial("a", "b", reference=START)
+    assert parents(measured) == {"trial.0": "a", "trial.1": "b", "trial.2": "sft"}
     dpo = config_of("dpo", policy={"kind": "run", "run": "a"})
     assert parents(JOB_CONFIG.validate_python(dpo.model_dump(mode="json"))) == {"policy": "a"}

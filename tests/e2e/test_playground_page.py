@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -47,6 +48,13 @@ def test_a_prompt_is_answered_side_by_side(studio: Studio, page: Page) -> None:
         expect(answers.nth(place).get_by_role("listitem")).to_have_count(2)
         expect(answers.nth(place)).to_contain_text("1 of the prompt’s")  # zebra
         expect(answers.nth(place)).to_contain_text("n = 2")
+    means = answers.nth(0).locator(".means")
+    means.get_by_role("button", name="no KL").hover()
+    expect(page.get_by_role("tooltip")).to_contain_text("trained without a reference")  # SFT
+    page.mouse.move(0, 0)
+    expect(page.get_by_role("tooltip")).to_have_count(0)
+    expect(answers.nth(1).locator(".means")).to_contain_text(", KL ")
+    expect(answers.nth(1).get_by_role("button", name="no KL")).to_have_count(0)
     expect(page.get_by_role("status").filter(has_text="scored by gold reward of the task")).to_be_visible()
     assert serious_faults(page) == []
 
@@ -60,6 +68,13 @@ def test_a_prompt_is_answered_side_by_side(studio: Studio, page: Page) -> None:
             assert completion["reward"] is not None
             assert completion["gold"] is None  # it is what scores, and is not told twice
             expect(item).not_to_contain_text("gold")
+            if place == 0:
+                assert completion["kl"] is None
+                expect(item).not_to_contain_text("KL")
+            else:
+                assert completion["kl"] != 0  # it has learnt for six steps
+                expect(item).to_contain_text(re.compile(r"KL -?[0-9.e-]+"))
+    assert [answer["kl"] is None for answer in seen["answers"]] == [True, False]
     assert trial not in {one["id"] for one in studio.get("/runs")["items"]}
 
     page.goto(f"{studio.url}/playground")

@@ -6529,6 +6529,21 @@ export interface components {
             gold_mean: number | null;
             /** Gold Stderr */
             gold_stderr: number | null;
+            /**
+             * Unmeasured
+             * @description Why what it wrote has no KL.
+             */
+            unmeasured: string | null;
+            /**
+             * Kl
+             * @description Mean of the completions' log-ratios, nats: an estimate of KL unless greedy.
+             */
+            kl: number | null;
+            /**
+             * Kl Stderr
+             * @description null for greedy completions, which are all one.
+             */
+            kl_stderr: number | null;
             /** Completions */
             completions: components["schemas"]["TrialCompletion"][];
         };
@@ -6540,6 +6555,11 @@ export interface components {
             reward: number | null;
             /** Gold */
             gold: number | null;
+            /**
+             * Kl
+             * @description Log-ratio of this completion to the run's reference, nats, summed over tokens.
+             */
+            kl: number | null;
             /**
              * Length
              * @description Tokens, the end token included.

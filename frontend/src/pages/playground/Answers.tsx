@@ -1,5 +1,5 @@
 /** What each run wrote for the prompt, side by side, with its scores. */
-import { Button, Skeleton } from '@mantine/core';
+import { Button, Skeleton, Tooltip } from '@mantine/core';
 import { Link } from 'react-router';
 import type { Trial } from '../../api/client';
 import { May } from '../../api/session';
@@ -31,7 +31,7 @@ export function Answers({ trial }: { trial: Trial }) {
 function told(trial: Trial): string {
   const drawn = `temperature ${number(trial.temperature, 2)}, at most ${number(trial.max_new_tokens)} tokens, seed ${trial.seed}`;
   if (trial.state === 'queued') return 'waits in the queue';
-  if (isActive(trial)) return trial.stage === 'evaluating' ? 'writing' : 'loading the models';
+  if (isActive(trial)) return trial.stage === 'evaluating' ? 'writing' : trial.stage === 'reference' ? 'measuring KL' : 'loading the models';
   return trial.reward ? `${drawn}; scored by ${trial.reward}` : `${drawn}; not scored: ${trial.unscored ?? 'no reward'}`;
 }
 
@@ -40,7 +40,7 @@ function Column({ answer, trial }: { answer: Answer; trial: Trial }) {
   return (
     <div className="answer" data-testid="answer">
       <h2>{answer.name === null ? <span className="muted">a run deleted since</span> : <Link to={`/runs/${answer.run}`} title={answer.name}>{answer.name}</Link>}{answer.algorithm && <AlgorithmChip algorithm={answer.algorithm} />}</h2>
-      <p className="muted num means">{written ? means(answer, trial) : isActive(trial) && answer.error === null ? 'yet to write' : 'wrote nothing'}</p>
+      <p className="muted num means">{written ? <>{means(answer, trial)}{answer.unmeasured && <>, <NoKL why={answer.unmeasured} /></>}</> : isActive(trial) && answer.error === null ? 'yet to write' : 'wrote nothing'}</p>
       {[answer.error, answer.unscored && `Not scored: ${answer.unscored}`, answer.warning].map((one, at) => one && <p key={at} className="warn">{one[0]!.toUpperCase() + one.slice(1)}</p>)}
       {answer.chat_template && !trial.chat && <p className="warn">This run’s tokenizer has a chat template; the prompt was given as plain text.</p>}
       {answer.chat_template === false && trial.chat && <p className="warn">This run’s tokenizer has no chat template; the prompt was given as plain text.</p>}
@@ -54,6 +54,7 @@ function Column({ answer, trial }: { answer: Answer; trial: Trial }) {
             <p className="scores num">
               {one.reward !== null && <span title="Reward">{reward(one.reward)}</span>}
               {one.gold !== null && <span className="gold">gold {reward(one.gold)}</span>}
+              {one.kl !== null && <span className="muted">KL {number(one.kl, 3)}</span>}
               <span className="muted">{number(one.length)} token{one.length === 1 ? '' : 's'}</span>
               {!one.finished && <span className="cut-off">cut off</span>}
             </p>
@@ -64,8 +65,13 @@ function Column({ answer, trial }: { answer: Answer; trial: Trial }) {
   ); // prettier-ignore
 }
 
+/** A button, so that a finger and the keyboard find out as well. */
+function NoKL({ why }: { why: string }) {
+  return <Tooltip label={why} multiline maw={300} openDelay={0} events={{ hover: true, focus: true, touch: true }}><button type="button" className="no-kl">no KL</button></Tooltip>;
+}
+
 function means(answer: Answer, trial: Trial): string {
-  const with_error = (mean: number | null, error: number | null): string => (error === null ? reward(mean) : `${reward(mean)} ± ${reward(error)}`);
-  const parts = [answer.reward_mean !== null && `mean reward ${with_error(answer.reward_mean, answer.reward_stderr)}`, trial.has_gold && answer.gold_mean !== null && `gold ${with_error(answer.gold_mean, answer.gold_stderr)}`];
+  const with_error = (mean: number | null, error: number | null, words = reward): string => (error === null ? words(mean) : `${words(mean)} ± ${words(error)}`);
+  const parts = [answer.reward_mean !== null && `mean reward ${with_error(answer.reward_mean, answer.reward_stderr)}`, trial.has_gold && answer.gold_mean !== null && `gold ${with_error(answer.gold_mean, answer.gold_stderr)}`, answer.kl !== null && `KL ${with_error(answer.kl, answer.kl_stderr, (nats) => number(nats, 3))}`];
   return [...parts.filter(Boolean), `n = ${answer.completions.length}`].join(', ');
 }

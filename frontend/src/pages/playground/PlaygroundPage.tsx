@@ -37,7 +37,7 @@ export function PlaygroundPage() {
           <Earlier now={id} />
         </div>
         <div className="answered">
-          {id === undefined ? <section className="panel none muted">Choose finished runs, type a prompt, and what each of them writes stands here side by side, with its reward.</section>
+          {id === undefined ? <section className="panel none muted">Choose finished runs, type a prompt, and what each of them writes stands here side by side, with its reward and its KL.</section>
             : trial.isError ? <Failure title="This trial cannot be shown" error={trial.error} />
             : trial.data && <Answers trial={trial.data} />}
         </div>
