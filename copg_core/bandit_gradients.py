@@ -118,37 +118,73 @@ class Dpo:
     """DPO: the only one that is not linear in dh."""
 
     def __init__(self, config: BanditConfig, logits: Array, gradient: Array, preferred: Array) -> None:
-        self._beta, self._start = config.beta, config.start()
-        self._logits, self._gradient, self._preferred = logits, gradient, preferred
+        arms = logits.shape[-1]
+        self._logits, self._start = logits, config.start()
+        # h @ matrix holds beta (h_i - h_j) for all pairs (i, j); its transpose sums a pair's share up again.
+        first, second = np.divmod(np.arange(arms * arms), arms)
+        matrix = config.beta * (np.eye(arms)[:, first] - np.eye(arms)[:, second])
+        self._apart, self._together = matrix, np.ascontiguousarray(-matrix.T)
+        self._h, self._pairs = np.empty_like(logits), np.empty((*logits.shape[:-1], arms * arms))
+        self._rows = [part.reshape(-1, part.shape[-1]) for part in (self._h, self._pairs, gradient)]
+        self._preferred = preferred.reshape(*preferred.shape[:-2], arms * arms)
+        self._largest, self._one = np.array(LARGEST_EXPONENT), np.array(1.0)
 
     def __call__(self, step: int) -> None:
-        h = self._beta * (self._logits - self._start)
-        exponent = np.minimum(h[..., :, None] - h[..., None, :], LARGEST_EXPONENT)
-        np.multiply(difference(self._preferred[step] / (1 + np.exp(exponent))), -self._beta, out=self._gradient)
+        pairs = self._pairs
+        h_rows, pair_rows, gradient_rows = self._rows
+        np.subtract(self._logits, self._start, self._h)
+        h_rows.dot(self._apart, pair_rows)
+        np.minimum(pairs, self._largest, out=pairs)
+        np.exp(pairs, pairs)
+        np.add(pairs, self._one, pairs)
+        np.divide(self._preferred[step], pairs, pairs)
+        pair_rows.dot(self._together, gradient_rows)
 
 
 class Rloo:
     """RLOO with k = 2: a fresh batch of pairs from the policy at every step, each seed with its own generator."""
 
     def __init__(self, config: BanditConfig, logits: Array, gradient: Array) -> None:
-        self._config, self._logits, self._gradient = config, logits, gradient
-        self._generators = [np.random.default_rng([seed, 1]) for seed in range(config.seeds)]
+        _, seeds, arms = logits.shape
+        self._logits, self._gradient = logits[0], gradient[0][..., None]
+        self._policy, self._one = np.empty((seeds, arms)), np.empty((seeds, 1))
+        self._first, self._second = self._policy[:, :, None], self._policy[:, None, :]
+        self._both, self._all = np.empty((seeds, arms, arms)), np.empty((seeds, 1, 1))
         self._size = min(config.batch_size, config.pairs)
-        self._rewards, self._start = np.array(config.rewards), config.start()
+        draws = [np.random.default_rng([seed, 1]).multinomial for seed in range(config.seeds)]
+        # What a seed draws, from which pairs, and where it is counted.
+        self._drawn = np.empty((seeds, arms * arms))
+        self._draws = list(zip(draws, self._both.reshape(seeds, -1), self._drawn, strict=True))
+        self._shares = self._drawn.reshape(seeds, arms, arms)
+        self._swapped, self._number = self._shares.swapaxes(-1, -2), np.array(float(self._size))
+        self._laplacian, self._sums = np.empty_like(self._shares), np.empty((seeds, arms))
+        self._diagonal = self._laplacian.reshape(seeds, -1)[:, :: arms + 1]
+        self._rewards, self._start, self._beta = np.array(config.rewards), config.start(), np.array(config.beta)
+        self._inside = np.empty((seeds, arms, 1))
+        self._flat = self._inside[..., 0]
 
     def __call__(self, step: int) -> None:
-        logits = self._logits[0]
-        policy = np.exp(logits - logits.max(-1, keepdims=True))
-        policy /= policy.sum(-1, keepdims=True)
-        both = policy[:, :, None] * policy[:, None, :]
-        both /= both.sum((-1, -2), keepdims=True)
-        drawn = [
-            generator.multinomial(self._size, pairs.ravel())
-            for generator, pairs in zip(self._generators, both, strict=True)
-        ]
-        shares = np.array(drawn).reshape(both.shape) / self._size
-        inside = self._config.beta * (logits - self._start) - self._rewards
-        self._gradient[0] = (laplacian(shares) @ inside[..., None])[..., 0]
+        policy, both, matrix, flat = self._policy, self._both, self._laplacian, self._flat
+        np.maximum.reduce(self._logits, -1, out=self._one, keepdims=True)
+        np.subtract(self._logits, self._one, policy)
+        np.exp(policy, policy)
+        np.add.reduce(policy, -1, out=self._one, keepdims=True)
+        np.divide(policy, self._one, policy)
+        np.multiply(self._first, self._second, both)
+        np.add.reduce(both, (-1, -2), out=self._all, keepdims=True)
+        np.divide(both, self._all, both)
+        for multinomial, pairs, drawn in self._draws:
+            drawn[:] = multinomial(self._size, pairs)
+        np.divide(self._shares, self._number, self._shares)
+        # laplacian(shares), in place
+        np.add(self._shares, self._swapped, matrix)
+        np.add.reduce(matrix, -1, out=self._sums)
+        np.negative(matrix, matrix)
+        np.add(self._diagonal, self._sums, self._diagonal)
+        np.subtract(self._logits, self._start, flat)
+        np.multiply(flat, self._beta, flat)
+        np.subtract(flat, self._rewards, flat)
+        np.matmul(matrix, self._inside, self._gradient)
 
 
 def gradients(
