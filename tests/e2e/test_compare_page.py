@@ -9,6 +9,7 @@ from playwright.sync_api import Page, Response, expect
 
 from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
+from tests.e2e.test_keyboard import perform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 STACKS = ["services"]
@@ -58,6 +59,10 @@ def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> 
     page.reload()
     expect(bands.get_by_label("95 %")).to_be_checked()
     expect(reward).to_contain_text("95 % interval, n = 2 seeds")
+    perform(page, "bands", "Bands: ± 1 s.e.", "This comparison")
+    expect(bands.get_by_label("± 1 s.e.")).to_be_checked()
+    perform(page, "baseline", "Baseline: CoPG β = 1", "This comparison")
+    expect(table.locator("tbody tr").nth(1)).to_contain_text("baseline")
     target = page.get_by_test_id("figure-compare-cost").get_by_label("Reward to reach")
     target.fill("-50")
     target.press("Enter")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
+from tests.e2e.test_data_page import pairs
 
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded"]
@@ -84,6 +88,65 @@ def test_all_by_keyboard(studio: Studio, page: Page) -> None:
     field.fill("sys")
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{studio.url}/system")
+
+
+def perform(page: Page, words: str, offer: str, group: str) -> None:
+    """Find an offer of the open page in the palette, and take it."""
+    page.keyboard.press("Control+k")
+    page.keyboard.type(words)
+    found = page.get_by_role("option", name=offer)
+    expect(found).to_contain_text(group)
+    found.click()
+    expect(page.get_by_role("dialog", name="Command palette")).to_have_count(0)
+
+
+def test_the_palette_knows_what_the_bandit_and_the_queue_can_do(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/bandit")
+    preset = page.get_by_test_id("preset-paper")
+    expect(preset).to_have_attribute("aria-pressed", "true")
+    other = next(one for one in studio.get("/bandit/presets")["items"] if one["name"] != "paper")
+    perform(page, f"preset {other['title']}", f"Preset: {other['title']}", "Bandit")
+    expect(page.get_by_test_id(f"preset-{other['name']}")).to_have_attribute("aria-pressed", "true")
+    expect(preset).to_have_attribute("aria-pressed", "false")
+    perform(page, "log axis", "Regret on a log axis", "Bandit")
+    page.wait_for_url("**scale=log**")
+    with page.expect_download() as download:
+        perform(page, "all figures", "All figures as CSV", "Bandit")
+    assert download.value.suggested_filename == "bandit.csv"
+
+    page.goto(f"{studio.url}/system")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    perform(page, "queue", "Pause the queue", "Queue")
+    expect(page.get_by_text("The queue is paused", exact=True)).to_be_visible()
+    perform(page, "queue", "Resume the queue", "Queue")
+    expect(page.get_by_text("The queue is paused", exact=True)).to_have_count(0)
+
+
+def test_the_palette_knows_what_can_be_done_with_data(studio: Studio, page: Page, tmp_path: Path) -> None:
+    sent = httpx.post(
+        f"{studio.url}/api/v1/datasets/upload",
+        params={"filename": "by-keyboard.jsonl"},
+        content=pairs(tmp_path / "pairs.jsonl", prompt="by keyboard").read_bytes(),
+        timeout=60,
+    ).json()
+    page.goto(f"{studio.url}/data/{sent['id']}")
+    figure = page.get_by_test_id("figure-completion_lengths")
+    expect(figure).to_have_attribute("data-status", "shown", timeout=60_000)
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("option", name="Use in a run")).to_contain_text("This data set")
+    expect(page.get_by_role("option", name="as CSV")).to_have_count(0)  # one of many: only by its words
+    page.keyboard.press("Escape")
+    for form in ("CSV", "SVG"):
+        with page.expect_download() as download:
+            perform(page, f"completion lengths {form}", f"Completion lengths as {form}", "Download")
+        assert download.value.suggested_filename.endswith(f".{form.lower()}")
+    perform(page, "delete", "Delete", "This data set")
+    dialog = page.get_by_role("dialog", name="Delete “by-keyboard.jsonl”?")
+    expect(dialog).to_be_visible()  # asked first, as by the button
+    dialog.get_by_role("button", name="Keep it").click()
+    expect(dialog).to_have_count(0)
+    perform(page, "use in", "Use in a run", "This data set")
+    expect(page.locator("#field-data-id")).to_have_value("by-keyboard.jsonl · 30 rows")
 
 
 def test_a_view_is_kept_found_and_forgotten(studio: Studio, page: Page) -> None:

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
 from tests.e2e.test_artifacts_page import TINY
+from tests.e2e.test_keyboard import perform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 STACKS = ["services"]
@@ -33,7 +34,7 @@ def test_a_prompt_is_answered_side_by_side(studio: Studio, page: Page) -> None:
     form.get_by_role("button", name="Let them write").click()
     expect(form.get_by_text("String should have at least 1 character")).to_be_visible()  # where the prompt is
 
-    form.get_by_role("button", name="Take a prompt of the first run").click()
+    perform(page, "take a prompt", "Take a prompt of the first run", "Playground")
     prompt = form.get_by_label("Prompt", exact=True)
     expect(prompt).not_to_have_value("")
     prompt.fill("my boss hid my zebra . should i sue ? TL;DR:")

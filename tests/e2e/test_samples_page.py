@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
+from tests.e2e.test_keyboard import perform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 STACKS = ["services"]
@@ -54,6 +55,8 @@ def test_completions_stand_side_by_side(studio: Studio, page: Page) -> None:
     kept = page.get_by_test_id("prompts-shown").inner_text()
     page.reload()
     expect(page.get_by_test_id("prompts-shown")).to_have_text(kept)
+    perform(page, "sort loss", "Sort: Largest loss first", "These samples")
+    expect(page.get_by_role("combobox", name="Sort")).to_have_value("Largest loss first")
     page.get_by_role("combobox", name="Step of column 3").click()
     page.get_by_role("option", name="2", exact=True).click()
     expect(page).to_have_url(re.compile(f"{runs[1]}(@|%40)2"))

@@ -1,5 +1,6 @@
 /** A figure to take away: its numbers as CSV from the server, and as a picture in light colours on white, whatever the page's. */
 import type { RefObject } from 'react';
+import { Offers } from './offers';
 import { plotly, type PlotlyFigure, themed } from './plotly';
 
 interface Props { title: string; file: string; csv: string; element: RefObject<HTMLDivElement | null>; shown: boolean; layout(): Record<string, unknown> | undefined }
@@ -18,8 +19,13 @@ export function Downloads({ title, file, csv, element, shown, layout }: Props) {
     const url = await toImage({ data: figure.data, layout: { ...figure.layout, font, paper_bgcolor: '#ffffff', plot_bgcolor: '#ffffff' } }, { format, ...SIZE });
     Object.assign(document.createElement('a'), { href: url, download: `${file}.${format}` }).click();
   };
+  const offers = [
+    { id: `${file} csv`, label: `${title} as CSV`, rare: true, act: () => Object.assign(document.createElement('a'), { href: csv, download: '' }).click() },
+    ...(shown ? FORMATS.map((format) => ({ id: `${file} ${format}`, label: `${title} as ${format.toUpperCase()}`, rare: true, act: () => void draw(format) })) : []),
+  ];
   return (
     <span className="push downloads">
+      <Offers group="Download" offers={offers} />
       <a href={csv} download aria-label={`${title} as CSV`}>CSV</a>
       {FORMATS.map((format) => <button key={format} type="button" disabled={!shown} aria-label={`${title} as ${format.toUpperCase()}`} onClick={() => void draw(format)}>{format.toUpperCase()}</button>)}
     </span>

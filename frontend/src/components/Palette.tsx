@@ -100,7 +100,7 @@ function useEntries(text: string): Entry[] {
   const pages = PAGES.filter(([, path]) => may || path !== '/launch').map(([label, path]) => ({ id: path, group: 'Page', label, act: to(path) }));
   // Pages first: Enter pressed too early then changes nothing but the place.
   const kept = (views.data ?? []).map((view) => ({ id: view.id, group: 'View', label: view.name, act: to(view.address) }));
-  const known = [...[...pages, ...kept].filter((entry) => fits(entry.label)), ...useOffered().filter((entry) => fits(`${entry.label} ${entry.group}`))];
+  const known = [...[...pages, ...kept].filter((entry) => fits(entry.label)), ...useOffered().filter((entry) => (entry.rare ? text !== '' : true) && fits(`${entry.label} ${entry.group}`))];
   if (text === '') return known;
   return [
     ...known,

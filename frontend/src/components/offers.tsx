@@ -1,7 +1,8 @@
 /** What the page that is open can do, for the command palette: a page draws `<Offers>` among its buttons, and takes it back with them. */
 import { useEffect, useRef, useSyncExternalStore } from 'react';
 
-export interface Offer { id: string; label: string; act: () => void }
+/** `rare`: one of many, found by its words alone. */
+export interface Offer { id: string; label: string; act: () => void; rare?: boolean }
 interface Offered { group: string; offers: readonly Offer[] }
 
 const pages = new Map<object, Offered>();
@@ -9,8 +10,8 @@ const listeners = new Set<() => void>();
 let seen: (Offer & { group: string })[] = [];
 
 function tell(): void {
-  seen = [...pages].flatMap(([page, { group, offers }]) => offers.map(({ id, label }) => ({
-    id: `${group}: ${id}`, group, label,
+  seen = [...pages].flatMap(([page, { group, offers }]) => offers.map(({ id, label, rare }) => ({
+    id: `${group}: ${id}`, group, label, rare,
     act: () => pages.get(page)?.offers.find((one) => one.id === id)?.act(), // as the page means it by then, if it still offers it
   })));
   listeners.forEach((listener) => listener());

@@ -5,6 +5,7 @@ import type { CSSProperties, ReactNode } from 'react';
 import type { RunState, RunSummary } from '../api/client';
 import { messageOf } from '../api/client';
 import { duration, number, words } from '../format';
+import { Offers } from './offers';
 
 const colour = (name: string): CSSProperties => ({ '--chip': `var(${name})` }) as CSSProperties;
 
@@ -54,13 +55,17 @@ export function Failure({ title, error, children }: { title: string; error?: unk
   );
 }
 
-export function Copy({ text, label = 'Copy' }: { text: string; label?: string }) {
+/** `group`: the palette offers it too, under this name. */
+export function Copy({ text, label = 'Copy', group }: { text: string; label?: string; group?: string }) {
   return (
     <CopyButton value={text}>
       {({ copied, copy }) => (
-        <Button size="compact-xs" variant="default" onClick={copy} leftSection={copied ? <IconCheck size={13} /> : <IconCopy size={13} />}>
-          {copied ? 'Copied' : label}
-        </Button>
+        <>
+          {group && <Offers group={group} offers={[{ id: 'copy', label, act: copy }]} />}
+          <Button size="compact-xs" variant="default" onClick={copy} leftSection={copied ? <IconCheck size={13} /> : <IconCopy size={13} />}>
+            {copied ? 'Copied' : label}
+          </Button>
+        </>
       )}
     </CopyButton>
   );

@@ -6,6 +6,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
 import { useNavigate, useSearchParams } from 'react-router';
 import { api, ApiError, type BanditConfig, type BanditFigures, type BanditPreset, data, messageOf, type Problem } from '../../api/client';
 import { useBanditPresets } from '../../api/queries';
+import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
 import type { Scheme } from '../../theme';
 import './bandit.css';
@@ -129,18 +130,25 @@ function Playground({ presets }: { presets: BanditPreset[] }) {
     link.click();
     URL.revokeObjectURL(link.href);
   };
+  const take = (one: BanditPreset): void => { change({ ...now.current, config: one.config }); held.current = false; };
+  const rescale = (scale: Scale): void => change({ ...now.current, scale });
+  const offers = [
+    ...presets.filter((one) => one !== preset).map((one) => ({ id: one.name, label: `Preset: ${one.title}`, act: () => take(one) })),
+    { id: 'scale', label: view.scale === 'log' ? 'Regret on a linear axis' : 'Regret on a log axis', act: () => rescale(view.scale === 'log' ? 'linear' : 'log') },
+    ...(errors.length ? [] : [{ id: 'csv', label: 'All figures as CSV', act: () => void download() }]),
+  ];
   return (
     <div className="bandit" ref={root} data-testid="bandit" data-wrong={errors.length > 0 || undefined}>
       <div className="presets">
         <div className="tally" role="group" aria-label="Presets">
-          {presets.map((one) => <button key={one.name} type="button" data-testid={`preset-${one.name}`} aria-pressed={one === preset} onClick={() => { change({ ...view, config: one.config }); held.current = false; }}>{one.title}</button>)}
+          {presets.map((one) => <button key={one.name} type="button" data-testid={`preset-${one.name}`} aria-pressed={one === preset} onClick={() => take(one)}>{one.title}</button>)}
         </div>
         <p className="muted" data-testid="preset-description">{preset?.description ?? 'An experiment of your own: its address holds everything, so copy the link to share it.'}</p>
-        <div className="tools"><Copy text={window.location.href} label="Copy link" /><Button size="compact-xs" variant="default" leftSection={<IconDownload size={13} />} onClick={() => void download()} disabled={errors.length > 0}>CSV</Button></div>
+        <div className="tools"><Offers group="Bandit" offers={offers} /><Copy text={window.location.href} label="Copy link" group="Bandit" /><Button size="compact-xs" variant="default" leftSection={<IconDownload size={13} />} onClick={() => void download()} disabled={errors.length > 0}>CSV</Button></div>
       </div>
       <div className="hands">
         <Place board={board} name="regret" title="Regret" answer={answer}>
-          <SegmentedControl size="xs" className="push" aria-label="Axis of regret" value={view.scale} data={[{ value: 'linear', label: 'Linear' }, { value: 'log', label: 'Log' }]} onChange={(scale) => change({ ...now.current, scale: scale as Scale })} />
+          <SegmentedControl size="xs" className="push" aria-label="Axis of regret" value={view.scale} data={[{ value: 'linear', label: 'Linear' }, { value: 'log', label: 'Log' }]} onChange={(scale) => rescale(scale as Scale)} />
         </Place>
         <Controls config={view.config} change={configure} errors={errors} />
       </div>

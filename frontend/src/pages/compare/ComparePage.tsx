@@ -2,9 +2,10 @@
 import { Button, NumberInput, SegmentedControl, Select, Skeleton } from '@mantine/core';
 import { useDebouncedCallback } from '@mantine/hooks';
 import { useEffect, useId, useRef, useState } from 'react';
-import { Link, useSearchParams } from 'react-router';
+import { Link, useNavigate, useSearchParams } from 'react-router';
 import type { Comparison } from '../../api/client';
 import { Drawn } from '../../components/Drawn';
+import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
 import { number } from '../../format';
 import './compare.css';
@@ -17,6 +18,7 @@ const TO_A_TARGET: readonly FigureName[] = ['time', 'cost'];
 const AGAINST_STEP: readonly FigureName[] = ['reward', 'best'];
 const WITH_ERRORS: readonly FigureName[] = ['reward', 'best', 'final'];
 
+const FEW = 6; // baselines that the palette lists unasked
 const SMOOTHEST = 25; // evaluations on either side, of the slider
 const ABOUT_BANDS = 'Around a mean: one standard error to either side, or the 95 % interval of the mean by Student’s t. Over the seeds of a group, or over prompts where there is one seed; the legend says which, and hovering where there are many groups.';
 const ABOUT_SMOOTHING = 'A straight line fitted to the evaluations around each one (tricube weights), which is not late where the reward rises. The thin curve is what was measured.';
@@ -48,9 +50,10 @@ export function ComparePage() {
           <SegmentedControl size="xs" aria-label="Bands" aria-describedby="about-bands" title={ABOUT_BANDS} value={band} data={[{ value: 'stderr', label: '± 1 s.e.' }, { value: 'ci95', label: '95 %' }]} onChange={(value) => set('band', value === 'ci95' ? value : null)} />
           <span className="sr" id="about-bands">{ABOUT_BANDS}</span>
           {seen ? <Button component={Link} to={samplesOf(seen)} variant="default" size="compact-xs">Samples</Button> : !error && <Button variant="default" size="compact-xs" disabled>Samples</Button>}
-          <Copy text={window.location.href} label="Copy link" />
+          <Copy text={window.location.href} label="Copy link" group="This comparison" />
         </div>
       </div>
+      {seen && !error && <Offered seen={seen} measure={measure} band={band} set={set} />}
       {error && <Failure title="These runs cannot be compared" error={error}><p><Link to="/runs">All runs</Link></p></Failure>}
       {!error && (
         <>
@@ -71,6 +74,18 @@ export function ComparePage() {
       )}
     </>
   ); // prettier-ignore
+}
+
+/** The same choices, for the command palette. */
+function Offered({ seen, measure, band, set }: { seen: Comparison; measure: Measure; band: Band; set(key: string, value: string | null): void }) {
+  const navigate = useNavigate();
+  const offers = [
+    { id: 'samples', label: 'Samples side by side', act: () => void navigate(samplesOf(seen)) },
+    { id: 'band', label: band === 'ci95' ? 'Bands: ± 1 s.e.' : 'Bands: 95 % interval', act: () => set('band', band === 'ci95' ? null : 'ci95') },
+    ...(seen.has_gold ? [{ id: 'measure', label: measure === 'gold' ? 'Measure: reward' : 'Measure: gold reward', act: () => set('measure', measure === 'gold' ? null : 'gold') }] : []),
+    ...seen.baselines.filter((one) => one.id !== seen.baseline).map((one) => ({ id: one.id, label: `Baseline: ${one.label}`, act: () => set('baseline', one.id), rare: seen.baselines.length > FEW })),
+  ];
+  return <Offers group="This comparison" offers={offers} />;
 }
 
 /** Side by side: what the first run wrote before training, and the newest of one run of each group. */

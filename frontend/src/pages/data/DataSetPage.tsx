@@ -7,6 +7,7 @@ import { Link, useNavigate, useParams } from 'react-router';
 import { api, data, type DataSetDetail } from '../../api/client';
 import { useDataset } from '../../api/queries';
 import { May } from '../../api/session';
+import { Offers } from '../../components/offers';
 import { Copy, Failure, StateChip } from '../../components/parts';
 import { bytes, moment } from '../../format';
 import { Columns } from './Columns';
@@ -85,12 +86,20 @@ function Actions({ set, isFile }: { set: DataSetDetail; isFile: boolean }) {
   const stop = useMutation({ mutationFn: () => data(api.POST('/api/v1/datasets/{dataset_id}/stop', params)), onSuccess: changed });
   const remove = useMutation({ mutationFn: () => api.DELETE('/api/v1/datasets/{dataset_id}', params), onSuccess: () => { void client.invalidateQueries({ queryKey: ['datasets'] }); client.removeQueries({ queryKey: ['dataset', set.id] }); void navigate('/data'); } });
   const algorithm = set.report && !set.report.pairs ? 'sft' : 'copg';
+  const used = `/launch?algorithm=${algorithm}&data=${set.id}`;
+  const ask = (): void => { remove.reset(); setAsking(true); };
+  const offers = [
+    ...(set.state === 'unreadable' ? [] : [{ id: 'use', label: 'Use in a run', act: () => void navigate(used) }]),
+    ...(!isFile ? [] : set.state === 'analysing' ? [{ id: 'stop', label: 'Stop the analysis', act: () => { if (!stop.isPending) stop.mutate(); } }] : [{ id: 'analyse', label: set.report ? 'Analyse again' : 'Analyse', act: () => { if (!analyse.isPending) analyse.mutate(); } }]),
+    { id: 'delete', label: 'Delete', act: ask },
+  ];
   return (
     <May scope="launch">
+      <Offers group="This data set" offers={offers} />
       <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}>
-        {set.state !== 'unreadable' && <Button component={Link} to={`/launch?algorithm=${algorithm}&data=${set.id}`} size="xs" leftSection={<IconRocket size={14} />} data-testid="use-button">Use in a run</Button>}
+        {set.state !== 'unreadable' && <Button component={Link} to={used} size="xs" leftSection={<IconRocket size={14} />} data-testid="use-button">Use in a run</Button>}
         {isFile && (set.state === 'analysing' ? <Button size="xs" variant="default" leftSection={<IconPlayerStop size={14} />} loading={stop.isPending} onClick={() => stop.mutate()}>Stop</Button> : <Button size="xs" variant="default" leftSection={<IconRefresh size={14} />} loading={analyse.isPending} onClick={() => analyse.mutate()}>{set.report ? 'Analyse again' : 'Analyse'}</Button>)}
-        <Button size="xs" variant="default" leftSection={<IconTrash size={14} />} onClick={() => { remove.reset(); setAsking(true); }} data-testid="delete-data">Delete</Button>
+        <Button size="xs" variant="default" leftSection={<IconTrash size={14} />} onClick={ask} data-testid="delete-data">Delete</Button>
       </div>
       <Modal opened={asking} onClose={() => setAsking(false)} title={`Delete “${set.name}”?`}>
         <Text size="sm">{set.file_name ? 'The file is removed. Runs that have read it keep its name and hash.' : 'The studio forgets it; the data itself is not touched.'}</Text>

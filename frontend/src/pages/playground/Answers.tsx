@@ -3,6 +3,7 @@ import { Button, Skeleton, Tooltip } from '@mantine/core';
 import { Link } from 'react-router';
 import type { Trial } from '../../api/client';
 import { May } from '../../api/session';
+import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, StateChip } from '../../components/parts';
 import { number, reward } from '../../format';
 import { isActive, useStop } from './queries';
@@ -16,7 +17,7 @@ export function Answers({ trial }: { trial: Trial }) {
       <header>
         <StateChip state={trial.state} />
         <span className="muted" role="status">{told(trial)}</span>
-        {isActive(trial) && trial.state !== 'cancelling' && <May scope="launch"><Button className="push" size="compact-xs" variant="default" loading={stop.isPending} onClick={() => stop.mutate(trial.id)}>Stop</Button></May>}
+        {isActive(trial) && trial.state !== 'cancelling' && <May scope="launch"><Offers group="Playground" offers={[{ id: 'stop', label: 'Stop writing', act: () => { if (!stop.isPending) stop.mutate(trial.id); } }]} /><Button className="push" size="compact-xs" variant="default" loading={stop.isPending} onClick={() => stop.mutate(trial.id)}>Stop</Button></May>}
       </header>
       {stop.isError && <Failure title="Not stopped" error={stop.error} />}
       {trial.state === 'failed' && <Failure title="No answer" error={new Error(trial.error ?? 'The worker did not say why.')} />}

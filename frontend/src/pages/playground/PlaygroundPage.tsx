@@ -8,6 +8,7 @@ import { useModels } from '../../api/queries';
 import { May } from '../../api/session';
 import { fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
 import { PlainForm } from '../../components/form/SchemaForm';
+import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
 import { ago } from '../../format';
 import { Answers } from './Answers';
@@ -28,7 +29,7 @@ export function PlaygroundPage() {
       <div className="head">
         <h1>Playground</h1>
         <span className="muted" style={{ fontSize: 13 }}>a prompt of your own, answered by finished runs with the same random numbers</span>
-        {id && <div className="push"><Copy text={window.location.href} label="Copy link" /></div>}
+        {id && <div className="push"><Copy text={window.location.href} label="Copy link" group="Playground" /></div>}
       </div>
       {!ready ? <div className="playground" aria-busy="true"><Skeleton height={640} /></div> : <div className="playground">
         <div className="asking">
@@ -82,8 +83,14 @@ function Form({ schema, before }: { schema: JsonSchema; before?: Trial }) {
   const options = [...known].map(([value, label]) => ({ value, label }));
   const wrong = (name: string) => problems.get(name)?.join(' ');
   const most = schema.properties?.runs?.maxItems;
+  const offers = [
+    { id: 'write', label: 'Let them write', act: () => { if (!asking.isPending) send(); } },
+    ...(runs.length ? [{ id: 'prompt', label: 'Take a prompt of the first run', act: () => void fill() }] : []),
+    ...(before ? [{ id: 'new', label: 'New prompt', act: () => void navigate('/playground') }] : []),
+  ];
   return (
     <form className="panel box" onSubmit={(event) => { event.preventDefault(); send(); }} noValidate data-testid="trial-form">
+      <Offers group="Playground" offers={offers} />
       {problems.has('') && <Failure title="Not asked" error={new Error(problems.get('')!.join('\n'))} />}
       <MultiSelect label={titled('runs').title} description={titled('runs').description} searchable maxValues={most} data={options} renderOption={renderOption} value={runs} error={wrong('runs')} hidePickedOptions placeholder={runs.length ? undefined : finished.length ? 'Choose runs' : models.data ? 'No run has succeeded yet' : undefined} nothingFoundMessage="No finished run of this name" onChange={(next) => change(['runs'], next)} />
       <PlainForm fields={fields.filter((field) => !CHOSEN_HERE.has(field.name))} values={values} state={{ models: [], datasets: [], problems, change, below: (path) => (path[0] === 'prompt' ? <Button variant="subtle" size="compact-xs" disabled={runs.length === 0} onClick={() => void fill()}>{none?.run === runs[0] && none ? none.why : 'Take a prompt of the first run'}</Button> : null) }} />

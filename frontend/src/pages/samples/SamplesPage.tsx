@@ -2,10 +2,11 @@
 import { ActionIcon, Button, Select, Skeleton } from '@mantine/core';
 import { IconX } from '@tabler/icons-react';
 import { useEffect } from 'react';
-import { Link, useSearchParams } from 'react-router';
+import { Link, useNavigate, useSearchParams } from 'react-router';
 import type { SideBySide } from '../../api/client';
 import { useRuns } from '../../api/queries';
 import { Drawn } from '../../components/Drawn';
+import { Offers } from '../../components/offers';
 import { algorithmStyle, Copy, Failure } from '../../components/parts';
 import { number, reward } from '../../format';
 import { useRefresh } from '../../live/refresh';
@@ -35,14 +36,25 @@ export function SamplesPage() {
   const seen = answer.data?.pages[0];
   useRefresh(['samples', asked.columns.join()], asked.columns.filter((one) => !/@\d+$/.test(one)).map((one) => one.split('@')[0]!));
   useEffect(() => { document.title = 'Samples · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
+  const navigate = useNavigate();
   if (asked.columns.length === 0) return <Nothing />;
+  const tried = `/playground?${[...new Set(asked.columns.map((one) => one.split('@')[0]!))].map((run) => `run=${run}`).join('&')}`;
+  const shows = choices(seen);
+  const offers = [
+    { id: 'try', label: 'Try a prompt', act: () => void navigate(tried) },
+    ...(answer.isError ? [] : [
+      ...SORTS.filter(({ value }) => value !== asked.sort).map(({ value, label }) => ({ id: `sort ${value}`, label: `Sort: ${label}`, act: () => set('sort', value === 'prompt' ? null : value) })),
+      ...shows.filter(({ value }) => value !== (asked.only ?? 'all')).map(({ value, label }) => ({ id: `show ${value}`, label: `Show: ${label}`, act: () => set('only', value === 'all' ? null : value) })),
+    ]),
+  ];
   return (
     <>
       <div className="head">
         <h1>Samples</h1>
         <span className="muted" style={{ fontSize: 13 }}>the same prompts, side by side; each completion is one draw, so what differs is chance as well as training</span>
-        <Link className="push" style={{ fontSize: 13 }} to={`/playground?${[...new Set(asked.columns.map((one) => one.split('@')[0]!))].map((run) => `run=${run}`).join('&')}`}>Try a prompt</Link>
-        <div><Copy text={window.location.href} label="Copy link" /></div>
+        <Link className="push" style={{ fontSize: 13 }} to={tried}>Try a prompt</Link>
+        <div><Copy text={window.location.href} label="Copy link" group="These samples" /></div>
+        <Offers group="These samples" offers={offers} />
       </div>
       {answer.isError && <Failure title="These samples cannot be shown" error={answer.error}><p><Link to="/runs">All runs</Link></p></Failure>}
       {!answer.isError && (
@@ -58,7 +70,7 @@ export function SamplesPage() {
           <section className="panel prompts" aria-label="Prompts">
             <div className="choices">
               <Select size="xs" w={190} label="Sort" allowDeselect={false} data={[...SORTS]} value={asked.sort} onChange={(value) => set('sort', value === 'prompt' ? null : value)} />
-              <Select size="xs" w={230} label="Show" allowDeselect={false} data={choices(seen)} value={asked.only ?? 'all'} onChange={(value) => set('only', value === 'all' ? null : value)} />
+              <Select size="xs" w={230} label="Show" allowDeselect={false} data={shows} value={asked.only ?? 'all'} onChange={(value) => set('only', value === 'all' ? null : value)} />
               {seen && seen.columns.length > 2 && <Select size="xs" w={230} label="Judged by" allowDeselect={false} data={seen.columns.map((column, at) => ({ value: String(at), label: column.label })).slice(1)} value={String(seen.focus)} onChange={(value) => set('focus', value)} />}
               <span className="muted push num" data-testid="prompts-shown">{seen ? `${number(seen.total)} of ${number(seen.prompts)} prompts` : ''}</span>
             </div>

@@ -4,6 +4,7 @@ import { IconPlayerPause, IconPlayerPlay } from '@tabler/icons-react';
 import { Link } from 'react-router';
 import { useQueue, useSteer } from '../../api/queries';
 import { May } from '../../api/session';
+import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure } from '../../components/parts';
 import { ago, duration } from '../../format';
 
@@ -18,7 +19,7 @@ export function PausedBanner() {
     <div className="alert quiet paused" role="status">
       <IconPlayerPause size={18} aria-hidden />
       <div><strong>The queue is paused</strong><p>since {ago(queue.data.paused_since)}, by {queue.data.paused_by}. Runs that train go on; no other starts.</p></div>
-      <May scope="admin"><Button className="push" size="xs" variant="default" leftSection={<IconPlayerPlay size={14} />} loading={steer.isPending} onClick={() => steer.mutate('resume')}>Resume</Button></May>
+      <May scope="admin"><Offers group="Queue" offers={[{ id: 'resume', label: 'Resume the queue', act: () => { if (!steer.isPending) steer.mutate('resume'); } }]} /><Button className="push" size="xs" variant="default" leftSection={<IconPlayerPlay size={14} />} loading={steer.isPending} onClick={() => steer.mutate('resume')}>Resume</Button></May>
     </div>
   );
 }
@@ -30,7 +31,7 @@ export function Queue() {
   return (
     <section className="panel line-of-runs" aria-labelledby="line-title">
       <header><h2 id="line-title">Queue</h2>
-        {queue.data && !queue.data.paused && <May scope="admin"><Button className="push" size="xs" variant="default" leftSection={<IconPlayerPause size={14} />} loading={steer.isPending} onClick={() => steer.mutate('pause')}>Pause</Button></May>}
+        {queue.data && !queue.data.paused && <May scope="admin"><Offers group="Queue" offers={[{ id: 'pause', label: 'Pause the queue', act: () => { if (!steer.isPending) steer.mutate('pause'); } }]} /><Button className="push" size="xs" variant="default" leftSection={<IconPlayerPause size={14} />} loading={steer.isPending} onClick={() => steer.mutate('pause')}>Pause</Button></May>}
       </header>
       {queue.isError && <Failure title="The queue cannot be shown" error={queue.error} />}
       {!queue.isError && items.length === 0 && <p className="muted none">{queue.data ? 'Nothing waits.' : '…'}</p>}

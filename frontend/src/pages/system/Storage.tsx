@@ -6,6 +6,7 @@ import { useState } from 'react';
 import { Link } from 'react-router';
 import { api, data, type Freeable, messageOf, type StorageUse } from '../../api/client';
 import { May } from '../../api/session';
+import { Offers } from '../../components/offers';
 import { Failure, StateChip } from '../../components/parts';
 import { bytes, number } from '../../format';
 import { kindName } from '../run/ArtifactsTab';
@@ -76,7 +77,7 @@ function FreeRow({ one }: { one: Freeable }) {
   return (
     <li>
       <span style={{ flex: '1 1 170px', minWidth: 0 }}><b style={{ fontWeight: 560 }}>{one.title}</b><span className="muted" style={{ display: 'block', fontSize: 12, lineHeight: 1.45 }}>{one.description}</span></span>
-      <May scope="admin" otherwise={<span className="num">{bytes(one.bytes)}</span>}><Button size="xs" variant="default" disabled={one.count === 0} onClick={() => setAsking(true)} data-testid={`free-${one.action}`} aria-label={`${one.title}: free ${bytes(one.bytes)}`}>{one.count === 0 ? 'Nothing' : `Free ${bytes(one.bytes)}`}</Button></May>
+      <May scope="admin" otherwise={<span className="num">{bytes(one.bytes)}</span>}>{one.count > 0 && <Offers group="Storage" offers={[{ id: one.action, label: `${one.title}: free ${bytes(one.bytes)}`, act: () => setAsking(true) }]} />}<Button size="xs" variant="default" disabled={one.count === 0} onClick={() => setAsking(true)} data-testid={`free-${one.action}`} aria-label={`${one.title}: free ${bytes(one.bytes)}`}>{one.count === 0 ? 'Nothing' : `Free ${bytes(one.bytes)}`}</Button></May>
       <Modal opened={asking} onClose={() => setAsking(false)} title={<Text fw={600}>{one.title}</Text>}>
         <Text size="sm"><b>{bytes(one.bytes)}</b> in {number(one.count)} {one.count === 1 ? 'place' : 'places'} would be freed.</Text>
         <Text size="sm" c="dimmed" mt={6}>{one.description} This cannot be undone.</Text>

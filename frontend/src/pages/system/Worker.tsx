@@ -4,6 +4,7 @@ import { Link } from 'react-router';
 import { useSteer } from '../../api/queries';
 import type { components } from '../../api/schema';
 import { May } from '../../api/session';
+import { Offers } from '../../components/offers';
 import { ago, bytes, duration } from '../../format';
 
 type WorkerOut = components['schemas']['WorkerOut'];
@@ -29,7 +30,7 @@ export function Worker({ worker }: { worker: WorkerOut }) {
   return (
     <section className="panel box worker">
       <h2><i className={`dot ${worker.alive ? 'on' : 'off'}`} role="img" aria-label={worker.alive ? 'Alive' : 'Silent'} /><span>{worker.name}</span>
-        {worker.alive && (worker.draining ? <span className="muted leaving">is leaving</span> : <May scope="admin"><Button className="push" size="compact-xs" variant="subtle" color="gray" loading={steer.isPending} onClick={leave} aria-label={`Drain ${worker.name}`}>Drain</Button></May>)}
+        {worker.alive && (worker.draining ? <span className="muted leaving">is leaving</span> : <May scope="admin"><Offers group="Workers" offers={[{ id: worker.name, label: `Drain ${worker.name}`, act: leave }]} /><Button className="push" size="compact-xs" variant="subtle" color="gray" loading={steer.isPending} onClick={leave} aria-label={`Drain ${worker.name}`}>Drain</Button></May>)}
       </h2>
       {worker.gpus.length > 0 && <ul className="gpus">{worker.gpus.map((gpu) => <Gpu key={gpu.uuid} gpu={gpu} />)}</ul>}
       <dl className="facts">
