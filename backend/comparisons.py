@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from backend import occupancy
 from backend.errors import Invalid
 from backend.models import Evaluation, Run, Sample
-from backend.side_by_side import digest, prompt_key
+from backend.side_by_side import PromptKeys
 from backend.states import RunState
 from backend.statistics import Band, local_fit, mean_and_stderr
 from backend.sweep_names import labels, varying, written
@@ -299,20 +299,17 @@ def _scores(session: Session, ids: Sequence[int], which: Any) -> dict[int, Score
         .group_by(Sample.run_id)
         .subquery()
     )
-    text, hashed = prompt_key(session)
+    keys = PromptKeys(session)
     query = (
-        select(Sample.run_id, Sample.step, text, Sample.reward, Sample.gold)
+        select(Sample.run_id, Sample.step, keys.selected(), Sample.reward, Sample.gold)
         .join(steps, (Sample.run_id == steps.c.run_id) & (Sample.step == steps.c.step))
         .order_by(Sample.run_id, Sample.prompt_index)
     )
     rewards: dict[int, dict[str, float]] = defaultdict(dict)
     golds: dict[int, dict[str, float]] = defaultdict(dict)
     at: dict[int, int] = {}
-    times: Counter[tuple[int, str]] = Counter()
     for run_id, step, prompt, reward, gold in session.execute(query).yield_per(1000):
-        known = digest(prompt, hashed)
-        key = f"{known}.{times[run_id, known]}"
-        times[run_id, known] += 1
+        key = keys.of(run_id, prompt)
         at[run_id] = step
         for value, into in ((reward, rewards), (gold, golds)):
             if value is not None and math.isfinite(value):

@@ -154,18 +154,27 @@ def _compared(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, boo
         yield place, head <= place < end and place not in kept
 
 
-def prompt_key(session: Session) -> tuple[ColumnElement[Any] | InstrumentedAttribute[str], bool]:
-    """What to select to tell prompts apart, and whether it is a hash already.
+class PromptKeys:
+    """Names by which the prompts of an evaluation set are found again at other steps and in other runs: a hash of the text, and how often
+    it stood there before, since a prompt that stands twice is two rows.
 
     Prompts are long: PostgreSQL sends their hashes, SQLite has them in this process anyway.
     """
-    hashed = session.get_bind().dialect.name == "postgresql"
-    return (func.md5(Sample.prompt), True) if hashed else (Sample.prompt, False)
 
+    def __init__(self, session: Session) -> None:
+        self._hashed = session.get_bind().dialect.name == "postgresql"
+        self._times: Counter[tuple[int, str]] = Counter()
 
-def digest(prompt: str, hashed: bool) -> str:
-    """The hash of what `prompt_key` selected."""
-    return prompt if hashed else hashlib.md5(prompt.encode(), usedforsecurity=False).hexdigest()
+    def selected(self) -> ColumnElement[Any] | InstrumentedAttribute[str]:
+        """What to select, in the order of the prompts' places, for `of`."""
+        return func.md5(Sample.prompt) if self._hashed else Sample.prompt
+
+    def of(self, run_id: int, prompt: str) -> str:
+        """The name of a run's next prompt."""
+        known = prompt if self._hashed else hashlib.md5(prompt.encode(), usedforsecurity=False).hexdigest()
+        times = self._times[run_id, known]
+        self._times[run_id, known] += 1
+        return f"{known}.{times}"
 
 
 def _column(session: Session, asked: str) -> Column:
@@ -184,18 +193,16 @@ def _column(session: Session, asked: str) -> Column:
         if step not in steps:
             near = min(steps, key=lambda known: abs(known - step))
             raise Invalid.field("column", f"{run.name!r} has no samples at step {step:,}; the nearest are at {near:,}")
-    text, hashed = prompt_key(session)
+    keys = PromptKeys(session)
     query = (
-        select(Sample.prompt_index, text, Sample.reward, Sample.gold, Sample.kl, Sample.length, Sample.finished)
+        select(
+            Sample.prompt_index, keys.selected(), Sample.reward, Sample.gold, Sample.kl, Sample.length, Sample.finished
+        )
         .where(Sample.run_id == run.id, Sample.step == step)
         .order_by(Sample.prompt_index)
     )
-    scores: dict[str, Score] = {}
-    times: Counter[str] = Counter()
-    for index, prompt, *rest in session.execute(query).yield_per(1000):
-        key = digest(prompt, hashed)
-        scores[f"{key}.{times[key]}"] = Score(index, *rest)  # a prompt that stands twice is two rows
-        times[key] += 1
+    found = session.execute(query).yield_per(1000)
+    scores = {keys.of(run.id, prompt): Score(index, *rest) for index, prompt, *rest in found}
     return Column(run, step, steps, scores)
 
 
