@@ -11,7 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from backend.figures.style import COLOURS, NEUTRAL, TEMPLATE
+from backend.figures.style import COLOURS, NEUTRAL, TEMPLATE, whole_ticks
 
 Report = Mapping[str, Any]
 
@@ -80,7 +80,8 @@ def _lengths(report: Report, names: Sequence[str], title: str) -> go.Figure:
     for index, name in enumerate(names):
         found = report["lengths"][name]
         drawn.add_trace(_bars(found["edges"], found["counts"], name, "length" if index == 0 else "other_length"))
-    return _laid_out(drawn, title, "Rows")
+    edges = [edge for name in names for edge in report["lengths"][name]["edges"]]
+    return _laid_out(drawn, title, "Rows").update_xaxes(whole_ticks(max(edges) - min(edges)))
 
 
 def _bars(edges: Sequence[float], counts: Sequence[int], name: str, role: str) -> go.Bar:
@@ -103,7 +104,7 @@ def _laid_out(drawn: go.Figure, x_title: str, y_title: str) -> go.Figure:
         barmode="overlay",
         bargap=0,
         xaxis={"title": {"text": x_title}, "rangemode": "normal", "hoverformat": ",.4~g"},
-        yaxis={"title": {"text": y_title}, "rangemode": "tozero"},
+        yaxis={"title": {"text": y_title}, "rangemode": "tozero"} | whole_ticks(max(max(one.y) for one in drawn.data)),
         showlegend=len(drawn.data) > 1,
     )
     return drawn

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from backend.figures.style import COLOURS, DASHES, TEMPLATE, sequential
+from backend.figures.style import COLOURS, DASHES, TEMPLATE, sequential, whole_ticks
 from backend.side_by_side import Column, Measure
 
 _TITLES: Mapping[Measure, str] = {
@@ -46,9 +46,10 @@ def histogram(columns: Sequence[Column], measure: Measure) -> go.Figure:
             )
         )  # fmt: skip
     drawn = go.Figure(traces)
+    ticks = whole_ticks(edges[-1] - edges[0]) if measure == "length" else {}
     drawn.update_layout(
         template=TEMPLATE, uirevision="keep", yaxis={"title": {"text": "Share of prompts"}, "tickformat": ".0%", "rangemode": "tozero"},
-        xaxis={"title": {"text": _TITLES[measure]}, "rangemode": "normal", "hoverformat": ",.3~f"},
+        xaxis={"title": {"text": _TITLES[measure]}, "rangemode": "normal", "hoverformat": ",.3~f"} | ticks,
     )  # fmt: skip
     return drawn
 

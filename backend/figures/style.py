@@ -52,6 +52,11 @@ TEMPLATE = go.layout.Template(
 )
 
 
+def whole_ticks(span: float) -> dict[str, int]:
+    """Of an axis of counts or lengths: one tick for each, where plotly would put some between them because there are few."""
+    return {"dtick": 1} if span <= 6 else {}
+
+
 _WITHOUT_LAYOUT: ContextVar[bool] = ContextVar("without_layout", default=False)
 
 

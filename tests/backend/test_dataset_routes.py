@@ -99,6 +99,8 @@ def test_the_report_counts_what_there_is(bench: Bench) -> None:
         drawn = bench.get(f"/figures/data/{seen['id']}/{figure}")
         assert drawn["title"]
         assert drawn["figure"]["data"][0]["type"] == "bar"
+        most = max(max(trace["y"]) for trace in drawn["figure"]["data"])
+        assert (drawn["figure"]["layout"]["yaxis"].get("dtick") == 1) == (most <= 6)  # no ticks at half rows
         table = bench.client.get(f"{API}/figures/data/{seen['id']}/{figure}?format=csv").text.splitlines()
         assert table[0] == "series,from,to,count"
         if figure != "completion_lengths":

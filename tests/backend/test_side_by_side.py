@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backend.figures.style import whole_ticks
 from backend.routes.paging import pack
 from backend.side_by_side import marked
 from copg_core import events
@@ -134,6 +135,14 @@ def test_histograms_have_the_same_bins_for_all_columns(bench: Bench) -> None:
         for points in (one, other):  # the last point only closes the last bin
             assert sum(y for _, y in points[:-1]) == pytest.approx(1)
     assert bench.get("/samples/figures/length", column=[f"{bench.launch()}@last"])["empty"] is True
+
+
+def test_lengths_have_whole_ticks(bench: Bench) -> None:
+    short = trained(bench, at(0, START))  # all completions are of nearly one length
+    axis = bench.get("/samples/figures/length", column=[f"{short}@0"])["figure"]["layout"]["xaxis"]
+    assert axis["dtick"] == 1
+    assert "dtick" not in bench.get("/samples/figures/reward", column=[f"{short}@0"])["figure"]["layout"]["xaxis"]
+    assert whole_ticks(500) == {}  # a tick for each would be too many
 
 
 def test_wrong_wishes_are_said(bench: Bench) -> None:
