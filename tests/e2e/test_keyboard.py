@@ -122,6 +122,22 @@ def test_the_palette_knows_what_the_bandit_and_the_queue_can_do(studio: Studio, 
     expect(page.get_by_text("The queue is paused", exact=True)).to_have_count(0)
 
 
+def test_what_is_printed_is_drawn_before(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"name": "to be printed", "config": TINY})["id"]
+    studio.wait_for(run, {"succeeded"}, 180)
+    page.set_viewport_size({"width": 360, "height": 500})
+    page.goto(f"{studio.url}/runs/{run}")
+    figures = page.locator(".figure[data-status]")
+    expect(figures.first).to_have_attribute("data-status", "shown")
+    statuses = "[...document.querySelectorAll('.figure[data-status]')].map((one) => one.dataset.status)"
+    assert "loading" in page.evaluate(statuses), "what is out of sight has not been fetched"
+    page.evaluate(f"window.print = () => {{ window.printed = {statuses}; }}")
+    page.keyboard.press("Control+p")
+    page.wait_for_function("window.printed")
+    assert len(page.evaluate("window.printed")) > 1
+    assert "loading" not in page.evaluate("window.printed")
+
+
 def test_the_palette_knows_what_can_be_done_with_data(studio: Studio, page: Page, tmp_path: Path) -> None:
     sent = httpx.post(
         f"{studio.url}/api/v1/datasets/upload",

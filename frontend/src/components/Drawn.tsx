@@ -5,6 +5,7 @@ import { type FigureOut, messageOf } from '../api/client';
 import type { Scheme } from '../theme';
 import { Downloads } from './Downloads';
 import { CONFIG, plotly, type PlotlyFigure, themed } from './plotly';
+import { whenPrinted } from './printing';
 import { Turns } from './turns';
 
 interface Props {
@@ -62,7 +63,13 @@ export function Drawn({ name, title, answer, error, csv, empty, below = false, a
       owed.current = null;
     }, { rootMargin: '200px' });
     watcher.observe(target);
+    const unprinted = whenPrinted(async () => {
+      const draw = owed.current ?? turns.take(target);
+      owed.current = null;
+      await draw?.();
+    });
     return () => {
+      unprinted();
       watcher.disconnect();
       turns.drop(target);
       drawn.current = false;

@@ -7,6 +7,7 @@ import { FigurePump } from '../live/pump';
 import type { Scheme } from '../theme';
 import { Downloads } from './Downloads';
 import { CONFIG, plotly, type PlotlyFigure, themed } from './plotly';
+import { whenPrinted } from './printing';
 
 function drawn(figure: string, cursor: string): void {
   window.__copg_drawn = { figure, cursor, at: Date.now() };
@@ -59,9 +60,11 @@ export function Figure({ run, name, title, wide = false }: { run: string; name: 
       if (visible && owed) hint();
     }, { rootMargin: '200px' });
     watcher.observe(target);
+    const unprinted = whenPrinted(() => { owed = false; return pump.hint(); });
     const stop = listen(run, (told) => { rev = told?.rev; hint(); });
     return () => {
       pump.stop();
+      unprinted();
       stop();
       watcher.disconnect();
       void plotly().then(({ purge }) => purge(target));

@@ -11,12 +11,13 @@ import { words } from '../format';
 import { useSweeps } from '../pages/sweeps/queries';
 import { useKeys } from './keys';
 import { useOffered } from './offers';
+import { listenForPrinting, printPage } from './printing';
 import { useSavedViews } from './SavedViews';
 import './palette.css';
 
 interface Entry { id: string; group: string; label: string; hint?: string; act: () => void }
 const PAGES = [['Runs', '/runs'], ['Sweeps', '/sweeps'], ['Compare', '/compare'], ['Samples', '/samples'], ['Playground', '/playground'], ['Launch', '/launch'], ['Data', '/data'], ['Bandit', '/bandit'], ['System', '/system'], ['Tokens and webhooks', '/access']] as const;
-const KEYS = [['Ctrl or ⌘ + K', 'Go to, find, do'], ['/', 'Search the runs'], ['j, k', 'Next or previous run of the table'], ['Enter', 'Open it'], ['x', 'Select it'], ['u', 'Take back what was just deleted'], ['?', 'Show these keys'], ['Esc', 'Close']] as const;
+const KEYS = [['Ctrl or ⌘ + K', 'Go to, find, do'], ['/', 'Search the runs'], ['j, k', 'Next or previous run of the table'], ['Enter', 'Open it'], ['x', 'Select it'], ['u', 'Take back what was just deleted'], ['Ctrl or ⌘ + P', 'Print, with every figure up to date'], ['?', 'Show these keys'], ['Esc', 'Close']] as const;
 const FOUND = 6; // of each kind
 const STILL = { duration: 0 }; // it must stand there at once, and nothing moves for those who asked for that
 
@@ -25,14 +26,17 @@ export function Palette() {
   useKeys({ '?': () => setOpen('keys') });
   useEffect(() => {
     const pressed = (event: KeyboardEvent): void => {
-      if (event.key.toLowerCase() !== 'k' || event.altKey || event.shiftKey || !(event.ctrlKey || event.metaKey)) return;
+      const key = event.key.toLowerCase();
+      if ((key !== 'k' && key !== 'p') || event.altKey || event.shiftKey || !(event.ctrlKey || event.metaKey)) return;
       if (document.querySelector('[role=dialog]:not([data-palette])')) return; // another dialog wants its answer first
       event.preventDefault();
+      if (key === 'p') { setOpen(null); void printPage(); return; }
       setOpen((now) => (now === 'palette' ? null : 'palette'));
     };
     document.addEventListener('keydown', pressed);
     return () => document.removeEventListener('keydown', pressed);
   }, []);
+  useEffect(listenForPrinting, []);
   const close = (): void => setOpen(null);
   return (
     <>
@@ -98,9 +102,10 @@ function useEntries(text: string): Entry[] {
   const to = (path: string) => () => void navigate(path);
 
   const pages = PAGES.filter(([, path]) => may || path !== '/launch').map(([label, path]) => ({ id: path, group: 'Page', label, act: to(path) }));
+  const print = { id: 'print', group: 'Page', label: 'Print', act: () => void printPage() };
   // Pages first: Enter pressed too early then changes nothing but the place.
   const kept = (views.data ?? []).map((view) => ({ id: view.id, group: 'View', label: view.name, act: to(view.address) }));
-  const known = [...[...pages, ...kept].filter((entry) => fits(entry.label)), ...useOffered().filter((entry) => (entry.rare ? text !== '' : true) && fits(`${entry.label} ${entry.group}`))];
+  const known = [...[...pages, print, ...kept].filter((entry) => fits(entry.label)), ...useOffered().filter((entry) => (entry.rare ? text !== '' : true) && fits(`${entry.label} ${entry.group}`))];
   if (text === '') return known;
   return [
     ...known,

@@ -15,6 +15,13 @@ export class Turns {
     this.waiting.delete(place);
   }
 
+  /** What waits for its turn, for somebody who cannot wait. */
+  take(place: object): Draw | undefined {
+    const draw = this.waiting.get(place);
+    this.waiting.delete(place);
+    return draw;
+  }
+
   private async work(): Promise<void> {
     this.busy = true;
     while (this.waiting.size > 0) {

@@ -17,7 +17,7 @@ export class FigurePump {
   private cursor = "";
   private fence = -1;
   private loaded = false;
-  private busy = false;
+  private running: Promise<void> | undefined;
   private pending = false;
   private stopped = false;
 
@@ -27,14 +27,15 @@ export class FigurePump {
     this.stopped = true;
   }
 
-  /** Something may have changed. `again`: fetch the whole figure even where points would do. */
-  async hint(again = false): Promise<void> {
+  /** Something may have changed. `again`: fetch the whole figure even where points would do. Ends when all hints until then are drawn. */
+  hint(again = false): Promise<void> {
     if (again) this.loaded = false;
-    if (this.busy) {
-      this.pending = true;
-      return;
-    }
-    this.busy = true;
+    if (this.running) this.pending = true;
+    else this.running = this.work();
+    return this.running;
+  }
+
+  private async work(): Promise<void> {
     try {
       do {
         this.pending = false;
@@ -43,7 +44,7 @@ export class FigurePump {
     } catch (error) {
       if (!this.stopped) this.ports.failed(error);
     } finally {
-      this.busy = false;
+      this.running = undefined;
     }
   }
 
