@@ -147,6 +147,11 @@ class Invalid(ProblemError):  # noqa: N818
         return cls(message, [FieldError(field=field, message=message)])
 
 
+# What is asked about a form before anything is made: whoever prefers so has its problems as an answer, 200 with the problem document.
+DRAFTS = frozenset({"/api/v1/runs/estimate", "/api/v1/sweeps/preview", "/api/v1/bandit/figures"})
+LENIENT = "handling=lenient"
+
+
 def field_path(location: Sequence[str | int], *, root: str = "") -> str:
     """The dotted path of a field as it stands in the request, from pydantic's location.
 
@@ -232,7 +237,12 @@ def _answer(
     headers: Mapping[str, str] | None = None,
     kind: str | None = None,
 ) -> JSONResponse:
-    return refusal(request.url.path, status, detail, headers, errors, kind)
+    answer = refusal(request.url.path, status, detail, headers, errors, kind)
+    # A browser logs every refusal as a failure of the page, and a form that is asked about while somebody types is none.
+    if status == 422 and request.url.path in DRAFTS and request.headers.get("prefer") == LENIENT:
+        answer.status_code = 200
+        answer.headers["Preference-Applied"] = LENIENT
+    return answer
 
 
 def _clean(text: str) -> str:

@@ -51,6 +51,24 @@ def test_every_operation_documents_problems_and_has_a_clean_name(bench: Bench) -
     assert len(set(names)) == len(names)
 
 
+def test_an_unfinished_form_may_have_its_problems_as_an_answer(bench: Bench) -> None:
+    bodies: dict[str, Any] = {
+        "/runs/estimate": {"config": {"algorithm": "copg", "beta": -1}},
+        "/sweeps/preview": {"config": {"algorithm": "copg"}, "grid": {"beta": [-1]}},
+        "/bandit/figures": {"beta": -1},
+    }
+    assert {f"{API}{path}" for path in bodies} == errors.DRAFTS
+    for path, body in bodies.items():
+        refused = bench.client.post(f"{API}{path}", json=body)
+        problem(refused, 422)
+        answer = bench.client.post(f"{API}{path}", json=body, headers={"Prefer": errors.LENIENT})
+        assert (answer.status_code, answer.headers["preference-applied"]) == (200, errors.LENIENT)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json() == refused.json(), "the document says 422 as it does otherwise"
+    launched = bench.client.post(f"{API}/runs", json=bodies["/runs/estimate"], headers={"Prefer": errors.LENIENT})
+    problem(launched, 422)  # nothing is launched, and nobody may believe that it was
+
+
 def test_unknown_things_are_404(bench: Bench) -> None:
     bodies: dict[str, Any] = {
         "pin_checkpoint": {"pinned": True}, "extend_sweep": {"grid": {"beta": [1]}},

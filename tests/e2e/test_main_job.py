@@ -164,3 +164,8 @@ def test_the_form_says_what_a_run_takes(studio: Studio, page: Page) -> None:
     )  # 8 bytes of moments for each of 13.0 billion parameters
     model.fill("nobody/nothing")
     expect(estimate).to_contain_text("nobody/nothing is not on this machine", timeout=20_000)
+    logged: list[str] = []
+    page.on("console", lambda said: logged.append(said.text) if said.type == "error" else None)
+    page.get_by_label("Batch size").fill("-1")
+    expect(estimate).to_contain_text("when the fields that are marked are corrected", timeout=20_000)
+    assert logged == [], "a form that is not finished is no failure of the page"

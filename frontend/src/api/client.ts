@@ -63,18 +63,22 @@ function askToLogIn(): void {
   if (staying === 0 && location.pathname !== '/login') location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
 }
 
+/** For what is asked while somebody types: an unfinished form is an answer, which a browser logs as no failure. */
+export const DRAFT = { Prefer: 'handling=lenient' };
+const isProblem = (response: Response): boolean => response.headers.get('Content-Type')?.startsWith('application/problem+json') ?? false;
+
 const throwing: Middleware = {
   onRequest({ request }) {
     request.headers.set('X-CoPG-Request', 'page'); // no other site's page can: the server tells us from them by it
   },
   async onResponse({ response }) {
-    if (response.ok) return;
+    if (response.ok && !isProblem(response)) return;
     if (response.status === 401) askToLogIn();
     const body: unknown = await response.clone().json().catch(() => null);
     const given = (typeof body === 'object' && body !== null ? body : {}) as Partial<Problem>;
     throw new ApiError({
       title: given.title ?? response.statusText,
-      status: response.status,
+      status: given.status ?? response.status,
       detail: typeof given.detail === 'string' ? given.detail : `The server answered ${response.status}.`,
       errors: Array.isArray(given.errors) ? given.errors : [],
     });

@@ -4,7 +4,7 @@ import { useMediaQuery } from '@mantine/hooks';
 import { IconDownload } from '@tabler/icons-react';
 import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
 import { useNavigate, useSearchParams } from 'react-router';
-import { api, ApiError, type BanditConfig, type BanditFigures, type BanditPreset, data, messageOf, type Problem } from '../../api/client';
+import { api, ApiError, type BanditConfig, type BanditFigures, type BanditPreset, data, DRAFT, messageOf, type Problem } from '../../api/client';
 import { useBanditPresets } from '../../api/queries';
 import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
@@ -60,7 +60,7 @@ function Playground({ presets }: { presets: BanditPreset[] }) {
     const pump = new Latest<Question, BanditFigures>({
       fetch: ({ view: { config, scale }, live }, signal) => {
         const body = live ? { ...config, seeds: Math.min(config.seeds, LIVE.seeds) } : config;
-        return data(api.POST('/api/v1/bandit/figures', { body, params: { query: { scale, points: live ? LIVE.points : REST.points } }, signal })) as Promise<BanditFigures>;
+        return data(api.POST('/api/v1/bandit/figures', { body, params: { query: { scale, points: live ? LIVE.points : REST.points } }, headers: DRAFT, signal })) as Promise<BanditFigures>;
       },
       show: (given, { view: asked, live }) => {
         picture.current = { answer: given, key: encode(base, asked), live, ...look.current };

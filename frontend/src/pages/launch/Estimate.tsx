@@ -4,7 +4,7 @@ import { useDebouncedValue } from '@mantine/hooks';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { IconAlertTriangle, IconCircleCheck } from '@tabler/icons-react';
 import { type CSSProperties, useState } from 'react';
-import { api, ApiError, data, type DeviceEstimate } from '../../api/client';
+import { api, ApiError, data, type DeviceEstimate, DRAFT } from '../../api/client';
 
 const PAUSE = 400;
 const REFRESH = 5_000;
@@ -21,9 +21,9 @@ export function Estimate({ config }: { config: Record<string, unknown> }) {
   const [wanted, setWanted] = useState<string | null>(null);
   const estimate = useQuery({
     queryKey: ['estimate', settled],
-    queryFn: async () => (await data(api.POST('/api/v1/runs/estimate', { body: { config: settled } as never }))).items,
+    queryFn: async () => (await data(api.POST('/api/v1/runs/estimate', { body: { config: settled } as never, headers: DRAFT }))).items,
     placeholderData: keepPreviousData,
-    refetchInterval: REFRESH,
+    refetchInterval: ({ state }) => (state.status === 'error' ? false : REFRESH),
     retry: false,
   });
   const devices = estimate.data ?? [];

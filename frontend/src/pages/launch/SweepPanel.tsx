@@ -3,7 +3,7 @@ import { ActionIcon, Button, Chip, Group, Select, Switch, TextInput } from '@man
 import { useDebouncedValue } from '@mantine/hooks';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { IconPlus, IconTrash } from '@tabler/icons-react';
-import { type Algorithm, api, ApiError, data, messageOf, type SweepPreview } from '../../api/client';
+import { type Algorithm, api, ApiError, data, DRAFT, messageOf, type SweepPreview } from '../../api/client';
 import type { Field } from '../../components/form/schema';
 import { algorithmName } from '../../components/parts';
 import { choices, problemsOf, type Varied } from './varying';
@@ -18,7 +18,7 @@ export function SweepPanel({ draft, change, fields, config, algorithm, algorithm
   const ready = draft.varied.some((one) => one.text.trim() || Object.values(one.of).some((text) => text.trim()));
   const preview = useQuery({
     queryKey: ['sweep-preview', settled], enabled: ready, retry: false, placeholderData: keepPreviousData,
-    queryFn: () => data(api.POST('/api/v1/sweeps/preview', { body: settled as never })),
+    queryFn: () => data(api.POST('/api/v1/sweeps/preview', { body: settled as never, headers: DRAFT })),
   }); // prettier-ignore
   const problems = ready && preview.error instanceof ApiError ? problemsOf(preview.error.problem.errors) : { rows: new Map<string, string>(), rest: [] };
   const grouped = new Map<string, { value: string; label: string }[]>();
