@@ -135,7 +135,7 @@ def _until(
             traces.append(
                 go.Bar(
                     x=[seconds[row] for row in rows], y=[names[row] for row in rows], orientation="h", text=[told[row] for row in rows],
-                    textposition="auto", hovertemplate="%{text}<extra></extra>", name=NAMES.get(algorithm, algorithm),
+                    textposition="auto", textangle=0, hovertemplate="%{text}<extra></extra>", name=NAMES.get(algorithm, algorithm),
                     marker={"color": COLOURS[algorithm]}, meta={"role": role, "algorithm": algorithm}, showlegend=False,
                 )
             )  # fmt: skip

@@ -15,6 +15,8 @@ _LOSS_UNITS = {
     "ipo": "nats² per pair",
     "policy_gradient": "reward × nats",
 }
+# Ticks of its own: plotly would put them where those of the left axis are, at 28 % and 58 %.
+_PERCENT = {"tickformat": ".0%", "tickmode": "array", "tickvals": [0, 0.25, 0.5, 0.75, 1]}
 
 
 def loss(data: RunData) -> go.Figure:
@@ -145,7 +147,7 @@ def length(data: RunData) -> go.Figure:
         ),
     ]  # fmt: skip
     drawn = figure(traces, "Tokens, EOS included", second_y="Without EOS", rangemode="tozero")
-    drawn.update_layout(yaxis2={"range": [-0.02, 1.02], "tickformat": ".0%"})
+    drawn.update_layout(yaxis2={"range": [-0.02, 1.02]} | _PERCENT)
     return drawn
 
 
@@ -164,5 +166,5 @@ def throughput(data: RunData) -> go.Figure:
     known = bool(shares) or not values
     share.showlegend = known
     drawn = figure([trace, share], "Tokens per second", second_y="FLOP utilisation", rangemode="tozero")
-    drawn.update_layout(yaxis2={"range": [0, 1.02], "tickformat": ".0%", "visible": known})
+    drawn.update_layout(yaxis2={"range": [0, 1.02], "visible": known} | _PERCENT)
     return drawn

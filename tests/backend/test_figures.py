@@ -122,6 +122,8 @@ def test_the_axis_of_flop_utilisation_is_there_where_a_peak_is_known() -> None:
     speed = ([1, 2], [1e3, 1e3])
     assert shown() == shown(tokens_per_second=speed, flop_utilisation=([1, 2], [0.4, 0.4])) == [True, True]
     assert shown(tokens_per_second=speed) == [False, False]
+    axis = as_json(FIGURES["throughput"].draw(data("sft")))["layout"]["yaxis2"]
+    assert axis["tickvals"] == [0, 0.25, 0.5, 0.75, 1], "shares have ticks of their own, not those of the left axis"
 
 
 def test_metrics_and_evaluations_have_cursors_of_their_own() -> None:
