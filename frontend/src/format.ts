@@ -59,6 +59,18 @@ export function elapsed(from: string | null | undefined, to: string | null | und
   return from ? ((to ? Date.parse(to) : now) - Date.parse(from)) / 1000 : null;
 }
 
+/** A measured value by what its name says it is: `needed_bytes` -> Needed, 711 MB; `saving_seconds` -> Saving, 0.19 s; shares in percent. */
+export function fact(name: string, value: unknown): [string, unknown] {
+  const [, about, unit] = /^(?:(.*)_)?(bytes|seconds|share)$/.exec(name) ?? [];
+  const quantile = /^quantile_(\d+)$/.exec(name);
+  const label = quantile ? `${Number(quantile[1])} % quantile` : words(unit === 'share' ? name : (about ?? name));
+  if (typeof value !== 'number' || !Number.isFinite(value)) return [label, value];
+  if (unit === 'bytes') return [label, bytes(value)];
+  if (unit === 'seconds') return [label, value < 10 ? `${number(value, 2)} s` : duration(value)];
+  if (unit === 'share') return [label, `${number(value * 100, 3)} %`];
+  return [label, Number.isSafeInteger(value) ? value.toLocaleString('en-GB') : number(value)];
+}
+
 /** How names within names are spelt. */
 const SPELT: Record<string, string> = { kl: 'KL', lora: 'LoRA', dtype: 'dtype', gpu: 'GPU', gpus: 'GPUs', dpo: 'DPO', ipo: 'IPO', sft: 'SFT', eos: 'EOS', flop: 'FLOP', sha256: 'SHA-256' };
 

@@ -61,7 +61,7 @@ const router = createBrowserRouter([
       { path: 'bandit', element: late(<BanditPage />) },
       { path: 'system', element: late(<SystemPage />) },
       { path: 'access', element: late(<AccessPage />) },
-      { path: '*', element: <p>There is no such page. <a href="/runs">All runs</a></p> },
+      { path: '*', element: <><div className="head"><h1>There is no such page</h1></div><p><a href="/runs">All runs</a></p></> },
     ],
   },
 ]);

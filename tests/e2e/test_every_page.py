@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -115,6 +116,25 @@ def test_furnished(furnished: tuple[Studio, dict[str, str]], page: Page, width: 
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         assert serious_faults(page) == [], scheme
+
+
+def test_what_has_not_begun_shows_nothing_as_done(furnished: tuple[Studio, dict[str, str]], page: Page) -> None:
+    studio, ids = furnished
+    page.goto(f"{studio.url}/runs/{ids['stopped']}")
+    expect(page.get_by_test_id("no-curves")).to_contain_text("nothing to draw")
+    expect(page.locator(".figure")).to_have_count(0)
+    page.goto(f"{studio.url}/runs/{ids['trained']}/report")
+    expect(page.get_by_text("Saving", exact=True).locator("+ dd")).to_have_text(re.compile(r"^[\d.]+ s$"))
+    studio.post("/queue/pause", status=200)
+    try:
+        made = studio.post("/sweeps", {"name": "waits", "config": TINY, "grid": {"seed": [1, 2]}})
+        page.goto(f"{studio.url}/sweeps/{made['id']}")
+        bar = page.get_by_role("progressbar", name="Progress of waits")
+        expect(bar).to_have_attribute("aria-valuenow", "0")
+        expect(bar.locator("i")).to_have_count(0)
+        studio.post(f"/sweeps/{made['id']}/cancel", status=200)
+    finally:
+        studio.post("/queue/resume", status=200)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

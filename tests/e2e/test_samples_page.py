@@ -73,6 +73,9 @@ def test_completions_stand_side_by_side(studio: Studio, page: Page) -> None:
             page.reload()
             expect(page.get_by_test_id("figure-samples-length")).to_have_attribute("data-status", "shown")
             expect(rows).to_have_count(20)
+            tops = rows.first.locator(".cell").evaluate_all("all => all.map((one) => one.getBoundingClientRect().top)")
+            assert len(tops) == 2
+            assert tops[0] == tops[1], "on a phone they are swiped, not stacked"
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert serious_faults(page) == []
 

@@ -131,9 +131,9 @@ export function ActionButtons({ runs, group, then }: { runs: readonly RunSummary
     return able.length ? [{ id: action, icon: TEXT[action].icon, label: `${TEXT[action].label}${runs.length > 1 ? ` (${able.length})` : ''}`, act: () => ask(action, able, () => then?.(action)) }] : [];
   });
   return (
-    <Group gap={8}>
+    <div style={{ display: 'contents' }}>
       <Offers group={group} offers={actions} />
       {actions.map(({ id, icon: Icon, label, act }) => <Button key={id} variant="default" size="xs" leftSection={<Icon size={14} />} data-testid={`${id}-button`} onClick={act}>{label}</Button>)}
-    </Group>
+    </div>
   );
 }

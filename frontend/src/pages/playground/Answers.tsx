@@ -6,6 +6,7 @@ import { May } from '../../api/session';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, StateChip } from '../../components/parts';
 import { number, reward } from '../../format';
+import { withError } from '../sweeps/parts';
 import { isActive, useStop } from './queries';
 
 type Answer = Trial['answers'][number];
@@ -72,7 +73,6 @@ function NoKL({ why }: { why: string }) {
 }
 
 function means(answer: Answer, trial: Trial): string {
-  const with_error = (mean: number | null, error: number | null, words = reward): string => (error === null ? words(mean) : `${words(mean)} ± ${words(error)}`);
-  const parts = [answer.reward_mean !== null && `mean reward ${with_error(answer.reward_mean, answer.reward_stderr)}`, trial.has_gold && answer.gold_mean !== null && `gold ${with_error(answer.gold_mean, answer.gold_stderr)}`, answer.kl !== null && `KL ${with_error(answer.kl, answer.kl_stderr, (nats) => number(nats, 3))}`];
+  const parts = [answer.reward_mean !== null && `mean reward ${withError(answer.reward_mean, answer.reward_stderr)}`, trial.has_gold && answer.gold_mean !== null && `gold ${withError(answer.gold_mean, answer.gold_stderr)}`, answer.kl !== null && `KL ${withError(answer.kl, answer.kl_stderr)}`];
   return [...parts.filter(Boolean), `n = ${answer.completions.length}`].join(', ');
 }

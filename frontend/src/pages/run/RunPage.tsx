@@ -131,7 +131,13 @@ function Facts({ run }: { run: RunDetail }) {
   );
 }
 
+/** Of a run that never began there is nothing to draw: one sentence, and no wall of empty figures. */
 function Curves({ run }: { run: RunDetail }) {
+  const began = run.step > 0 || (run.total_steps ?? 0) > 0 || run.state === 'running' || run.state === 'cancelling';
+  return began ? <Begun run={run} /> : <section className="panel box muted" style={{ padding: '40px 24px', textAlign: 'center', fontSize: 13 }} data-testid="no-curves">{run.state === 'queued' || run.state === 'waiting' ? 'The curves begin with the first point.' : 'It ended before its first point: there is nothing to draw.'}</section>;
+}
+
+function Begun({ run }: { run: RunDetail }) {
   const figures = useQuery({ queryKey: ['run', run.id, 'figures'], staleTime: Infinity, queryFn: async () => (await data(api.GET('/api/v1/runs/{run_id}/figures', { params: { path: { run_id: run.id } } }))).items });
   if (figures.isError) return <Failure title="The figures cannot be shown" error={figures.error} />;
   if (!figures.data) return <div className="figures"><Skeleton className="figure wide" height={424} /><Skeleton height={294} /><Skeleton height={294} /></div>;

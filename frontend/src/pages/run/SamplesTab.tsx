@@ -50,7 +50,7 @@ export function SamplesTab({ run }: { run: RunDetail }) {
         <span className="muted num" style={{ fontSize: 13 }}>{items.length} of {first.total} prompts</span>
       </Group>
       <div style={{ overflowX: 'auto' }} tabIndex={0} role="region" aria-label="Samples">
-        <table className="samples" data-testid="samples-table" data-step={first.step}>
+        <table className="samples cards" data-testid="samples-table" data-step={first.step}>
           <thead><tr>
             <th aria-sort={sort.key === 'prompt' ? (sort.down ? 'descending' : 'ascending') : 'none'}><UnstyledButton fz={12} fw={560} onClick={() => setSort({ key: 'prompt', down: sort.key === 'prompt' && !sort.down })}>Prompt{sort.key === 'prompt' && (sort.down ? ' ↓' : ' ↑')}</UnstyledButton></th>
             <th>Completion</th>
@@ -64,13 +64,13 @@ export function SamplesTab({ run }: { run: RunDetail }) {
               const long = one.prompt.length > 220;
               return (
                 <tr key={one.prompt_index}>
-                  <td className="text"><span className={whole ? undefined : 'clip'}>{one.prompt}</span>{long && <Button variant="subtle" size="compact-xs" mt={2} ml={-6} onClick={() => setOpen((before) => { const next = new Set(before); if (whole) next.delete(one.prompt_index); else next.add(one.prompt_index); return next; })}>{whole ? 'Shorten' : 'Whole prompt'}</Button>}</td>
+                  <td className="text muted"><span className={whole ? undefined : 'clip'}>{one.prompt}</span>{long && <Button variant="subtle" size="compact-xs" mt={2} ml={-6} onClick={() => setOpen((before) => { const next = new Set(before); if (whole) next.delete(one.prompt_index); else next.add(one.prompt_index); return next; })}>{whole ? 'Shorten' : 'Whole prompt'}</Button>}</td>
                   <td className="text" style={{ fontWeight: 500 }}>{one.completion || <span className="muted">(empty)</span>}</td>
-                  {has.reward && <td className="n">{reward(one.reward)}</td>}
-                  {has.gold && <td className="n">{reward(one.gold)}</td>}
-                  {has.kl && <td className="n">{number(one.kl, 3)}</td>}
-                  <td className="n">{one.length}</td>
-                  <td className="n">{one.finished ? 'yes' : <span style={{ color: 'var(--c-warn)' }}>cut off</span>}</td>
+                  {has.reward && <td className="n" data-label="Reward">{reward(one.reward)}</td>}
+                  {has.gold && <td className="n" data-label="Gold">{reward(one.gold)}</td>}
+                  {has.kl && <td className="n" data-label="KL, nats">{number(one.kl, 3)}</td>}
+                  <td className="n" data-label="Tokens">{one.length}</td>
+                  <td className="n" data-label="Finished">{one.finished ? 'yes' : <span style={{ color: 'var(--c-warn)' }}>cut off</span>}</td>
                 </tr>
               );
             })}

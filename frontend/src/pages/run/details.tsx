@@ -4,7 +4,7 @@ import { IconArrowRight } from '@tabler/icons-react';
 import { type ReactNode, useState } from 'react';
 import { type RunDetail } from '../../api/client';
 import { Copy, StateChip } from '../../components/parts';
-import { moment, number, words } from '../../format';
+import { fact, moment, number, words } from '../../format';
 
 type Values = Record<string, unknown>;
 const isObject = (value: unknown): value is Values => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -12,26 +12,34 @@ const isObject = (value: unknown): value is Values => typeof value === 'object' 
 function shown(value: unknown): ReactNode {
   if (value === null || value === undefined || value === '') return <span className="muted">–</span>;
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
-  if (typeof value === 'number') return number(value, 6);
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? value.toLocaleString('en-GB') : number(value, 6);
   if (Array.isArray(value)) return value.map((one) => (isObject(one) ? JSON.stringify(one) : String(one))).join(', ') || <span className="muted">–</span>;
   return String(value);
 }
 
 /** Nested values as one list of facts: `generation · temperature`. */
-function flat(values: Values, before = ''): [string, unknown][] {
-  return Object.entries(values).flatMap(([key, value]) => (isObject(value) && Object.keys(value).length ? flat(value, `${before}${words(key)} · `) : [[`${before}${words(key)}`, isObject(value) ? null : value] as [string, unknown]]));
+function flat(values: Values, told: Told, before = ''): [string, unknown][] {
+  return Object.entries(values).flatMap(([key, value]): [string, unknown][] => {
+    if (isObject(value) && Object.keys(value).length) return flat(value, told, `${before}${words(key)} · `);
+    const [label, shown] = told(key, isObject(value) ? null : value);
+    return [[`${before}${label}`, shown]];
+  });
 }
 
-function Facts({ title, values }: { title: string; values: Values }) {
-  return <section className="panel box"><h2>{title}</h2><dl className="facts">{flat(values).map(([key, value]) => <div key={key} style={{ display: 'contents' }}><dt>{key}</dt><dd>{shown(value)}</dd></div>)}</dl></section>;
+/** How a value is told: a setting as it was set, a measured one in its unit. */
+type Told = (name: string, value: unknown) => [string, unknown];
+const asSet: Told = (name, value) => [words(name), value];
+
+function Facts({ title, values, told }: { title: string; values: Values; told: Told }) {
+  return <section className="panel box"><h2>{title}</h2><dl className="facts">{flat(values, told).map(([key, value]) => <div key={key} style={{ display: 'contents' }}><dt>{key}</dt><dd>{shown(value)}</dd></div>)}</dl></section>;
 }
 
-function Sections({ values, rest }: { values: Values; rest: string }) {
+function Sections({ values, rest, told }: { values: Values; rest: string; told: Told }) {
   const own = Object.fromEntries(Object.entries(values).filter(([, value]) => !isObject(value)));
   return (
     <div className="cols">
-      {Object.keys(own).length > 0 && <Facts title={rest} values={own} />}
-      {Object.entries(values).filter((pair): pair is [string, Values] => isObject(pair[1])).map(([key, value]) => <Facts key={key} title={words(key)} values={value} />)}
+      {Object.keys(own).length > 0 && <Facts title={rest} values={own} told={told} />}
+      {Object.entries(values).filter((pair): pair is [string, Values] => isObject(pair[1])).map(([key, value]) => <Facts key={key} title={words(key)} values={value} told={told} />)}
     </div>
   );
 }
@@ -42,7 +50,7 @@ export function ConfigTab({ run }: { run: RunDetail }) {
   return (
     <>
       <Group mb={12}><SegmentedControl size="xs" value={view} onChange={setView} data={[{ value: 'table', label: 'Readable' }, { value: 'json', label: 'JSON' }]} /><Copy text={json} label="Copy JSON" /></Group>
-      {view === 'json' ? <pre className="panel json" style={{ maxHeight: '70vh' }} tabIndex={0} aria-label="Configuration as JSON">{json}</pre> : <Sections values={run.config} rest="Training" />}
+      {view === 'json' ? <pre className="panel json" style={{ maxHeight: '70vh' }} tabIndex={0} aria-label="Configuration as JSON">{json}</pre> : <Sections values={run.config} rest="Training" told={asSet} />}
     </>
   );
 }
@@ -50,7 +58,7 @@ export function ConfigTab({ run }: { run: RunDetail }) {
 export function ReportTab({ run }: { run: RunDetail }) {
   return (
     <div style={{ display: 'grid', gap: 14 }}>
-      {Object.keys(run.report).length > 0 ? <Sections values={run.report} rest="Report" /> : <section className="panel box muted" style={{ fontSize: 13 }}>The report is written while the run starts: truncation counts, dropped ties, the self-check at step 0, versions.</section>}
+      {Object.keys(run.report).length > 0 ? <Sections values={run.report} rest="Report" told={fact} /> : <section className="panel box muted" style={{ fontSize: 13 }}>The report is written while the run starts: truncation counts, dropped ties, the self-check at step 0, versions.</section>}
       <section className="panel box">
         <h2>History</h2>
         <ul className="list" aria-label="Moves of the state">

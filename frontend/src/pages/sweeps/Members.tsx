@@ -25,7 +25,7 @@ export function Members({ fields, items, several }: Props) {
   const shown = fields.filter((path) => path !== 'algorithm');
   return (
     <section className="panel members" tabIndex={0} aria-label="Runs of the sweep">
-      <table className="samples" data-testid="members">
+      <table className="samples cards" data-testid="members">
         <thead>
           <tr>
             {head('name', 'Run')}{head('state', 'State')}{head('progress', 'Progress')}
@@ -45,10 +45,10 @@ export function Members({ fields, items, several }: Props) {
               </td>
               <td><StateChip state={run.state} /></td>
               <td style={{ minWidth: 150 }}><Progress run={run} /></td>
-              {shown.map((path) => <td key={path} className="n">{value(overrides[path])}</td>)}
-              <td className="n" title={final ? `Step ${number(final.step)}, ${final.n} prompts` : undefined}>{run.state === 'succeeded' ? withError(final?.reward_mean, final?.reward_stderr) : <span className="muted">{withError(final?.reward_mean, final?.reward_stderr)}</span>}</td>
-              <td className="n">{number(final?.kl, 3)}</td>
-              <td><RunMenu run={run} /></td>
+              {shown.map((path) => <td key={path} className="n" data-label={titleOf(path, shown)}>{value(overrides[path])}</td>)}
+              <td className="n" data-label="Reward ± s.e." title={final ? `Step ${number(final.step)}, ${final.n} prompts` : undefined}>{run.state === 'succeeded' ? withError(final?.reward_mean, final?.reward_stderr) : <span className="muted">{withError(final?.reward_mean, final?.reward_stderr)}</span>}</td>
+              <td className="n" data-label="KL, nats">{number(final?.kl, 3)}</td>
+              <td className="menu"><RunMenu run={run} /></td>
             </tr>
           ))}
         </tbody>

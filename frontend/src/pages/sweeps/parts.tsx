@@ -4,17 +4,18 @@ import { Link } from 'react-router';
 import type { SweepSummary } from '../../api/client';
 import { number, reward, words } from '../../format';
 
-const ORDER = ['succeeded', 'running', 'cancelling', 'failed', 'cancelled', 'queued', 'waiting'] as const;
+const BEGUN = ['succeeded', 'running', 'cancelling', 'failed', 'cancelled'] as const;
+const ORDER = [...BEGUN, 'queued', 'waiting'] as const;
 
 /** One bar for all runs, its parts coloured by state. */
 export function SweepProgress({ sweep }: { sweep: SweepSummary }) {
-  const there = ORDER.filter((state) => (sweep.states[state] ?? 0) > 0);
+  const there = BEGUN.filter((state) => (sweep.states[state] ?? 0) > 0); // what waits is the empty rest
   const percent = Math.round(sweep.progress * 100);
   return (
     <div className="progress num">
       <div className="line"><span>{percent} %</span><span className="muted cut">{sweep.steps_total === null ? `${number(sweep.steps_done)} steps` : `${number(sweep.steps_done)} / ${number(sweep.steps_total)} steps`}</span></div>
       <div className="bar states" role="progressbar" aria-label={`Progress of ${sweep.name}`} aria-valuemin={0} aria-valuemax={100} aria-valuenow={percent}>
-        {there.map((state) => <i key={state} title={`${sweep.states[state]} ${words(state).toLowerCase()}`} style={{ width: `${((sweep.states[state] ?? 0) / Math.max(1, sweep.total)) * 100}%`, background: `var(--state-${state})`, opacity: state === 'queued' || state === 'waiting' ? 0.35 : 1 }} />)}
+        {there.map((state) => <i key={state} title={`${sweep.states[state]} ${words(state).toLowerCase()}`} style={{ width: `${((sweep.states[state] ?? 0) / Math.max(1, sweep.total)) * 100}%`, background: `var(--state-${state})` }} />)}
       </div>
     </div>
   );
@@ -35,10 +36,12 @@ export function BestLine({ best }: { best: BestRun }) {
   return <><Link to={`/runs/${best.run}`}>{best.name}</Link> <span className="num muted">{withError(best.reward_mean, best.reward_stderr)}</span></>;
 }
 
-/** 1.234 ± 0.056, the error to two digits of its own. */
+/** 1.23 ± 0.56, −17.1 ± 1.8: the error to two digits, and the mean no finer than the error. */
 export function withError(mean: number | null | undefined, stderr: number | null | undefined): string {
   if (mean === null || mean === undefined) return '–';
-  return stderr === null || stderr === undefined ? reward(mean) : `${reward(mean)} ± ${Number(stderr.toPrecision(2))}`;
+  if (stderr === null || stderr === undefined || !Number.isFinite(stderr)) return reward(mean);
+  const places = stderr > 0 ? Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(stderr)))) : 3;
+  return `${mean.toFixed(places).replace('-', '−')} ± ${stderr.toFixed(places)}`;
 }
 
 /** A value of a swept field as it stands in a cell. */

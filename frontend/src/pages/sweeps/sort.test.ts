@@ -25,6 +25,8 @@ describe('members', () => {
 describe('cells', () => {
   it('show the error to two digits', () => {
     expect(withError(1.23456, 0.03456)).toBe('1.235 ± 0.035');
+    expect(withError(-17.0812, 1.787)).toBe('−17.1 ± 1.8');
+    expect(withError(1, 0)).toBe('1.000 ± 0.000');
     expect(withError(1, null)).toBe('1.000');
     expect(withError(null, 1)).toBe('–');
   });
