@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from backend import drivers
 from backend.backoff import Backoff
 
 
@@ -156,6 +157,10 @@ class Settings:
             raise ValueError(
                 f"COPG_ADMIN_TOKEN must have at least {_LEAST} characters: `openssl rand -hex 32` makes a good one"
             )
+        try:
+            drivers.check(self.artifacts_url)
+        except ValueError as error:
+            raise ValueError(f"COPG_ARTIFACTS_URL: {error}") from error
         for network in listed(self.trusted_proxies):
             try:
                 ip_network(network)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
+from backend import drivers
 from backend.settings import Settings
 
 BLOCK = 4 * 1024 * 1024
@@ -75,7 +76,7 @@ class Store:
         """Keep a folder or file of the data folder; its location and files. Uploaded files are compared with the hashes
         that the source's own manifest gives; in the data folder itself they are only described.
 
-        Raises FileNotFoundError where the source is gone, Interrupted, and whatever the store's driver raises.
+        Raises FileNotFoundError where the source is gone, and for nothing else; Interrupted; and whatever the store's driver raises.
         """
         location, known = self.location(key), _known(source)
         if not source.exists():
@@ -195,7 +196,11 @@ def remove(location: str) -> None:
         return
     system, path = _system(location)
     if system.exists(path):
-        system.rm(path, recursive=True)
+        try:
+            system.rm(path, recursive=True)
+        except FileNotFoundError:  # a worker and the sweep may remove the same at once
+            if system.exists(path):
+                raise
 
 
 def folders(location: str) -> list[str]:
@@ -224,11 +229,24 @@ def measure(location: str) -> tuple[int, float | None]:
 def _asking(location: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if why := _no_bucket(location):
+            raise Unreachable(f"the store does not give {location} ({why})") from error
         raise
     except Exception as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise Unreachable(f"the store does not give {location} ({said})") from error
+        raise Unreachable(f"the store does not give {location} ({_said(error)})") from error
+
+
+def _no_bucket(location: str) -> str:
+    bucket = drivers.missing_bucket(location)
+    return "" if bucket is None else f"there is no bucket {bucket!r}"
+
+
+def _said(error: Exception) -> str:
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    if isinstance(error, PermissionError):  # of which some drivers say no more than Forbidden
+        return f"{said}: the credentials of this process do not allow it"
+    return said
 
 
 def _seconds(item: Mapping[str, Any]) -> float | None:
@@ -246,20 +264,27 @@ def _system(location: str) -> tuple[Any, str]:
 
     if (local := as_path(location)) is not None:  # fsspec would take the %20 of a URL for a name
         return fsspec.filesystem("file"), str(local)
-    system, path = fsspec.url_to_fs(location, use_listings_cache=False)  # others write to the same place
-    return system, str(path)
+    if (missing := drivers.needs(location)) is not None:
+        raise ImportError(missing)
+    return drivers.system(location)
 
 
 def _upload(path: Path, location: str, name: str, stop: Callable[[], bool]) -> File:
     sha, count = hashlib.sha256(), 0
-    with path.open("rb") as file, _replacing(location) as out:
-        while block := file.read(BLOCK):
-            if stop():
-                raise Interrupted
-            sha.update(block)
-            count += len(block)
-            out.write(block)
-    if (stored := size(location)) != count:
+    with path.open("rb") as file:
+        try:
+            with _replacing(location) as out:
+                while block := file.read(BLOCK):
+                    if stop():
+                        raise Interrupted
+                    sha.update(block)
+                    count += len(block)
+                    out.write(block)
+            stored = size(location)
+        except FileNotFoundError as error:  # no bucket, or no mount: `path` itself is open
+            why = _no_bucket(location) or _said(error)
+            raise Unreachable(f"the store does not take {location} ({why})") from error
+    if stored != count:
         raise Damaged(f"{location} holds {stored} bytes of {count}")
     return File(name, count, sha.hexdigest())
 
@@ -278,15 +303,19 @@ def _replacing(location: str) -> Iterator[Any]:
             part.unlink(missing_ok=True)
         return
     system, target = _system(location)
-    system.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
+    if drivers.has_folders(location):  # of an object store this would make the bucket
+        system.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
     out = system.open(target, "wb", autocommit=False)
     try:
-        with out:
-            yield out
+        yield out
+        out.close()
+        out.commit()
     except BaseException:
-        out.discard()
+        with suppress(Exception):  # a store that is away has been complained about already
+            out.discard()
+        with suppress(AttributeError):
+            out.closed = True  # or its end, whenever that comes, would write what it still holds
         raise
-    out.commit()
 
 
 def _names(folder: Path) -> Iterator[str]:

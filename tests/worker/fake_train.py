@@ -21,6 +21,8 @@ from copg_core.config import RunConfig
 from copg_core.errors import RewardError
 from copg_core.events import CheckpointSaved, Evaluation, Finished, Metrics, Recorder, Report, Sample, Stage, Started
 
+_LOOKED_FOR = ("COPG_DATABASE_URL", "COPG_BROKER_URL", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "COPG_RUN")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -40,7 +42,7 @@ def train(
     step = json.loads((resume_from / "state.json").read_text())["step"] if resume_from else 0
     recorder.record(Stage(name="loading"))
     recorder.record(Started(step=step, total_steps=config.steps or 0))
-    seen = {name: name in os.environ for name in ("COPG_DATABASE_URL", "COPG_BROKER_URL", "HF_TOKEN", "COPG_RUN")}
+    seen = {name: name in os.environ for name in _LOOKED_FOR}
     recorder.record(Report(section="environment", values=seen))
     recorder.record(Report(section="attempt", values={"from": step}))
     if behave.get("ranks"):  # a launcher whose ranks have sessions of their own

@@ -52,11 +52,15 @@ def test_a_run_is_trained_to_its_end_and_all_it_said_is_in_the_database(bench: B
     assert processes(run) == []
 
 
-def test_the_training_process_sees_neither_database_nor_broker(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_training_process_sees_neither_database_nor_broker_nor_store(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     run = bench.execute(bench.new(1))
     assert run.report["environment"] == {
-        "COPG_DATABASE_URL": False, "COPG_BROKER_URL": False, "HF_TOKEN": False, "COPG_RUN": True,
+        "COPG_DATABASE_URL": False, "COPG_BROKER_URL": False, "HF_TOKEN": False, "AWS_SECRET_ACCESS_KEY": False,
+        "COPG_RUN": True,
     }  # fmt: skip
 
 
