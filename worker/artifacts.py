@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class Keeper:
         self._log: Path | None = None
         self._log_bytes = 0
         self._thread: threading.Thread | None = None
+        self.moved = time.monotonic()
+        """When the store last took a part of something. One that refuses takes parts of what it refuses, which do not count."""
         self.trouble = ""
         """Why the store did not take the last thing that was tried; empty where it did."""
         self.lost_output: str | None = None
@@ -267,5 +270,11 @@ class Keeper:
         path = Path(place)
         key = self.store.key(path)
         assert key is not None  # _is_mine has seen to it
-        location, files = self.store.put(path, key, lambda: self._closed.is_set() or self._given_up)
+        location, files = self.store.put(path, key, self._must_stop)
         return location, [Kept(kind, path.name, location, files, step)]
+
+    def _must_stop(self) -> bool:
+        """Asked before each part of a transfer: whether to stop it."""
+        if not self.trouble:
+            self.moved = time.monotonic()
+        return self._closed.is_set() or self._given_up

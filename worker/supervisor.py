@@ -245,7 +245,8 @@ class Supervisor:
     # -- after
 
     def _settle(self) -> None:
-        """Ship to the last line, however long the database takes; the store is given the settings' patience."""
+        """Ship to the last line, however long the database takes. A store that takes nothing is given the settings' patience: what
+        is large takes its time."""
         began = time.monotonic()
         while True:
             self._collect()
@@ -253,8 +254,9 @@ class Supervisor:
                 return
             self._beat()
             hurry = self._cancelling or self._draining.is_set() or not self._keeper.holds_output
+            since = began if hurry else max(began, self._keeper.moved)
             patience = self._settings.grace_seconds if hurry else self._settings.artifacts_patience_seconds
-            if self._keeper.busy and time.monotonic() - began > patience:
+            if self._keeper.busy and time.monotonic() - since > patience:
                 self._keeper.give_up()
             time.sleep(_BUSY_SECONDS)
 

@@ -6,8 +6,10 @@ import hashlib
 import io
 import os
 import shutil
+import time
 import uuid
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from backend.deposits import Depositor
 from backend.main import create_app
 from backend.models import Run
 from backend.settings import Settings
-from backend.store import Store, Unreachable
+from backend.store import File, Store, Unreachable
 from tests.worker.conftest import Bench
 from tests.worker.s3_bench import PART, S3, forget_connections, s3, server
 from tests.worker.s3_server import KEY_ID
@@ -209,6 +211,25 @@ def test_a_model_that_the_store_does_not_take_is_kept_until_it_does(
     run = bench.execute(run, Machines(bench, tmp_path, artifacts_url=url).host("one"))
     assert (run.state, run.attempt, run.report["attempt"]) == ("succeeded", 1, {"from": 0})
     assert model(bench, run, s3, url) == b"model"
+
+
+def test_an_output_that_is_taken_slowly_is_waited_for(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patience is for a store that takes nothing: the weights of a large model may take longer than it."""
+    machines = Machines(bench, tmp_path, artifacts_patience_seconds=2.0)
+    upload = store._upload
+
+    def slowly(path: Path, location: str, name: str, stop: Callable[[], bool]) -> File:
+        for _ in range(40 if "/output" in location else 0):
+            if stop():
+                raise store.Interrupted
+            time.sleep(0.1)
+        return upload(path, location, name, stop)
+
+    monkeypatch.setattr(store, "_upload", slowly)
+    run = bench.execute(bench.new(3, output="model"), machines.host("one"))
+    assert (run.state, run.error) == ("succeeded", None)
 
 
 def test_a_checkpoint_in_a_store_that_refuses_is_not_taken_for_one_that_is_gone(
