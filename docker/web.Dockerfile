@@ -8,6 +8,8 @@ COPY frontend ./
 RUN mkdir -p /src/backend && npm run build
 
 FROM python:3.12.12-slim-bookworm AS install
+# The driver of an object store: s3, gcs or azure (docs/machines.md).
+ARG STORE=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY requirements.lock pyproject.toml README.md LICENSE ./
@@ -19,7 +21,7 @@ COPY --from=page /src/backend/page backend/page
 RUN pip install --constraint requirements.lock hatchling editables \
  && pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && python -m venv /opt/copg \
- && /opt/copg/bin/pip install --constraint requirements.lock "$(echo /wheels/*.whl)[web]"
+ && /opt/copg/bin/pip install --constraint requirements.lock "$(echo /wheels/*.whl)[web${STORE:+,$STORE}]"
 
 FROM python:3.12.12-slim-bookworm
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/copg/bin:$PATH COPG_DATA_DIR=/data

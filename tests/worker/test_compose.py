@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,22 @@ def test_images_are_linted_copy_only_what_exists_and_do_not_run_as_root(path: Pa
 
 def test_the_web_image_has_no_torch() -> None:
     text = (ROOT / "docker" / "web.Dockerfile").read_text()
-    assert re.findall(r"whl\)\[(.+?)\]", text) == ["web"]
+    assert re.findall(r"whl\)\[(.+?)\]", text) == ["web${STORE:+,$STORE}"]
+
+
+def test_the_documented_store_is_one_that_the_images_can_be_built_with_and_its_secret_reaches_them() -> None:
+    text = (ROOT / "docs" / "machines.md").read_text()
+    [block] = [one for one in re.findall(r"```yaml\n(.+?)```", text, re.DOTALL) if "COPG_ARTIFACTS_URL" in one]
+    override = yaml.safe_load(block)
+    assert set(override["services"]) == {"web", "worker-cpu", "worker-gpu"}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name, service in override["services"].items():
+        built = (ROOT / SERVICES[name]["build"]["dockerfile"]).read_text()
+        assert all(f"ARG {argument}=" in built for argument in service["build"]["args"])
+        assert service["build"]["args"]["STORE"] in extras
+        assert {one for one in service["environment"] if one.startswith("COPG_")} <= KNOWN
+        assert service["environment"]["AWS_SHARED_CREDENTIALS_FILE"] == f"/run/secrets/{service['secrets'][0]}"
+        assert set(service["secrets"]) == set(override["secrets"])
 
 
 def test_the_modules_that_the_commands_name_exist() -> None:
