@@ -145,6 +145,8 @@ class Keeper:
         try:
             with self._leaving:
                 location, files = self.store.put(path, key or path.name, self._closed.is_set)
+        except Interrupted:  # by the end of the attempt, which has left it already
+            return None
         except Exception as error:  # noqa: BLE001 - every driver has its own
             _log.warning("%s was not kept: %s", path, error)
             return None
