@@ -126,15 +126,16 @@ def forget_all(session: Session, run_id: int) -> None:
     to_remove(session, uid, sorted(places))
 
 
-def forget_run(session: Session, run: Run) -> None:
-    """Before a run's row goes: everything under its name goes from wherever something of it was registered."""
-    home = f"runs/{run.uid}"
+def forget_runs(session: Session, run_ids: Sequence[int]) -> None:
+    """Before runs' rows go: everything under their names goes from wherever something of them was registered."""
     places = set()
-    for url in session.scalars(select(Artifact.url).where(Artifact.run_id == run.id)):
+    urls = select(Run.uid, Artifact.url).join(Run, Run.id == Artifact.run_id).where(Run.id.in_(run_ids))
+    for uid, url in session.execute(urls):
+        home = f"runs/{uid}"
         base, found, _ = url.rpartition(f"/{home}/")
         if found:
-            places.add(_as_location(f"{base}/{home}"))
-    to_remove(session, run.uid, sorted(places))
+            places.add((uid, _as_location(f"{base}/{home}")))
+    _list_removals(session, sorted(places))
 
 
 def _as_location(url: str) -> str:
@@ -145,8 +146,13 @@ def _as_location(url: str) -> str:
 
 def to_remove(session: Session, uid: str, places: Sequence[str]) -> None:
     """Have places cleared after the commit; `uid` is the run's, or the data set's, that they belonged to."""
+    _list_removals(session, [(uid, one) for one in places])
+
+
+def _list_removals(session: Session, places: Sequence[tuple[str, str]]) -> None:
     if places:
-        session.execute(insert(Removal).values(not_before=NOW), [{"run_uid": uid, "location": one} for one in places])
+        rows = [{"run_uid": uid, "location": one} for uid, one in places]
+        session.execute(insert(Removal).values(not_before=NOW), rows)
 
 
 def remove_due(database: Database, settings: Settings, *, run_uid: str | None = None, limit: int = 200) -> int:

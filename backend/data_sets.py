@@ -7,7 +7,7 @@ from then on the file stays until every run that reads it has ended, and the rec
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from backend.database import NOW
 from backend.errors import Conflict, NotFound
 from backend.models import Run
 from backend.models_data import Dataset, RunData
-from backend.run_errors import DataMissing, StateConflict
+from backend.run_errors import DataMissing
 from backend.states import TERMINAL
 from copg_core.config import RunConfig
 from copg_core.datasets.files import format_of
@@ -134,15 +134,26 @@ def read_by(session: Session, run_id: int) -> Sequence[tuple[str, Dataset]]:
     return [(role, row) for role, row in session.execute(query)]
 
 
-def require_files(session: Session, run: Run) -> None:
-    """Raise StateConflict where the data that a run reads was deleted and has not come back."""
-    for _, row in read_by(session, run.id):
-        gone = row.deleted_at is not None and row.content_hash is not None
-        if gone and same_content(session, str(row.content_hash), row.file_name or "") is None:
-            raise StateConflict(
-                f"run {run.name!r} reads the data set {row.name!r}, which was deleted: upload the same file again "
+def without_files(session: Session, names: Mapping[int, str]) -> dict[int, str]:
+    """Of these runs, those whose data was deleted and has not come back, by number with why. `names` are what to call them."""
+    query = (
+        select(RunData.run_id, Dataset)
+        .join(Dataset, Dataset.id == RunData.dataset_id)
+        .where(RunData.run_id.in_(names), Dataset.deleted_at.is_not(None), Dataset.content_hash.is_not(None))
+        .order_by(RunData.run_id, RunData.role)
+    )
+    found: dict[int, str] = {}
+    back: dict[int, bool] = {}
+    for run_id, row in session.execute(query):
+        if row.id not in back:
+            back[row.id] = same_content(session, str(row.content_hash), row.file_name or "") is not None
+        if not back[row.id]:
+            why = (
+                f"run {names[run_id]!r} reads the data set {row.name!r}, which was deleted: upload the same file again "
                 f"(sha256 {row.content_hash}), then take the run up again"
             )
+            found.setdefault(run_id, why)
+    return found
 
 
 def use_counts(session: Session, rows: Sequence[Dataset]) -> dict[int, int]:

@@ -10,8 +10,10 @@ Beside the parents that its configuration names, a run may wait for others: role
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -28,6 +30,7 @@ _POLICIES = frozenset({"sft", "copg", "dpo", "ipo", "policy_gradient"})
 _ACCEPTED = {"policy": _POLICIES, "reward": frozenset({"reward_model"})}
 AFTER, AFTER_ANY = "after", "after_any"
 _NEVER = (RunState.FAILED, RunState.CANCELLED)
+_AT_ONCE = 5000
 
 
 def find_parents(session: Session, config: RunConfig) -> dict[str, Run]:
@@ -127,54 +130,77 @@ def _settle(session: Session, parent_ids: Sequence[int] | None) -> int:
         waiting = select(Run.id).where(Run.state == RunState.WAITING.value, _is_decided()).order_by(Run.id)
         if parent_ids is not None:
             waiting = waiting.where(Run.id.in_(select(RunParent.run_id).where(RunParent.parent_id.in_(parent_ids))))
+        # What comes after the first so many is decided in the loop's next turns.
+        ups = _ups(session, session.scalars(waiting.limit(_AT_ONCE)).all())
+        lost: dict[str, list[int]] = defaultdict(list)
+        ready: dict[str, list[int]] = defaultdict(list)
+        for run_id, found in ups.items():
+            first = next((up for up in found if is_lost(up.role, up.state)), None)
+            if first is not None:
+                what = "its parent run" if is_parent(first.role) else "the run before it,"
+                end = "failed" if first.state == RunState.FAILED else "was cancelled"
+                lost[f"{what} {first.name!r} {end}"].append(run_id)
+            elif all(satisfied(up.role, up.state) for up in found):
+                parents = all(is_parent(up.role) for up in found)
+                ready["its parents have succeeded" if parents else "what it waited for has ended"].append(run_id)
         ended: list[int] = []
-        for run_id in session.scalars(waiting).all():
-            ups = session.execute(
-                select(RunParent.role, Run.name, Run.state)
-                .join(RunParent, RunParent.parent_id == Run.id)
-                .where(RunParent.run_id == run_id)
-                .order_by(RunParent.role)
-            ).all()
-            lost = next((up for up in ups if is_lost(up.role, up.state)), None)
-            mine, roles = [Run.id == run_id], [up.role for up in ups]
-            if lost is not None:
-                what = "its parent run" if is_parent(lost.role) else "the run before it,"
-                why = f"{what} {lost.name!r} {'failed' if lost.state == RunState.FAILED else 'was cancelled'}"
-                gone = move(
-                    session, mine, RunState.WAITING, RunState.CANCELLED, reason=why, actor="queue",
-                    error=why[0].upper() + why[1:] + ".", error_kind=PARENT_KIND, finished_at=NOW,
-                )  # fmt: skip
-                ended += [one.id for one in gone]
-            elif all(satisfied(up.role, up.state) for up in ups):
-                reason = "its parents have succeeded" if all(map(is_parent, roles)) else "what it waited for has ended"
-                moved = move(session, mine, RunState.WAITING, RunState.QUEUED, reason=reason, actor="queue",
-                             published_at=None, offered_to=None)  # fmt: skip
-                total += len(moved)
+        for why, ids in lost.items():
+            gone = move(
+                session, [Run.id.in_(ids)], RunState.WAITING, RunState.CANCELLED, reason=why, actor="queue",
+                error=why[0].upper() + why[1:] + ".", error_kind=PARENT_KIND, finished_at=NOW,
+            )  # fmt: skip
+            ended += [one.id for one in gone]
+        for why, ids in ready.items():
+            total += len(move(session, [Run.id.in_(ids)], RunState.WAITING, RunState.QUEUED, reason=why, actor="queue",
+                              published_at=None, offered_to=None))  # fmt: skip
         total += len(ended)
         parent_ids = ended  # a cancelled child takes its own children with it
     return total
+
+
+def _ups(session: Session, run_ids: Sequence[int]) -> dict[int, list[Any]]:
+    """What each of these runs waits for, in the order of the roles."""
+    query = (
+        select(RunParent.run_id, RunParent.role, Run.name, Run.state)
+        .join(Run, Run.id == RunParent.parent_id)
+        .where(RunParent.run_id.in_(run_ids))
+        .order_by(RunParent.role)
+    )
+    found: dict[int, list[Any]] = {run_id: [] for run_id in run_ids}
+    if run_ids:
+        for up in session.execute(query):
+            found[up.run_id].append(up)
+    return found
 
 
 def _have_children(session: Session, parent_ids: Sequence[int]) -> bool:
     return session.scalar(select(RunParent.run_id).where(RunParent.parent_id.in_(parent_ids)).limit(1)) is not None
 
 
-def revive_children(session: Session, run: Run) -> None:
-    """Let the runs that were cancelled because `run` did not succeed wait for it again, and theirs in turn."""
-    for child in session.execute(
-        select(Run.id, Run.uid)
-        .join(RunParent, RunParent.run_id == Run.id)
-        .where(
-            RunParent.parent_id == run.id,
-            RunParent.role.not_like(f"{AFTER_ANY}.%"),
-            Run.state == RunState.CANCELLED.value,
-            Run.error_kind == PARENT_KIND,
-        )
-        .distinct()
-    ).all():
-        moved = move(
-            session, [Run.id == child.id], RunState.CANCELLED, RunState.WAITING,
-            reason=f"its parent run {run.name!r} goes on", actor="queue", error=None, error_kind=None, finished_at=None,
-        )  # fmt: skip
-        if moved:
-            revive_children(session, session.get_one(Run, child.id))
+def revive_children(session: Session, parent_ids: Sequence[int]) -> None:
+    """Let the runs that were cancelled because one of these did not succeed wait for it again, and theirs in turn."""
+    above = aliased(Run)
+    while parent_ids:
+        children = session.execute(
+            select(Run.id, above.name)
+            .join(RunParent, RunParent.run_id == Run.id)
+            .join(above, above.id == RunParent.parent_id)
+            .where(
+                RunParent.parent_id.in_(parent_ids),
+                RunParent.role.not_like(f"{AFTER_ANY}.%"),
+                Run.state == RunState.CANCELLED.value,
+                Run.error_kind == PARENT_KIND,
+            )
+            .order_by(Run.id, RunParent.role)
+        ).all()
+        by_name: dict[str, list[int]] = defaultdict(list)
+        for run_id, name in {child.id: child.name for child in reversed(children)}.items():  # its first parent's name
+            by_name[name].append(run_id)
+        parent_ids = [
+            one.id
+            for name, ids in by_name.items()
+            for one in move(
+                session, [Run.id.in_(ids)], RunState.CANCELLED, RunState.WAITING,
+                reason=f"its parent run {name!r} goes on", actor="queue", error=None, error_kind=None, finished_at=None,
+            )
+        ]  # fmt: skip

@@ -1,7 +1,8 @@
 """What people ask of runs: create, cancel, resume, retry, delete. Workers' writes are in claims.py.
 
 Functions take a session inside `Database.transaction()` and return a fresh row. Wake-up messages are sent by the caller
-after the commit (`Reconciler.wake`), never from in here. What happens to a run's children is in lineage.py.
+after the commit (`Reconciler.wake`), never from in here. What happens to a run's children is in lineage.py, what is the same
+for one run and for many in many_runs.py.
 """
 
 from __future__ import annotations
@@ -13,42 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import exists, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from backend import artifacts, data_sets, lineage, run_fields, who
+from backend import artifacts, data_sets, lineage, many_runs, run_fields, who
 from backend.database import NOW
 from backend.models import TRIAL, Checkpoint, Evaluation, MetricPoint, Pipeline, Run, RunEvent, RunParent, Sample
 from backend.moves import move
 from backend.run_errors import RewardRefused, RunNotFound, StateConflict
 from backend.settings import Settings
-from backend.states import OWNED, TERMINAL, RunState
+from backend.states import RESUMABLE, TERMINAL, RunState
 from copg_core.config import CONFIG_SCHEMA, RunConfig, variant_of
-from copg_core.errors import ConfigError, DivergenceError
+from copg_core.errors import ConfigError
 from copg_core.reward_sources import FunctionReward, parts
 from copg_core.rewards.registry import check_own
 
 FROM_SCRATCH = "tried again from the beginning"
-_ENDED = (RunState.FAILED, RunState.CANCELLED)
-_FRESH: dict[str, Any] = {
-    "attempt": 0,  # a person's decision gives a run all its attempts back, and its time
-    "used_seconds": 0.0,
-    "claimed_at": None,
-    "offered_to": None,
-    "owner": None,
-    "lease_until": None,
-    "published_at": None,
-    "not_before": 0.0,
-    "stage": None,
-    "stage_done": 0,
-    "stage_total": 0,
-    "training_started_at": None,
-    "training_started_step": None,
-    "error": None,
-    "error_kind": None,
-    "finished_at": None,
-}
 
 
 @dataclass(frozen=True)
@@ -185,11 +166,8 @@ def resume(session: Session, run: Run) -> Run:
     that diverged: every step is a function of its configuration and its checkpoint, so it would diverge again.
     """
     run = get(session, run.uid)
-    if run.state == RunState.FAILED and run.error_kind == DivergenceError.kind:
-        raise StateConflict(
-            f"run {run.name!r} diverged: from its checkpoint it would go through the same steps and diverge again. "
-            "Clone it with other settings, for example a smaller learning rate or a larger beta"
-        )
+    if (why := many_runs.diverged(run)) is not None:
+        raise StateConflict(why)
     return _again(session, run, "resumed", {})
 
 
@@ -217,19 +195,13 @@ def retry(session: Session, run: Run) -> Run:
 
 def _again(session: Session, run: Run, reason: str, values: dict[str, Any]) -> Run:
     run = get(session, run.uid)
-    if RunState(run.state) not in _ENDED:
+    if RunState(run.state) not in RESUMABLE:
         raise StateConflict(f"run {run.name!r} is {run.state}: only a failed or cancelled run can be taken up again")
-    parents = lineage.parents_of(session, run.id)
-    for role, parent in parents:
-        if lineage.is_lost(role, parent.state) or (parent.state == RunState.CANCELLING and lineage.is_parent(role)):
-            raise StateConflict(f"run {run.name!r} needs {parent.name!r}, which is {parent.state}: take that up first")
-    data_sets.require_files(session, run)
-    ready = all(lineage.satisfied(role, parent.state) for role, parent in parents)
-    target = RunState.QUEUED if ready else RunState.WAITING
-    changes = {**_FRESH, **values}
-    if not move(session, [Run.id == run.id], RunState(run.state), target, reason=reason, actor=who.actor(), **changes):
+    moved, refused = many_runs.take_up(session, [run], reason, values)
+    if refused:
+        raise StateConflict(refused[run.id])
+    if not moved:
         raise StateConflict(f"run {run.name!r} changed at the same moment: look at it again")
-    lineage.revive_children(session, run)
     return get(session, run.uid)
 
 
@@ -238,33 +210,8 @@ def delete(session: Session, run: Run) -> None:
 
     Raises StateConflict while a worker has it, or where other runs build on it.
     """
-    children = session.execute(
-        select(Run.name, Run.state, RunParent.role)
-        .join(RunParent, RunParent.run_id == Run.id)
-        .where(RunParent.parent_id == run.id)
-    ).all()
-    needing = {one.name for one in children if lineage.is_parent(one.role) or one.state == RunState.WAITING}
-    if needing:
-        listed = ", ".join(repr(name) for name in sorted(needing))
-        raise StateConflict(f"run {run.name!r} cannot be deleted, because {listed} builds on it: delete that first")
-    artifacts.forget_run(session, run)
-    try:
-        with session.begin_nested():
-            session.execute(sql_delete(RunParent).where(RunParent.parent_id == run.id))  # they have stopped waiting
-            gone = session.execute(
-                sql_delete(Run)
-                .where(Run.id == run.id, Run.state.not_in([state.value for state in OWNED]))
-                .returning(Run.id)
-                .execution_options(synchronize_session=False)
-            ).all()
-    except IntegrityError as error:
-        raise StateConflict(f"run {run.name!r} was just named as the parent of another run") from error
-    if not gone:
-        raise StateConflict(f"run {run.name!r} is {fresh(session, run).state}: cancel it before deleting it")
+    many_runs.delete(session, [run])
     session.expunge(run) if run in session else None
-    if run.pipeline_id is not None:
-        empty = ~exists(select(Run.id).where(Run.pipeline_id == run.pipeline_id))
-        session.execute(sql_delete(Pipeline).where(Pipeline.id == run.pipeline_id, empty))
 
 
 def reschedule(session: Session, run: Run, **changes: Any) -> Run:

@@ -38,6 +38,8 @@ ALLOWED: dict[RunState, frozenset[RunState]] = {
 }
 
 TERMINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
+RESUMABLE = frozenset({RunState.FAILED, RunState.CANCELLED})
+"""Ended without success: such a run may be taken up again."""
 OWNED = frozenset({RunState.RUNNING, RunState.CANCELLING})
 """States in which a worker holds a lease on the run."""
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import Select, func, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import func, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
-from backend import run_fields, runs
+from backend import many_runs, run_fields, runs
 from backend.database import NOW
 from backend.errors import Conflict, Invalid, NotFound
 from backend.models import Run
@@ -25,13 +25,13 @@ from backend.pipelines import resolved
 from backend.preconditions import tag_of
 from backend.run_errors import StateConflict
 from backend.schemas.sweeps import MOST_MEMBERS, Skipped, SweepCreate, SweepExtend, SweepPatch, SweepSpec
-from backend.states import OWNED, RunState
+from backend.states import OWNED
 from backend.sweep_names import name_of, sweep_name, varying
 from backend.sweep_plan import Plan, PlannedRun, with_listed_values
 from copg_core.config import RunConfig, variant_of
 
 _TITLES = {"sft": "SFT", "reward_model": "reward model"}
-_ENDED = (RunState.FAILED, RunState.CANCELLED)
+_DELETED_AT_ONCE = 20
 
 
 def get(session: Session, uid: str, *, lock: bool = False) -> Sweep:
@@ -211,54 +211,58 @@ def yardstick(config: RunConfig) -> str:
 
 def cancel(session: Session, sweep: Sweep) -> int:
     """Stop every run of the sweep that has not ended, its parents included. Returns how many were asked to stop."""
-    # The last first: a parent's end would otherwise cancel its children with another reason.
-    count, _ = _each(reversed(members(session, sweep)), lambda run: runs.cancel(session, run, "its sweep was cancelled"),
-                     lambda run: run.state not in {*_ENDED, RunState.SUCCEEDED, RunState.CANCELLING})  # fmt: skip
-    return count
+    return many_runs.cancel(session, many_runs.locked(session, _numbers(sweep)), "its sweep was cancelled")
 
 
 def resume(session: Session, sweep: Sweep, *, stopped_early: bool = False) -> tuple[int, list[Skipped]]:
     """Take every failed or cancelled run up again, its parents first. Runs stopped early stay, unless they are asked for."""
-    given_up = select(SweepMember.run_id).where(SweepMember.sweep_id == sweep.id, SweepMember.stopped.is_not(None))
+    given_up = _numbers(sweep).where(SweepMember.stopped.is_not(None))
     hopeless = set() if stopped_early else set(session.scalars(given_up))
-
-    def again(run: Run) -> Run:
-        if run.id in hopeless:
-            raise StateConflict("it was stopped early: resume it by itself, or ask with stopped_early=true")
-        return runs.resume(session, run)
-
-    # Waiting children are revived with their parent: what is asked again here is looked at as it is by then.
-    return _each(members(session, sweep), again, lambda run: runs.get(session, run.uid).state in _ENDED)
+    found = many_runs.locked(session, _numbers(sweep))
+    changed, refused = many_runs.resume(
+        session, found, hopeless, "it was stopped early: resume it by itself, or ask with stopped_early=true"
+    )
+    # A sweep's runs are made in the order of their positions.
+    return changed, [Skipped(id=run.uid, name=run.name, reason=refused[run.id]) for run in found if run.id in refused]
 
 
-def _each(found: Iterable[Run], act: Callable[[Run], Run], wanted: Callable[[Run], bool]) -> tuple[int, list[Skipped]]:
-    changed, skipped = 0, []
-    for run in found:
-        if wanted(run):
-            try:
-                act(run)
-                changed += 1
-            except StateConflict as error:
-                skipped.append(Skipped(id=run.uid, name=run.name, reason=str(error)))
-    return changed, skipped
+def _numbers(sweep: Sweep) -> Select[int]:
+    return select(SweepMember.run_id).where(SweepMember.sweep_id == sweep.id)
 
 
-def delete(session: Session, sweep: Sweep) -> list[str]:
-    """Forget a sweep and its runs; returns their ids, whose folders are the caller's to remove.
+def begin_to_delete(session: Session, sweep: Sweep) -> None:
+    """Say whether a sweep may be deleted as a whole, and see to it that no worker takes one of its runs any more.
 
-    Raises Conflict while a worker has one, StateConflict where another run builds on one: then nothing is deleted.
+    Raises Conflict while a worker has one, StateConflict where another run builds on one: then nothing is changed.
     """
-    found = members(session, sweep)
+    found = many_runs.locked(session, _numbers(sweep), to_delete=True)
     busy = sum(run.state in OWNED for run in found)
     if busy:
         raise Conflict(
             f"{busy} run{'s' if busy > 1 else ''} of sweep {sweep.name!r} are being trained: cancel the sweep first"
         )
-    uids = [run.uid for run in found]
-    for run in reversed(found):
-        runs.delete(session, run)
-    session.execute(sql_delete(Sweep).where(Sweep.id == sweep.id))
-    return uids
+    many_runs.check_unneeded(session, found)
+    many_runs.cancel(session, found, "its sweep was deleted")
+
+
+def delete_some(session: Session, sweep: Sweep) -> list[str]:
+    """Forget some of a sweep's runs, the last first, with everything recorded about them; where none is left, the sweep. To be called
+    until nothing comes back, each time in a transaction of its own: what a thousand runs have recorded takes long to delete.
+
+    Returns the ids of the runs, whose folders are the caller's to remove. Raises Conflict where somebody took up or built on
+    one of them since `begin_to_delete`; what was deleted until then stays deleted.
+    """
+    last = _numbers(sweep).order_by(SweepMember.position.desc()).limit(_DELETED_AT_ONCE)
+    found = many_runs.locked(session, session.scalars(last).all(), to_delete=True)
+    if not found:
+        session.execute(sql_delete(Sweep).where(Sweep.id == sweep.id))
+        return []
+    try:
+        many_runs.delete(session, found)
+    except StateConflict as error:
+        left = session.scalar(select(func.count()).select_from(_numbers(sweep).subquery()))
+        raise Conflict(f"{error}. {left} runs of sweep {sweep.name!r} are left: delete it again after that") from error
+    return [run.uid for run in found]
 
 
 def etag(sweep: Sweep) -> str:

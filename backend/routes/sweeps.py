@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from contextlib import suppress
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Query, Response
@@ -11,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend import idempotency, runs, sweep_plan, sweep_views, sweeps
 from backend.data_files import as_file_where_analysed
-from backend.errors import Conflict
+from backend.errors import Conflict, NotFound
 from backend.models_sweeps import Sweep
 from backend.preconditions import IfMatch, check
 from backend.routes.context import Context, IdempotencyKey, Studio
@@ -19,6 +21,7 @@ from backend.routes.paging import pack, unpack_numbers
 from backend.schemas.sweeps import (
     MemberList,
     PlannedMember,
+    Skipped,
     SweepChange,
     SweepCreate,
     SweepExtend,
@@ -36,6 +39,7 @@ router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
 _SHOWN = 200  # members of a preview
 _EXTENSIONS = "sweep extensions"
+_GAP_SECONDS = 0.1
 
 
 def _plan(context: Studio, spec: SweepSpec) -> Plan:
@@ -147,21 +151,27 @@ def update_sweep(
 def delete_sweep(sweep_id: str, context: Context) -> None:
     """Delete a sweep with its runs and their files. Refused while one is being trained, or where other runs build on one."""
     with context.database.transaction() as session:
-        uids = sweeps.delete(session, sweeps.get(session, sweep_id, lock=True))
-    for uid in uids:
-        shutil.rmtree(runs.folder(context.settings, uid), ignore_errors=True)
+        sweeps.begin_to_delete(session, sweeps.get(session, sweep_id, lock=True))
+    while True:
+        begin = time.monotonic()
+        uids: list[str] = []
+        with context.database.transaction() as session, suppress(NotFound):  # somebody else deletes it too
+            uids = sweeps.delete_some(session, sweeps.get(session, sweep_id, lock=True))
+        if not uids:
+            break
+        for uid in uids:
+            shutil.rmtree(runs.folder(context.settings, uid), ignore_errors=True)
+        # Whoever waits for SQLite's write lock looks every tenth of a second: without a gap nobody would find it free.
+        time.sleep(min(_GAP_SECONDS, time.monotonic() - begin))
 
 
 @router.post("/{sweep_id}/cancel", response_model=SweepChange)
 def cancel_sweep(sweep_id: str, context: Context) -> SweepChange:
     """Stop every run that has not ended. One that is being trained writes a checkpoint first."""
     with context.database.transaction() as session:
-        sweep = sweeps.get(session, sweep_id, lock=True)
-        changed = sweeps.cancel(session, sweep)
-        session.expire_all()
-        answer = SweepChange(changed=changed, skipped=[], sweep=sweep_views.detail(session, sweep, context.settings))
+        changed = sweeps.cancel(session, sweeps.get(session, sweep_id, lock=True))
     context.wake()
-    return answer
+    return _changed(context, sweep_id, changed, [])
 
 
 @router.post("/{sweep_id}/resume", response_model=SweepChange)
@@ -174,10 +184,15 @@ def resume_sweep(
     with context.database.transaction() as session:
         sweep = sweeps.get(session, sweep_id, lock=True)
         changed, skipped = sweeps.resume(session, sweep, stopped_early=stopped_early)
-        session.expire_all()
-        out = sweep_views.detail(session, sweep, context.settings)
     context.wake()
-    return SweepChange(changed=changed, skipped=skipped, sweep=out)
+    return _changed(context, sweep_id, changed, skipped)
+
+
+def _changed(context: Studio, sweep_id: str, changed: int, skipped: list[Skipped]) -> SweepChange:
+    """The answer, with the sweep as it is after the commit: to describe a thousand runs takes longer than to move them."""
+    with context.database.snapshot() as session:
+        shown = sweep_views.detail(session, sweeps.get(session, sweep_id), context.settings)
+    return SweepChange(changed=changed, skipped=skipped, sweep=shown)
 
 
 class _Extension(NamedTuple):

@@ -1,0 +1,148 @@
+"""A sweep is steered in a number of statements that does not grow with it, and deleted in short transactions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select
+from sqlalchemy.orm import Session
+
+from backend import runs, sweeps
+from backend.database import Database
+from backend.errors import Conflict
+from backend.models import MetricPoint, Run, RunEvent
+from backend.models_sweeps import Sweep, SweepMember
+from backend.states import RunState
+from tests.backend.studio_bench import API, COPG, Bench, metrics, problem
+
+SFT = {"policy": {"kind": "preset", "size": "nano"}, "steps": 10}
+
+
+def make(bench: Bench, members: int) -> str:
+    body = {"config": COPG, "grid": {"seed": list(range(members))}, "sft": SFT}
+    answer = bench.client.post(f"{API}/sweeps", json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def ask(bench: Bench, sweep: str, action: str) -> dict[str, Any]:
+    answer = bench.client.post(f"{API}/sweeps/{sweep}/{action}")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def steer(database: Database, sweep: str, act: Callable[[Session, Sweep], Any]) -> Any:
+    with database.transaction() as session:
+        return act(session, sweeps.get(session, sweep, lock=True))
+
+
+def uids(bench: Bench, sweep: str) -> list[str]:
+    return [one["run"]["id"] for one in bench.get(f"/sweeps/{sweep}/members")["items"]]
+
+
+def test_statements_do_not_grow_with_the_sweep(bench: Bench) -> None:
+    few, many = make(bench, 3), make(bench, 30)
+    asked: list[str] = []
+    event.listen(bench.database.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    for act in (sweeps.cancel, sweeps.resume, sweeps.begin_to_delete, sweeps.delete_some):
+        counts = []
+        for sweep in (few, many):
+            asked.clear()
+            steer(bench.database, sweep, act)
+            counts.append(len(asked))
+        assert counts[0] == counts[1] > 0, act.__name__
+
+
+def test_each_run_moves_once_and_says_why(bench: Bench) -> None:
+    sweep = make(bench, 4)
+    [sft] = [one["id"] for one in bench.get(f"/sweeps/{sweep}")["parents"]]
+    mine = uids(bench, sweep)
+    child = bench.client.post(
+        f"{API}/runs", json={"config": {**COPG, "policy": {"kind": "run", "run": mine[0]}}}
+    ).json()["id"]
+    assert ask(bench, sweep, "cancel")["changed"] == 5
+    assert ask(bench, sweep, "cancel")["changed"] == 0
+    resumed = ask(bench, sweep, "resume")
+    assert (resumed["changed"], resumed["skipped"]) == (5, [])
+    for uid in (sft, *mine):
+        told = [(one["target"], one["reason"]) for one in bench.get(f"/runs/{uid}")["events"]]
+        start = "queued" if uid == sft else "waiting"
+        assert told == [(start, ""), ("cancelled", "its sweep was cancelled"), (start, "resumed")]
+    told = [(one["target"], one["reason"]) for one in bench.get(f"/runs/{child}")["events"]]
+    name = bench.get(f"/runs/{mine[0]}")["name"]
+    assert [target for target, _ in told] == ["waiting", "cancelled", "waiting"]
+    assert [reason for _, reason in told[1:]] == [
+        f"its parent run {name!r} was cancelled", f"its parent run {name!r} goes on",
+    ]  # fmt: skip
+
+
+def test_those_that_a_parent_took_along_wait_with_it_and_are_not_counted(bench: Bench) -> None:
+    sweep = make(bench, 3)
+    [sft] = [one["id"] for one in bench.get(f"/sweeps/{sweep}")["parents"]]
+    bench.finish(bench.claim(sft), RunState.FAILED, error="no disk", error_kind="storage")
+    assert bench.get(f"/sweeps/{sweep}")["states"]["cancelled"] == 3
+    resumed = ask(bench, sweep, "resume")
+    assert (resumed["changed"], resumed["sweep"]["states"]["waiting"]) == (1, 3)
+
+
+def test_a_sweep_goes_in_short_transactions_and_a_second_request_finishes_what_one_began(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "_DELETED_AT_ONCE", 2)
+    sweep = make(bench, 6)
+    [sft] = [one["id"] for one in bench.get(f"/sweeps/{sweep}")["parents"]]
+    bench.succeed(sft)
+    claim = bench.claim(uids(bench, sweep)[0])
+    bench.record(claim, *metrics(1, 2))
+    bench.finish(claim)
+
+    steer(bench.database, sweep, sweeps.begin_to_delete)
+    assert len(steer(bench.database, sweep, sweeps.delete_some)) == 2
+    # As if the process had died here: no worker takes what is left, and asking again finishes.
+    states = Counter(one["run"]["state"] for one in bench.get(f"/sweeps/{sweep}/members")["items"])
+    assert states == {"succeeded": 1, "cancelled": 3}
+    deleted: list[int] = []
+    steps = sweeps.delete_some
+    monkeypatch.setattr(sweeps, "delete_some", lambda *of: [deleted.append(len(found := steps(*of))), found][1])
+    assert bench.client.delete(f"{API}/sweeps/{sweep}").status_code == 204
+    assert deleted == [2, 2, 1, 0]
+    with bench.database.snapshot() as session:
+        for table in (Run, RunEvent, MetricPoint, SweepMember, Sweep):
+            assert session.scalar(select(func.count()).select_from(table)) == 0
+    problem(bench.client.delete(f"{API}/sweeps/{sweep}"), 404)
+
+
+def test_a_run_that_is_built_on_meanwhile_stops_the_deletion_and_the_rest_stays(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "_DELETED_AT_ONCE", 1)
+    sweep = make(bench, 2)
+    for uid in (bench.get(f"/sweeps/{sweep}")["parents"][0]["id"], *uids(bench, sweep)):
+        bench.succeed(uid)
+    first, _ = uids(bench, sweep)
+    steer(bench.database, sweep, sweeps.begin_to_delete)
+    child = bench.launch(policy={"kind": "run", "run": first})
+    assert len(steer(bench.database, sweep, sweeps.delete_some)) == 1
+    with pytest.raises(Conflict, match=r"builds on it: delete that first\. 2 runs of sweep"):
+        steer(bench.database, sweep, sweeps.delete_some)
+    problem(bench.client.delete(f"{API}/sweeps/{sweep}"), 409)
+    assert bench.get(f"/sweeps/{sweep}")["total"] == 1
+    assert bench.client.delete(f"{API}/runs/{child}").status_code == 204
+    assert bench.client.delete(f"{API}/sweeps/{sweep}").status_code == 204
+    assert bench.get("/runs")["total"] == 0
+
+
+def test_a_refused_deletion_changes_nothing(bench: Bench) -> None:
+    sweep = make(bench, 3)
+    claim = bench.claim(bench.get(f"/sweeps/{sweep}")["parents"][0]["id"])
+    problem(bench.client.delete(f"{API}/sweeps/{sweep}"), 409)
+    bench.finish(claim)
+    other = bench.launch(policy={"kind": "run", "run": uids(bench, sweep)[1]})
+    problem(bench.client.delete(f"{API}/sweeps/{sweep}"), 409)
+    assert bench.get(f"/sweeps/{sweep}")["states"]["queued"] == 3
+    assert bench.row(other).state == "waiting"
+    with bench.database.transaction() as session:
+        runs.cancel(session, runs.get(session, other))
