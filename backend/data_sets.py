@@ -23,7 +23,7 @@ from backend.run_errors import DataMissing
 from backend.states import TERMINAL
 from copg_core.config import RunConfig
 from copg_core.datasets.files import format_of
-from copg_core.sources import StoredFile, UploadData
+from copg_core.sources import DataSource, StoredFile, UploadData
 
 ANALYSING, READY, UNREADABLE = "analysing", "ready", "unreadable"
 _ROLES = (("train", "id", "file"), ("validation", "validation_id", "validation_file"))
@@ -97,15 +97,26 @@ def pinned(session: Session, config: RunConfig) -> tuple[RunConfig, dict[str, in
         return config, {}
     links: dict[str, int] = {}
     files: dict[str, StoredFile | None] = {"file": None, "validation_file": None}
+    given = named(data)
     for role, field, place in _ROLES:
-        uid = getattr(data, field)
-        if uid is None:
+        if (uid := given.get(field)) is None:
             continue
         row = session.scalars(select(Dataset).where(Dataset.uid == uid).with_for_update(read=True)).one_or_none()
         files[place] = usable_file(row, field, uid)
         assert row is not None
         links[role] = row.id
     return config.model_copy(update={"data": data.model_copy(update=files)}), links
+
+
+def named(data: DataSource) -> dict[str, str]:
+    """The uploads that a source names, by the field that names each."""
+    given = {field: getattr(data, field) for _, field, _ in _ROLES} if isinstance(data, UploadData) else {}
+    return {field: uid for field, uid in given.items() if uid is not None}
+
+
+def usable(session: Session, field: str, uid: str) -> StoredFile:
+    """The file of an upload that a run may read. Raises DataMissing."""
+    return usable_file(session.scalars(select(Dataset).where(Dataset.uid == uid)).one_or_none(), field, uid)
 
 
 def usable_file(row: Dataset | None, field: str, uid: str) -> StoredFile:

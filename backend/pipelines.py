@@ -11,16 +11,14 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from backend import presets, runs
+from backend.data_checks import DataChecks
 from backend.database import NOW
 from backend.errors import Invalid, field_errors, invalid_fields
 from backend.models import Pipeline
 from backend.run_errors import ParentError, field_of
 from backend.schemas.pipelines import PipelineCreate
 from backend.schemas.problems import FieldError
-from copg_core import datasets
-from copg_core.config import RUN_CONFIG, RunConfig, prompts_alone
-from copg_core.errors import DataError
-from copg_core.reward_sources import with_context
+from copg_core.config import RUN_CONFIG, RunConfig
 
 _ROLES = ("policy", "reward")
 
@@ -35,14 +33,15 @@ class PlannedStep:
     """The configuration with `$alias` where the run of an earlier step will stand."""
 
 
-def plan(request: PipelineCreate) -> list[PlannedStep]:
-    """The steps of a request, checked before anything is created: configurations, aliases, data.
+def plan(request: PipelineCreate, data: DataChecks | None = None) -> list[PlannedStep]:
+    """The steps of a request, checked before anything is created: configurations, aliases, data as `data` can see it.
 
     Raises Invalid naming every wrong field as `steps.1.config.beta`.
     """
     if (request.preset is None) == (not request.steps):
         raise Invalid.field("steps", "give either a preset or a list of steps")
     steps = presets.miniature(request.size) if request.preset == "miniature" else request.steps
+    data = data or DataChecks()
     wrong: list[FieldError] = []
     seen: list[str] = []
     for index, step in enumerate(steps):
@@ -52,7 +51,7 @@ def plan(request: PipelineCreate) -> list[PlannedStep]:
         for role, alias in aliases(step.config).items():
             if alias not in seen:
                 wrong.append(FieldError(field=f"{place}.config.{field_of(role)}", message=_unknown(alias, seen)))
-        wrong += _check(step.config, place)
+        wrong += _check(step.config, place, data)
         seen.append(step.alias)
     if wrong:
         raise invalid_fields(wrong)
@@ -84,18 +83,13 @@ def _unknown(alias: str, seen: list[str]) -> str:
     return f"no step before this one is called {alias!r} (there are: {known})"
 
 
-def _check(raw: dict[str, Any], place: str) -> list[FieldError]:
+def _check(raw: dict[str, Any], place: str, data: DataChecks) -> list[FieldError]:
     try:
         config = RUN_CONFIG.validate_python(raw)
     except ValidationError as error:
         return field_errors(error.errors(), root=f"{place}.config")
-    try:
-        datasets.check(
-            with_context(config.data, getattr(config, "reward", None)), config.algorithm, prompts=prompts_alone(config)
-        )
-    except DataError as error:
-        return [FieldError(field=f"{place}.config.data", message=str(error))]
-    return []
+    message = data.error(config)
+    return [] if message is None else [FieldError(field=f"{place}.config.data", message=message)]
 
 
 def create(

@@ -11,25 +11,22 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from backend import lineage
+from backend import data_sets, lineage
+from backend.data_checks import DataChecks
 from backend.errors import Invalid, field_errors, invalid_fields
 from backend.pipelines import aliases
 from backend.run_errors import ParentError, field_of
 from backend.schemas.problems import FieldError
 from backend.schemas.sweeps import MOST_MEMBERS, SweepBase, SweepSpec
 from backend.sweep_values import parse_values
-from copg_core import datasets
-from copg_core.config import RUN_CONFIG, RunConfig, parents, prompts_alone
-from copg_core.errors import DataError
-from copg_core.reward_sources import with_context
-from copg_core.sources import DataSource
+from copg_core.config import RUN_CONFIG, RunConfig, parents
 
 PARENTS = ("sft", "reward_model")
 _MOST_ERRORS = 50
@@ -64,15 +61,19 @@ class Plan:
     members: list[PlannedRun]
     duplicates: int
 
+    @property
+    def runs(self) -> list[PlannedRun]:
+        return [*self.parents, *self.members]
 
-def plan(spec: SweepSpec, placed: Callable[[DataSource], DataSource] = lambda data: data) -> Plan:
-    """Every run that a sweep stands for. Reads data files, stores nothing; parents are looked up by `check_parents`.
 
-    `placed` gives an uploaded file its place. Raises Invalid, naming each wrong value.
+def plan(spec: SweepSpec, data: DataChecks | None = None) -> Plan:
+    """Every run that a sweep stands for. Reads data files, stores nothing; what is in the database is looked up by `check_references`.
+
+    `data` are the checks of the request, which may plan more than once. Raises Invalid, naming each wrong value.
     """
     _check_storable(spec)
     spec = with_listed_values(spec)
-    checks = _Checks(placed)
+    checks = _Checks(data or DataChecks())
     made = _parents(spec, checks)
     members: list[PlannedRun] = []
     seen: set[str] = set()
@@ -176,22 +177,25 @@ def fingerprint(config: RunConfig, parent: str | None = None) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def check_parents(session: Session, planned: Plan) -> None:
-    """Look the runs up that configurations name. Raises Invalid naming the field."""
-    wrong: dict[tuple[str, str], FieldError] = {}
+def check_references(session: Session, runs: Iterable[PlannedRun]) -> None:
+    """Look the runs and uploaded data sets up that configurations name, each once. Raises Invalid naming the field."""
+    wrong: list[FieldError] = []
     seen: set[tuple[str, str]] = set()
-    for run in (*planned.parents, *planned.members):
-        for role, uid in parents(run.config).items():
-            if (role, uid) in seen or uid.startswith("$") or "/" in uid:
+    for run in runs:
+        named = {role: uid for role, uid in parents(run.config).items() if not uid.startswith("$") and "/" not in uid}
+        for place, uid in (*named.items(), *data_sets.named(run.config.data).items()):
+            if (place, uid) in seen:
                 continue
-            seen.add((role, uid))
+            seen.add((place, uid))
             try:
-                lineage.find_parent(session, role, uid)
+                if place in named:
+                    lineage.find_parent(session, place, uid)
+                else:
+                    data_sets.usable(session, place, uid)
             except ParentError as error:
-                root = run.parent or "config"
-                wrong[role, uid] = FieldError(field=f"{root}.{error.field}", message=str(error))
+                wrong.append(FieldError(field=f"{run.parent or 'config'}.{error.field}", message=str(error)))
     if wrong:
-        raise invalid_fields(list(wrong.values()))
+        raise invalid_fields(wrong[:_MOST_ERRORS])
 
 
 def _check_storable(spec: SweepSpec) -> None:
@@ -245,13 +249,12 @@ def _parents(spec: SweepSpec, checks: _Checks) -> list[PlannedRun]:
 
 
 class _Checks:
-    """Collects what is wrong, each thing once; remembers which data have been looked at."""
+    """Collects what is wrong, each thing once."""
 
-    def __init__(self, placed: Callable[[DataSource], DataSource]) -> None:
-        self._placed = placed
+    def __init__(self, data: DataChecks) -> None:
+        self._data = data
         self.wrong: list[FieldError] = []
         self._told: set[tuple[str, str]] = set()
-        self._data: dict[str, str | None] = {}
         self._whole: dict[int, dict[str, Any]] = {}
 
     def add(self, field: str, message: str) -> None:
@@ -319,20 +322,9 @@ class _Checks:
                 errors.append(
                     FieldError(field=field_of(role), message=f"${alias} cannot be the {role.partition('.')[0]}")
                 )
-        if (message := self._data_error(config)) is not None:
+        if (message := self._data.error(config)) is not None:
             errors.append(FieldError(field="data", message=message))
         return errors, config
-
-    def _data_error(self, config: RunConfig) -> str | None:
-        source = with_context(config.data, getattr(config, "reward", None))
-        key = f"{source.model_dump_json()} {config.algorithm} {prompts_alone(config)}"
-        if key not in self._data:
-            try:
-                datasets.check(self._placed(source), config.algorithm, prompts=prompts_alone(config))
-                self._data[key] = None
-            except DataError as error:
-                self._data[key] = str(error)
-        return self._data[key]
 
 
 def _touch(path: str, field: str) -> bool:

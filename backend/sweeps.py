@@ -57,7 +57,7 @@ def members(session: Session, sweep: Sweep, *, parents: bool = True) -> Sequence
 
 
 def create(session: Session, request: SweepCreate, planned: Plan, *, queue: str = "default") -> Sweep:
-    """The sweep with all its runs. The plan's parents have been looked up (`sweep_plan.check_parents`)."""
+    """The sweep with all its runs. The plan's parents have been looked up (`sweep_plan.check_references`)."""
     differing = varying(one.overrides for one in planned.members)
     name = sweep_name([one.config.algorithm for one in planned.members], differing, len(planned.members))
     sweep = Sweep(

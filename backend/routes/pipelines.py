@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 
 from backend import idempotency, pipelines, views
+from backend.data_checks import DataChecks
 from backend.errors import NotFound
 from backend.models import Pipeline
 from backend.routes.context import Context, IdempotencyKey
@@ -22,7 +23,7 @@ def create_pipeline(
     body: PipelineCreate, context: Context, response: Response, key: IdempotencyKey = None
 ) -> PipelineOut:
     """Queue a preset or a list of steps, all or none. A step refers to an earlier one as `$alias`."""
-    steps = pipelines.plan(body)
+    steps = pipelines.plan(body, DataChecks.of(context.database, context.settings))
     with context.database.transaction() as session:
         row, replayed = idempotency.once(
             session, "pipelines", key, body,

@@ -10,7 +10,8 @@ from fastapi import APIRouter, BackgroundTasks, Query, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend import artifacts, data_files, edits, idempotency, run_filter, runs, views
+from backend import artifacts, edits, idempotency, run_filter, runs, views
+from backend.data_checks import DataChecks
 from backend.errors import Invalid
 from backend.models import TRIAL, Run
 from backend.preconditions import IfMatch
@@ -18,32 +19,16 @@ from backend.routes.context import Context, IdempotencyKey, Studio
 from backend.routes.paging import pack, unpack
 from backend.schemas.runs import RunCreate, RunDetail, RunFieldList, RunFieldOut, RunList, RunPatch
 from backend.states import RunState
-from copg_core import datasets
-from copg_core.config import Algorithm, RunConfig, prompts_alone
-from copg_core.errors import DataError
-from copg_core.reward_sources import with_context
+from copg_core.config import Algorithm
 
 router = APIRouter(prefix="/runs", tags=["runs"])
-
-
-def check_data(config: RunConfig, *, field: str = "config.data", context: Studio | None = None) -> None:
-    """Look at the data before anything is queued. Raises Invalid at `field` with file, row and what was expected.
-
-    An uploaded file is looked at where there is a `context` that knows its place, and once it has been analysed.
-    """
-    try:
-        data = with_context(config.data, getattr(config, "reward", None))
-        if context is not None:
-            data = data_files.as_file_where_analysed(context.database, context.settings, data)
-        datasets.check(data, config.algorithm, prompts=prompts_alone(config))
-    except DataError as error:
-        raise Invalid.field(field, str(error)) from error
 
 
 @router.post("", status_code=201, response_model=RunDetail)
 def create_run(body: RunCreate, context: Context, response: Response, key: IdempotencyKey = None) -> RunDetail:
     """Queue a run. Its configuration and data are checked first; a run whose parents are not done yet waits for them."""
-    check_data(body.config, context=context)
+    if (wrong := DataChecks.of(context.database, context.settings).error(body.config)) is not None:
+        raise Invalid.field("config.data", wrong)
     with context.database.transaction() as session:
         run, replayed = idempotency.once(
             session, "runs", key, body,

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import idempotency, runs, sweep_plan, sweep_views, sweeps
-from backend.data_files import as_file_where_analysed
+from backend.data_checks import DataChecks
 from backend.errors import Conflict, NotFound
 from backend.models_sweeps import Sweep
 from backend.preconditions import IfMatch, check
@@ -43,7 +43,7 @@ _GAP_SECONDS = 0.1
 
 
 def _plan(context: Studio, spec: SweepSpec) -> Plan:
-    return sweep_plan.plan(spec, lambda data: as_file_where_analysed(context.database, context.settings, data))
+    return sweep_plan.plan(spec, DataChecks.of(context.database, context.settings))
 
 
 @router.post("/preview", response_model=SweepPreview)
@@ -51,7 +51,7 @@ def preview_sweep(body: SweepCreate, context: Context) -> SweepPreview:
     """The runs that a sweep would make and what they would take. The same checks as launching it; nothing is stored."""
     planned = _plan(context, body)
     with context.database.snapshot() as session:
-        sweep_plan.check_parents(session, planned)
+        sweep_plan.check_references(session, planned.runs)
         estimates = sweep_estimates(session, planned, context.settings)
     differing = varying(one.overrides for one in planned.members)
 
@@ -89,7 +89,7 @@ def create_sweep(body: SweepCreate, context: Context, response: Response, key: I
 
 
 def _make(session: Session, body: SweepCreate, planned: Plan, queue: str) -> Sweep:
-    sweep_plan.check_parents(session, planned)
+    sweep_plan.check_references(session, planned.runs)
     return sweeps.create(session, body, planned, queue=queue)
 
 
@@ -225,14 +225,15 @@ def extend_sweep(sweep_id: str, body: SweepExtend, context: Context, key: Idempo
             return _extended(session, _Extension.of(sweep, made), context)
     # Plans read data files, so they are made outside of the transaction.
     wider = sweeps.extended(before, body)
-    planned, known = _plan(context, wider), {one.hash for one in _plan(context, before).members}
+    data = DataChecks.of(context.database, context.settings)
+    planned, known = sweep_plan.plan(wider, data), {one.hash for one in sweep_plan.plan(before, data).members}
     with context.database.transaction() as session:
         sweep = sweeps.get(session, sweep_id, lock=True)
 
         def make() -> _Extension:
             if sweeps.spec_of(sweep) != before:
                 raise Conflict("somebody extended this sweep at the same moment: try again")
-            sweep_plan.check_parents(session, planned)
+            sweep_plan.check_references(session, [one for one in planned.members if one.hash not in known])
             return _Extension(sweep, sweeps.extend(session, sweep, wider, planned, known, queue=context.settings.queue))
 
         extension, _ = idempotency.once(

@@ -262,7 +262,7 @@ def test_a_sweep_is_told_of_when_its_last_run_has_ended(
     hook(database, receiver.url, "sweep.finished")
     body = SweepCreate.model_validate({"config": {"algorithm": "sft"}, "grid": {"seed": [1, 2]}})
     with database.transaction() as session:
-        sweep = sweeps.create(session, body, sweep_plan.plan(body, lambda data: data)).uid
+        sweep = sweeps.create(session, body, sweep_plan.plan(body)).uid
     with database.snapshot() as session:
         uids = list(session.scalars(webhook_events.select(webhook_events.Run.uid)))
     finished(database, uids[0])
