@@ -44,8 +44,8 @@ class EarlyStop(BaseModel):
     )  # fmt: skip
     margin: float = Field(
         0.25, ge=0, le=10, title="Margin",
-        description="A run must be behind by more than this: what seeds alone make of a difference. paired only.",
-        json_schema_extra={"unit": "standard deviations of the reward over prompts"},
+        description="A run must be behind by more than this, of the reward over prompts: what seeds alone make of a difference. "
+        "paired only.", json_schema_extra={"unit": "standard deviations"},
     )  # fmt: skip
     after: float = Field(
         0.5, ge=0, le=1, title="Not before", description="Share of a run's steps before which it is never stopped.",

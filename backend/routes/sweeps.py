@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend import idempotency, runs, sweep_plan, sweep_views, sweeps
 from backend.data_checks import DataChecks
+from backend.early_stop import EarlyStop
 from backend.errors import Conflict, NotFound
 from backend.models_sweeps import Sweep
 from backend.preconditions import IfMatch, check
@@ -25,6 +26,7 @@ from backend.schemas.sweeps import (
     SweepChange,
     SweepCreate,
     SweepExtend,
+    SweepForm,
     SweepList,
     SweepOut,
     SweepPatch,
@@ -109,6 +111,14 @@ def list_sweeps(
         more, found = len(found) > limit, found[:limit]
         items = sweep_views.summaries(session, found, context.settings)
     return SweepList(items=items, next_cursor=pack(found[-1].id) if more else None)
+
+
+@router.get("/form", response_model=SweepForm)
+def get_sweep_form() -> SweepForm:
+    """The fields of an early stop, with their titles, descriptions, limits and defaults."""
+    return SweepForm(
+        early_stop_schema=EarlyStop.model_json_schema(), early_stop_defaults=EarlyStop().model_dump(mode="json")
+    )
 
 
 @router.get("/{sweep_id}", response_model=SweepOut)

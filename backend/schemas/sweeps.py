@@ -104,6 +104,13 @@ class SweepPatch(_In):
     early_stop: EarlyStop | None = None
 
 
+class SweepForm(BaseModel):
+    """What the page makes its form from."""
+
+    early_stop_schema: dict[str, Any] = Field(description="JSON Schema of `early_stop`; fields carry `unit`.")
+    early_stop_defaults: dict[str, Any]
+
+
 class PlannedMember(BaseModel):
     name: str
     algorithm: Algorithm

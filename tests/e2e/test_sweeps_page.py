@@ -1,9 +1,12 @@
-"""A small sweep in a real browser: typed, previewed, launched, finished while one looks, extended, accessible."""
+"""A small sweep in a real browser: typed, previewed, launched, finished while one looks, extended, edited, accessible."""
 
 from __future__ import annotations
 
+import re
+
+import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
@@ -59,3 +62,102 @@ def test_a_sweep_from_the_page_to_its_end(studio: Studio, page: Page) -> None:
     page.wait_for_url("**/sweeps")
     assert studio.get("/sweeps")["items"] == []
     assert [run["name"] for run in studio.get("/runs")["items"]] == ["tiny"]
+
+
+def elsewhere(studio: Studio, sweep: str, **fields: object) -> None:
+    """Somebody else's edit."""
+    assert httpx.patch(f"{studio.url}/api/v1/sweeps/{sweep}", json=fields, timeout=30).status_code == 200
+
+
+def test_name_notes_and_early_stop_are_edited_and_two_who_do_lose_nothing(studio: Studio, page: Page) -> None:
+    body = {"name": "betas", "config": TINY, "grid": {"beta": [0.1, 1]}, "gpus": 64}  # that nobody has: it stays queued
+    sweep = studio.post("/sweeps", body)["id"]
+    page.goto(f"{studio.url}/sweeps/{sweep}")
+    page.get_by_test_id("add-notes").click()
+    form = page.get_by_test_id("edit-sweep")
+    notes, name = form.get_by_label("Notes"), form.get_by_label("Name")
+    expect(notes).to_be_focused()
+    notes.fill("line one\nline two")
+    stop = form.get_by_label("Stop hopeless runs early")
+    stop.focus()
+    page.keyboard.press("Space")
+    form.get_by_label("Error rate").fill("0.7")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_test_id("error-alpha")).to_contain_text("less than 0.5")
+    expect(notes).to_have_value("line one\nline two")
+    assert studio.get(f"/sweeps/{sweep}")["notes"] == ""
+    form.get_by_label("Error rate").fill("0.01")
+    page.keyboard.press("Control+Enter")
+    expect(form).to_be_hidden()
+    expect(page.get_by_test_id("notes")).to_have_text("line one\nline two")
+    seen = studio.get(f"/sweeps/{sweep}")
+    assert (seen["name"], seen["notes"], seen["early_stop"]["alpha"]) == ("betas", "line one\nline two", 0.01)
+    pencil = page.get_by_role("button", name="Edit name, notes and early stop")
+    expect(pencil).to_be_focused()
+
+    page.keyboard.press("Enter")
+    expect(name).to_be_focused()
+    name.fill("mine")
+    form.get_by_label("Margin").fill("0.5")
+    elsewhere(studio, sweep, name="theirs", early_stop={"rule": "median"})
+    page.keyboard.press("Control+Enter")
+    conflict = page.get_by_test_id("edit-conflict")
+    expect(conflict).to_contain_text("Somebody else changed the name and early stop while you wrote")
+    expect(conflict).to_contain_text("Saving yours replaces their name and early stop")
+    expect(conflict).to_contain_text("rule median")
+    expect(name).to_have_value("mine")
+    expect(form.get_by_label("Margin")).to_have_value("0.5")
+    assert studio.get(f"/sweeps/{sweep}")["name"] == "theirs"
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for width in (360, 1440):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert form.evaluate("form => form.scrollWidth <= form.clientWidth")
+            margin = "input => input.clientWidth - parseFloat(getComputedStyle(input).paddingRight)"
+            assert form.get_by_label("Margin").evaluate(margin) > 60  # its unit leaves room for the number
+            assert serious_faults(page) == []
+    form.get_by_role("button", name="Save mine over it").click()
+    expect(form).to_be_hidden()
+    seen = studio.get(f"/sweeps/{sweep}")
+    assert (seen["name"], seen["early_stop"]["rule"], seen["early_stop"]["margin"]) == ("mine", "paired", 0.5)
+
+    pencil.click()
+    notes.fill("only mine")
+    assert httpx.post(f"{studio.url}/api/v1/sweeps/{sweep}/extend", json={"grid": {"beta": [2]}}).status_code == 200
+    form.get_by_role("button", name="Save", exact=True).click()
+    expect(form).to_be_hidden()  # an extension touches nobody's text
+    assert studio.get(f"/sweeps/{sweep}")["notes"] == "only mine"
+
+    pencil.click()
+    stop.uncheck(force=True)
+    elsewhere(studio, sweep, notes="theirs again")
+    form.get_by_role("button", name="Save", exact=True).click()
+    form.get_by_role("button", name="Take theirs").click()
+    expect(notes).to_have_value("theirs again")
+    expect(stop).not_to_be_checked()
+    form.get_by_role("button", name="Save", exact=True).click()
+    expect(form).to_be_hidden()
+    seen = studio.get(f"/sweeps/{sweep}")
+    assert (seen["notes"], seen["early_stop"]) == ("theirs again", None)
+    assert httpx.delete(f"{studio.url}/api/v1/sweeps/{sweep}", timeout=30).status_code == 204
+
+
+def test_the_runs_table_names_pipelines_however_old(studio: Studio, page: Page) -> None:
+    step = {"alias": "a", "config": {**TINY, "algorithm": "sft"}}
+    first = studio.post("/pipelines", {"name": "the oldest of many", "steps": [step]})
+    [run] = [one["id"] for one in first["runs"]]
+    held: list[str] = []
+
+    def short(route: Route) -> None:
+        """The API's pages, as if each held a single pipeline."""
+        held.append(route.request.url)
+        route.continue_(url=re.sub(r"limit=\d+", "limit=1", route.request.url))
+
+    studio.post("/pipelines", {"name": "a newer one", "steps": [step]})
+    page.route("**/api/v1/pipelines?*", short)
+    page.goto(f"{studio.url}/runs?pipeline={first['id']}")
+    expect(page.locator(f"[data-run-id='{run}']")).to_contain_text("the oldest of many")
+    assert len(held) >= 2
+    for one in studio.get("/runs")["items"]:
+        httpx.post(f"{studio.url}/api/v1/runs/{one['id']}/cancel", timeout=30)

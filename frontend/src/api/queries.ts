@@ -43,7 +43,19 @@ export const useDataset = (id: string) =>
   useQuery({ queryKey: ['dataset', id], queryFn: () => data(api.GET('/api/v1/datasets/{dataset_id}', { params: { path: { dataset_id: id } } })), refetchInterval: (query) => (query.state.data?.state === 'analysing' ? 1000 : false) });
 export const useBanditPresets = () =>
   useQuery({ queryKey: ['bandit-presets'], queryFn: async () => (await data(api.GET('/api/v1/bandit/presets'))).items, staleTime: Infinity });
-export const usePipelines = () => useQuery({ queryKey: ['pipelines'], queryFn: async () => (await data(api.GET('/api/v1/pipelines'))).items });
+/** Names of pipelines by id, of all of them: the runs that show them are all there too. */
+async function pipelineNames(): Promise<ReadonlyMap<string, string>> {
+  const names = new Map<string, string>();
+  let cursor: string | null | undefined;
+  do {
+    const page = await data(api.GET('/api/v1/pipelines', { params: { query: { limit: 200, cursor: cursor ?? undefined } } }));
+    for (const one of page.items) names.set(one.id, one.name);
+    cursor = page.next_cursor;
+  } while (cursor && names.size < MOST);
+  return names;
+}
+
+export const usePipelineNames = () => useQuery({ queryKey: ['pipelines'], queryFn: pipelineNames });
 export const useHealth = () => useQuery({ queryKey: ['health'], queryFn: () => data(api.GET('/api/v1/health')), refetchInterval: 10_000 });
 export const useWorkers = () => useQuery({ queryKey: ['workers'], queryFn: () => data(api.GET('/api/v1/workers')), refetchInterval: 5_000 });
 export const useQueue = () => useQuery({ queryKey: ['queue'], queryFn: () => data(api.GET('/api/v1/queue')), refetchInterval: 3_000 });

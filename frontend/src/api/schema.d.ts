@@ -779,6 +779,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sweeps/form": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get sweep form
+         * @description The fields of an early stop, with their titles, descriptions, limits and defaults.
+         */
+        get: operations["get_sweep_form"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sweeps/{sweep_id}": {
         parameters: {
             query?: never;
@@ -3163,7 +3183,7 @@ export interface components {
             alpha: number;
             /**
              * Margin
-             * @description A run must be behind by more than this: what seeds alone make of a difference. paired only.
+             * @description A run must be behind by more than this, of the reward over prompts: what seeds alone make of a difference. paired only.
              * @default 0.25
              */
             margin: number;
@@ -5995,6 +6015,23 @@ export interface components {
              * @description Further starting points.
              */
             bases?: components["schemas"]["SweepBase"][];
+        };
+        /**
+         * SweepForm
+         * @description What the page makes its form from.
+         */
+        SweepForm: {
+            /**
+             * Early Stop Schema
+             * @description JSON Schema of `early_stop`; fields carry `unit`.
+             */
+            early_stop_schema: {
+                [key: string]: unknown;
+            };
+            /** Early Stop Defaults */
+            early_stop_defaults: {
+                [key: string]: unknown;
+            };
         };
         /** SweepList */
         SweepList: {
@@ -9053,6 +9090,38 @@ export interface operations {
             410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
             422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_sweep_form: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepForm"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
             503: components["responses"]["Unavailable"];
             /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {

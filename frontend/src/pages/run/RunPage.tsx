@@ -9,6 +9,7 @@ import { api, data, messageOf, type RunDetail } from '../../api/client';
 import { useRun } from '../../api/queries';
 import { May } from '../../api/session';
 import { ActionButtons } from '../../components/actions';
+import type { Read } from '../../components/editing';
 import { Figure } from '../../components/Figure';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, Progress, StateChip } from '../../components/parts';
@@ -16,7 +17,7 @@ import { duration, elapsed, number, reward } from '../../format';
 import { About, EditRun } from './About';
 import { ArtifactsTab } from './ArtifactsTab';
 import { ConfigTab, ReportTab } from './details';
-import { type Field, type Read, readRun } from './edit';
+import { type Field, readRun } from './edit';
 import { LogTab } from './LogTab';
 import { SamplesTab } from './SamplesTab';
 
@@ -26,8 +27,8 @@ export function RunPage() {
   const { id = '', tab = 'curves' } = useParams();
   const navigate = useNavigate();
   const { data: run, error, isError } = useRun(id);
-  const [editing, setEditing] = useState<{ read: Read; focus: Field } | null>(null);
-  const shown = editing?.read.run.id === id ? editing : null;
+  const [editing, setEditing] = useState<{ read: Read<RunDetail>; focus: Field } | null>(null);
+  const shown = editing?.read.row.id === id ? editing : null;
   const edit = async (focus: Field): Promise<void> => {
     try {
       setEditing({ read: await readRun(id), focus });

@@ -6,7 +6,7 @@ import { IconArrowDown, IconArrowUp, IconChartLine, IconPlus, IconTestPipe } fro
 import { useMemo, useRef, useState } from 'react';
 import { Link, useNavigate, useSearchParams } from 'react-router';
 import type { RunSummary } from '../../api/client';
-import { usePipelines, useRuns } from '../../api/queries';
+import { usePipelineNames, useRuns } from '../../api/queries';
 import { May } from '../../api/session';
 import { ActionButtons, RunMenu } from '../../components/actions';
 import { SIZES, useMiniature, Welcome } from '../../components/Miniature';
@@ -26,9 +26,11 @@ const COLUMNS: [key: string, label: string, cls: string, sortable: boolean][] = 
   ['pipeline', 'Made by', 'c-pipe', true], ['created', 'Created', 'c-when', true],
 ]; // prettier-ignore
 
+const NO_NAMES: ReadonlyMap<string, string> = new Map();
+
 export function RunsPage() {
   const runs = useRuns();
-  const pipelines = usePipelines();
+  const pipelines = usePipelineNames();
   const sweeps = useSweeps();
   const miniature = useMiniature();
   const navigate = useNavigate();
@@ -45,7 +47,7 @@ export function RunsPage() {
 
   const all = runs.data ?? [];
   const byId = useMemo(() => new Map(all.map((run) => [run.id, run])), [all]);
-  const pipelineName = useMemo(() => new Map((pipelines.data ?? []).map((one) => [one.id, one.name])), [pipelines.data]);
+  const pipelineName = pipelines.data ?? NO_NAMES;
   const sweepName = useMemo(() => new Map((sweeps.data ?? []).map((one) => [one.id, one.name])), [sweeps.data]);
   const key = JSON.stringify(filter);
   const within = useMemo(() => filterRuns(all, { ...filter, state: null }), [all, key]);

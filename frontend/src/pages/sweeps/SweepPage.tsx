@@ -1,17 +1,20 @@
 /** One sweep: where it stands, what it costs, reward against beta, and its runs by what differs. */
-import { Button, Group, Modal, Skeleton, Text } from '@mantine/core';
-import { IconChartLine, IconPlayerPlay, IconPlayerStop, IconPlus, IconTrash } from '@tabler/icons-react';
-import { type ReactNode, useEffect, useState } from 'react';
+import { ActionIcon, Button, Group, Modal, Skeleton, Text } from '@mantine/core';
+import { notifications } from '@mantine/notifications';
+import { IconChartLine, IconPencil, IconPlayerPlay, IconPlayerStop, IconPlus, IconTrash } from '@tabler/icons-react';
+import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
-import type { Sweep } from '../../api/client';
+import { messageOf, type Sweep } from '../../api/client';
 import { May } from '../../api/session';
+import type { Read } from '../../components/editing';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, StateChip } from '../../components/parts';
 import { duration } from '../../format';
+import { About, EditSweep } from './About';
 import { Extend } from './Extend';
 import { Members } from './Members';
 import { BestLine, StateCounts, SweepProgress } from './parts';
-import { type SweepAction, useMembers, useSweep, useSweepAct, useSweepEvents } from './queries';
+import { type Field, readSweep, type SweepAction, useMembers, useSweep, useSweepAct, useSweepEvents } from './queries';
 import { SweepFigure } from './SweepFigure';
 
 const ASK: Record<'cancel' | 'delete', { title: string; text: string; label: string }> = {
@@ -25,6 +28,21 @@ export function SweepPage() {
   const sweep = useSweep(id);
   const members = useMembers(id);
   useSweepEvents(id, [...(members.data?.items ?? []).map((one) => one.run.id), ...(sweep.data?.parents ?? []).map((one) => one.id)]);
+  const [editing, setEditing] = useState<{ read: Read<Sweep>; focus: Field } | null>(null);
+  const shown = editing?.read.row.id === id ? editing : null;
+  const edit = async (focus: Field): Promise<void> => {
+    try {
+      setEditing({ read: await readSweep(id), focus });
+    } catch (failure) {
+      notifications.show({ color: 'red', title: 'It cannot be edited', message: messageOf(failure) });
+    }
+  };
+  const pencil = useRef<HTMLButtonElement>(null);
+  const edited = useRef(false);
+  useEffect(() => { // the keyboard goes on where it came from
+    if (edited.current && !editing) pencil.current?.focus();
+    edited.current = editing !== null;
+  }, [editing]);
   const name = sweep.data?.name;
   useEffect(() => { document.title = name ? `${name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [name]);
   if (sweep.isError && !sweep.data) return <Failure title="This sweep cannot be shown" error={sweep.error}><p><Link to="/sweeps">All sweeps</Link></p></Failure>;
@@ -33,18 +51,24 @@ export function SweepPage() {
   return (
     <>
       <div className="head">
-        <h1 className="cut" title={seen.name} style={{ maxWidth: 'min(90vw, 640px)' }}>{seen.name}</h1>
+        <div style={{ display: 'flex', alignItems: 'center', gap: 4, minWidth: 0 }}>
+          <h1 className="cut" title={seen.name} style={{ maxWidth: 'min(70vw, 640px)' }}>{seen.name}</h1>
+          <May scope="launch">
+            <ActionIcon ref={pencil} variant="subtle" color="gray" size="sm" aria-label="Edit name, notes and early stop" title="Edit name, notes and early stop" disabled={shown !== null} onClick={() => void edit('name')}><IconPencil size={15} /></ActionIcon>
+            {!shown && <Offers group="This sweep" offers={[{ id: 'edit', label: 'Edit name, notes and early stop', act: () => void edit('name') }]} />}
+          </May>
+        </div>
         <StateCounts sweep={seen} />
         <span className="sr" aria-live="polite" data-testid="sweep-state" data-active={seen.active} data-succeeded={seen.states.succeeded ?? 0}>{seen.active ? 'Active' : 'Ended'}</span>
         <Offers group="This sweep" offers={[{ id: 'compare', label: 'Compare its runs', act: () => void navigate(`/compare?sweep=${id}`) }]} />
         <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button><May scope="launch"><Actions sweep={seen} /></May></div>
       </div>
+      {shown ? <EditSweep key={id} {...shown} onClose={() => setEditing(null)} /> : <About sweep={seen} onEdit={(focus) => void edit(focus)} />}
       {seen.note && <Failure title="Before you compare" error={seen.note} />}
       <Facts sweep={seen} />
       <SweepFigure sweep={id} />
       {members.isError && <Failure title="The runs cannot be listed" error={members.error} />}
       <Members fields={members.data?.fields ?? seen.fields} items={members.data?.items} several={seen.algorithms.length > 1} />
-      {seen.notes && <p style={{ whiteSpace: 'pre-wrap', fontSize: 13 }}>{seen.notes}</p>}
     </>
   );
 }

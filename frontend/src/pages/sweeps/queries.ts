@@ -2,10 +2,11 @@
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useCallback, useEffect } from 'react';
-import { api, data, type FigureOut, messageOf, type RunSummary, type SweepMember, type SweepSummary } from '../../api/client';
+import { api, data, type FigureOut, messageOf, type RunSummary, type Sweep, type SweepMember, type SweepSummary } from '../../api/client';
 import { useDeleting } from '../../api/deleting';
 import { useLive } from '../../live/live';
 import { isNewer } from '../../live/merge';
+import type { Read } from '../../components/editing';
 
 const REFRESH = 5_000; // cost and remaining time change without any event
 const PAUSE = 1_500;
@@ -64,6 +65,20 @@ export function useSweepEvents(sweep: string, runs: readonly string[]): void {
     return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
   }, [client, listen, sweep, key]);
 }
+
+export const useSweepForm = () => useQuery({ queryKey: ['sweep-form'], queryFn: () => data(api.GET('/api/v1/sweeps/form')), staleTime: Infinity });
+
+export const FIELDS = ['name', 'notes', 'early_stop'] as const;
+export type Field = (typeof FIELDS)[number];
+export type Draft = Pick<Sweep, Field>;
+
+export async function readSweep(sweep: string): Promise<Read<Sweep>> {
+  const { data: row, response } = await api.GET('/api/v1/sweeps/{sweep_id}', id(sweep));
+  return { row: row!, etag: response.headers.get('ETag') ?? '*' };
+}
+
+export const saveSweep = (sweep: string, body: Partial<Draft>, etag: string): Promise<Sweep> =>
+  data(api.PATCH('/api/v1/sweeps/{sweep_id}', { params: { path: { sweep_id: sweep }, header: { 'If-Match': etag } }, body }));
 
 export type SweepAction = 'cancel' | 'resume' | 'delete';
 

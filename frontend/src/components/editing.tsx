@@ -1,0 +1,119 @@
+/** A form over something that others may edit meanwhile: nothing that was typed is lost, and one decides whose words stay. */
+import { Button } from '@mantine/core';
+import { type FormEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 'react';
+import { ApiError, messageOf } from '../api/client';
+import { changes, listed, withTheirs } from './edits';
+import { Failure } from './parts';
+import './tags.css';
+
+/** What was read, with the ETag that came with it. */
+export interface Read<T> { row: T; etag: string }
+interface Options<T, D> {
+  fields: readonly (keyof D & string)[];
+  read: () => Promise<Read<T>>;
+  save: (changed: Partial<D>, etag: string) => Promise<T>;
+  /** The row as the server has it now. */
+  known: (row: T) => void;
+  /** What is sent of a draft. */
+  trimmed?: (draft: D) => D;
+  onClose: () => void;
+}
+
+export function useEditing<T extends D, D extends object>(first: Read<T>, { fields, read, save: send, known, trimmed = (draft) => draft, onClose }: Options<T, D>) {
+  const [base, setBase] = useState(first);
+  const [draft, setDraft] = useState<D>(first.row);
+  const [theirs, setTheirs] = useState<Read<T> | null>(null);
+  const [failure, setFailure] = useState<unknown>(null);
+  const [busy, setBusy] = useState(false);
+  const form = useRef<HTMLFormElement>(null);
+  const differ = (before: D, after: D): Partial<D> => changes<D>(fields, before, after);
+  const mine = differ(base.row, trimmed(draft));
+
+  async function save(etag: string): Promise<void> {
+    setBusy(true);
+    setFailure(null);
+    try {
+      let wanted = etag;
+      for (;;) {
+        try {
+          if (Object.keys(mine).length) known(await send(mine, wanted));
+          return onClose();
+        } catch (error) {
+          if (!(error instanceof ApiError && error.problem.status === 412)) throw error;
+          const found = await read();
+          known(found.row);
+          wanted = found.etag;
+          // Where others changed only what is not edited here, a run's priority for one, nobody's text is at stake: save on.
+          if (Object.keys(differ((theirs ?? base).row, found.row)).length) return setTheirs(found);
+        }
+      }
+    } catch (error) {
+      setFailure(error);
+    } finally {
+      setBusy(false);
+    }
+  }
+
+  function takeTheirs(found: Read<T>): void {
+    const left = withTheirs<D>(fields, base.row, draft, found.row);
+    if (!Object.keys(differ(found.row, left)).length) return onClose();
+    setBase(found);
+    setDraft(left);
+    setTheirs(null);
+  }
+
+  const told = failure instanceof ApiError ? failure.problem.errors : [];
+  return {
+    draft, base, mine, theirs, failure, busy, told, save, takeTheirs, onClose,
+    put: <F extends keyof D>(field: F, value: D[F]): void => setDraft((before) => ({ ...before, [field]: value })),
+    wrong: (field: keyof D & string): string | undefined => told.find((one) => one.field.split('.')[0] === field)?.message,
+    form: {
+      ref: form,
+      noValidate: true,
+      onSubmit: (event: FormEvent): void => { event.preventDefault(); if (!theirs && !busy) void save(base.etag); },
+      onKeyDown: (event: KeyboardEvent): void => {
+        if (event.key === 'Escape' && !Object.keys(mine).length) onClose(); // what was typed is never lost by a key
+        if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
+        (event.target as HTMLElement).blur(); // a tag that is still being typed becomes one
+        setTimeout(() => form.current?.requestSubmit());
+      },
+    },
+  }; // prettier-ignore
+}
+
+type Editing<T extends D, D extends object> = ReturnType<typeof useEditing<T, D>>;
+interface Shown<T extends D, D extends object> { editing: Editing<T, D>; labels: Record<keyof D & string, string>; show: (field: keyof D & string, row: D) => ReactNode; ready: boolean }
+
+/** Below the fields: what others changed, what went wrong, and the buttons. */
+export function EditingEnd<T extends D, D extends object>({ editing, labels, show, ready }: Shown<T, D>) {
+  const { theirs, failure, busy, base, mine, save, takeTheirs, onClose, wrong } = editing;
+  const names = Object.keys(labels) as (keyof D & string)[];
+  const alert = useRef<HTMLDivElement>(null);
+  useEffect(() => { if (theirs) alert.current?.focus(); }, [theirs]);
+  const changed = theirs ? names.filter((field) => field in changes<D>(names, base.row, theirs.row)) : [];
+  const called = (fields: readonly (keyof D & string)[]): string => listed(fields.map((field) => labels[field].toLowerCase()));
+  const both = changed.filter((field) => field in mine);
+  return (
+    <>
+      {theirs && (
+        <div ref={alert} tabIndex={-1} data-testid="edit-conflict">
+          <Failure title={`Somebody else changed the ${called(changed)} while you wrote`}>
+            <p>{both.length ? `Nothing is saved yet. Saving yours replaces their ${called(both)}.` : 'Nothing is saved yet. You changed something else: saving yours leaves theirs as it is.'}</p>
+            <dl>{changed.map((field) => <div key={field}><dt>{labels[field]} now</dt><dd>{show(field, theirs.row)}</dd></div>)}</dl>
+          </Failure>
+        </div>
+      )}
+      {failure !== null && !names.some(wrong) && <Failure title="It was not saved" error={messageOf(failure)} />}
+      <div className="bottom">
+        {theirs ? (
+          <>
+            <Button size="xs" loading={busy} onClick={() => void save(theirs.etag)}>Save mine over it</Button>
+            <Button size="xs" variant="default" disabled={busy} onClick={() => takeTheirs(theirs)}>Take theirs</Button>
+          </>
+        ) : <Button size="xs" type="submit" loading={busy} disabled={!ready}>Save</Button>}
+        <Button size="xs" variant="subtle" color="gray" disabled={busy} onClick={onClose}>Cancel</Button>
+        {!theirs && <span className="sub">Ctrl+Enter saves</span>}
+      </div>
+    </>
+  );
+}
