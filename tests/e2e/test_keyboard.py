@@ -203,6 +203,7 @@ def test_a_deletion_is_taken_back_by_its_key_and_by_the_palette(studio: Studio, 
         expect(page.get_by_test_id("confirm-button")).to_be_focused()
         page.keyboard.press("Enter")
         expect(row).to_have_count(0)
+        expect(page.get_by_role("dialog")).to_have_count(0)
         if taken_back == "key":
             page.keyboard.press("u")
         else:
