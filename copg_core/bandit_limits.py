@@ -10,13 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from copg_core.bandit import Array, BanditAlgorithm, BanditConfig, log_softmax, optimal
+from copg_core.bandit import Array, BanditAlgorithm, BanditConfig, log_softmax, optimal, regret
 from copg_core.bandit_gradients import difference, gradients, laplacian
 
 TOLERANCE = 1e-12
 DIFFERENCE = 1e-6
 MOST_ITERATIONS = 2000
 LARGEST_CHANGE = 0.5
+BIAS = 5e-5
+"""Regret in reward units from which a limit is called biased: what four decimals show."""
+_BIASED = {
+    "pg": "Without a baseline it raises the probability of whatever the samplers offer, good or bad",
+    "pg_value": "The baseline is right for samples of the policy itself, and wrong for those of other samplers",
+    "ipo": "It regresses every preference to one margin, which only rewards of a matching form can fulfil",
+}
 
 
 @dataclass(frozen=True)
@@ -32,24 +39,32 @@ def limit(config: BanditConfig, algorithm: BanditAlgorithm) -> Limit:
     if algorithm == "rloo":
         return Limit(optimal(config)[0], "On-policy pairs are CoPG's with both samplers equal to the policy: no bias.")
     groups = comparison_groups(config)
-    if algorithm in ("pg", "pg_value"):
-        why = (
-            "Without a baseline it raises the probability of whatever the samplers offer, good or bad: biased."
-            if algorithm == "pg"
-            else "The baseline is right for samples of the policy itself; on other samplers the weights stay wrong: biased."
-        )
-        return Limit(_fixed_point(config, algorithm), why)
+    if algorithm == "pg" or algorithm == "pg_value":
+        end = _fixed_point(config, algorithm)
+        return Limit(end, _outcome(config, end, _BIASED[algorithm]))
     if len(groups) > 1:
         apart = " | ".join(", ".join(str(arm + 1) for arm in group) for group in groups)
         why = f"No pair compares the arms {apart} with each other, so nothing says how much each group should get."
         determined = all(len(group) <= 2 for group in groups)
         return Limit(_linear(config, algorithm) if determined else None, why)
+    end = _linear(config, algorithm)
+    if algorithm == "ipo":
+        return Limit(end, _outcome(config, end, _BIASED[algorithm]))
     why = {
         "copg": "Every pair asks for the same thing, Δh = ΔR/β, so any samplers that reach all arms lead to the optimum.",
         "dpo": "Preferences come from the rewards by Bradley-Terry, whose likelihood has its maximum at the optimum.",
-        "ipo": "It regresses every preference to one margin, which only rewards of a matching form could fulfil: biased.",
     }[algorithm]
-    return Limit(_linear(config, algorithm), why)
+    return Limit(end, why)
+
+
+def _outcome(config: BanditConfig, policy: Array | None, why: str) -> str:
+    """What makes an algorithm biased, and whether that shows with these settings."""
+    if policy is None:
+        return f"{why}: its flow comes to no end."
+    log_policy = np.log(np.maximum(policy, np.finfo(float).tiny))
+    if float(regret(config, log_policy)) > BIAS:
+        return f"{why}: biased."
+    return f"{why}; with these settings it ends at the optimum all the same."
 
 
 def comparison_groups(config: BanditConfig) -> list[list[int]]:

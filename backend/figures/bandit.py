@@ -74,7 +74,9 @@ def regret(config: BanditConfig, result: BanditResult, scale: Scale = "linear") 
         y_axis = {"title": {"text": "Regret (reward units)"}, "type": "log", "exponentformat": "power"}
     # A zoom survives a moved slider, not another axis.
     x_axis = {"title": {"text": "Optimizer step"}, "hoverformat": ",d"}
-    return _figure(traces, x_axis, y_axis, f"{seeds}; dotted: exact limit", uirevision=scale)
+    return _figure(
+        traces, x_axis, y_axis, f"{seeds}; dotted: exact limit of infinitely many pairs and steps", uirevision=scale
+    )
 
 
 def simplex(config: BanditConfig, result: BanditResult) -> Drawing:

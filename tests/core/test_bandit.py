@@ -268,3 +268,19 @@ def test_a_beta_that_would_overflow_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"beta\n.*greater than or equal to 0.000001"):
         BanditConfig(beta=1e-310)
     assert np.isfinite(optimal(BanditConfig(beta=1e-6))[1])
+
+
+SAME = {"mu1": [1 / 3] * 3, "mu2": [1 / 3] * 3}
+BEST = optimal(BanditConfig())[0].tolist()
+
+
+@pytest.mark.parametrize("changes", [{}, SAME, {"rewards": [1.0] * 3}, {"beta": 0.05}, {"mu1": BEST, "mu2": BEST}])
+def test_an_algorithm_is_called_biased_where_its_limit_is_not_the_optimum(changes: dict[str, object]) -> None:
+    config = BanditConfig.model_validate({**BanditConfig().model_dump(), **changes})
+    for name in (*OFFLINE, "rloo"):
+        end = limit(config, name)  # type: ignore[arg-type]
+        assert end.policy is not None
+        far = float(regret(config, np.log(np.maximum(end.policy, 1e-300)))) > 5e-5
+        assert ("biased" in end.why) == far, (name, end)
+    if changes.get("mu1") == BEST:
+        assert "biased" not in limit(config, "pg").why + limit(config, "pg_value").why

@@ -12,7 +12,7 @@ export const Outcome = memo(function Outcome({ answer }: { answer: BanditFigures
   return (
     <section className="panel outcome" aria-label="Limits">
       <div className="title">
-        <h2>After {answer ? number(answer.steps) : NONE} steps, and in the limit</h2>
+        <h2>After {answer ? number(answer.steps) : NONE} steps, and in the limit of infinitely many pairs and steps</h2>
         <span className="muted">regret in reward units{answer && answer.seeds > 1 ? `, mean ± standard error, n = ${answer.seeds} seeds` : ''}; the reference’s is {answer ? fixed(answer.start_regret) : NONE}</span>
       </div>
       <div className="scroll">
