@@ -48,15 +48,15 @@ def analyse(
     return report
 
 
-def token_lengths(source: FileData, tokenizer: Path | None, rows: int, *, seconds: float) -> dict[str, list[int]]:
-    """Lengths of prompts and completions in tokens. Raises Unreadable."""
+def token_lengths(source: FileData, tokenizer: Path | None, rows: int, *, seconds: float) -> dict[str, Any]:
+    """Lengths of prompts and completions in tokens, as `copg_core.datasets.token_lengths` gives them. Raises Unreadable."""
     job = {
         "task": "lengths",
         "source": source.model_dump(mode="json"),
         "tokenizer": str(tokenizer) if tokenizer else None,
         "rows": rows,
     }
-    lengths: dict[str, list[int]] = _read(job, seconds, lambda rows: None, lambda: False)["lengths"]
+    lengths: dict[str, Any] = _read(job, seconds, lambda rows: None, lambda: False)["lengths"]
     return lengths
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from backend import data_reader, estimates
 from backend.errors import Invalid
-from backend.schemas.datasets import TokenLengths, TokensOut, TokensRequest
+from backend.schemas.datasets import RowTokens, TokenLengths, TokensOut, TokensRequest
 from copg_core.inputs import hub_file, output_folder
 from copg_core.sources import FileData, FolderModel, HubModel, ModelSource, PresetModel, expanded
 
@@ -51,6 +51,7 @@ def count(source: FileData, tokenizer: Path | None, name: str, request: TokensRe
     return TokensOut(
         prompts=_lengths(lengths["prompts"], request.max_prompt_tokens),
         completions=_lengths(lengths["completions"], request.max_completion_tokens),
+        rows=[RowTokens(row=row, prompt=prompt, completions=written) for row, prompt, written in lengths["rows"]],
         tokenizer=name,
     )
 

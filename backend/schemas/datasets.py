@@ -201,9 +201,16 @@ class TokenLengths(BaseModel):
     truncated_share: float
 
 
+class RowTokens(BaseModel):
+    row: int
+    prompt: int
+    completions: list[int]
+
+
 class TokensOut(BaseModel):
     prompts: TokenLengths
     completions: TokenLengths
+    rows: list[RowTokens] = Field(description="The first fifty rows that training keeps, each by itself.")
     tokenizer: str = Field(description="What counted the tokens.")
 
 

@@ -14,19 +14,22 @@ from copg_core.rows import Comparison
 from copg_core.sources import FileData
 
 _BATCH = 64
+SINGLE_ROWS = 50
 
 
-def token_lengths(source: FileData, tokenizer: Path | None, rows: int) -> dict[str, list[int]]:
-    """Lengths of prompts and of completions, markers of beginning and end included, over the first `rows` usable rows.
+def token_lengths(source: FileData, tokenizer: Path | None, rows: int) -> dict[str, Any]:
+    """Lengths of prompts and of completions, markers of beginning and end included, over the first `rows` usable rows; of the
+    first SINGLE_ROWS of them each by itself too, as `rows`: (number of the row, its prompt's, its completions').
 
     Without `tokenizer` (a tokenizer.json) a token is a byte, as for a new small Llama. A chat template, which a dialogue is put
     into where the model has one, is not counted. Raises DataError and ModelError.
     """
     prompts: list[int] = []
     completions: list[int] = []
+    single: list[tuple[int, int, list[int]]] = []
     count = _counter(tokenizer)
     texts: list[str] = []
-    sizes: list[int] = []
+    sizes: list[tuple[int, int]] = []
     numbered = read_rows(source.path)
     first = next(numbered, None)
     if first is None:
@@ -37,9 +40,12 @@ def token_lengths(source: FileData, tokenizer: Path | None, rows: int) -> dict[s
 
     def flush() -> None:
         lengths = iter(count(texts))
-        for size in sizes:
+        for number, size in sizes:
             prompts.append(next(lengths) + 1)
-            completions.extend(length + 1 for length in islice(lengths, size - 1))
+            written = [length + 1 for length in islice(lengths, size - 1)]
+            completions.extend(written)
+            if len(single) < SINGLE_ROWS:
+                single.append((number, prompts[-1], written))
         texts.clear()
         sizes.clear()
 
@@ -50,14 +56,14 @@ def token_lengths(source: FileData, tokenizer: Path | None, rows: int) -> dict[s
             continue
         parts = [str(row.prompt), *(row.completions if isinstance(row, Comparison) else (row.completion,))]
         texts += parts
-        sizes.append(len(parts))
+        sizes.append((number, len(parts)))
         taken += 1
         if len(sizes) >= _BATCH:
             flush()
         if taken >= rows:
             break
     flush()
-    return {"prompts": prompts, "completions": completions}
+    return {"prompts": prompts, "completions": completions, "rows": single}
 
 
 def _counter(tokenizer: Path | None) -> Any:

@@ -128,6 +128,10 @@ def test_truncation_by_the_models_tokens(bench: Bench) -> None:
     counted = answer.json()
     assert (counted["prompts"]["n"], counted["prompts"]["max"], counted["prompts"]["truncated_share"]) == (10, 101, 0.5)
     assert (counted["completions"]["mean"], counted["completions"]["truncated_share"]) == (11, 0)  # bytes and the end
+    assert counted["rows"][0] == {"row": 1, "prompt": 11, "completions": [11]}  # numbered as the report's preview is
+    assert [one["row"] for one in counted["rows"]] == [
+        one["row"] for one in bench.get(f"/datasets/{made['id']}")["report"]["preview"]
+    ]
     absent = problem(bench.client.post(where, json={"policy": {"kind": "hub", "id": "nobody/nothing"}}), 422, "policy")
     assert "is not on the studio's machine" in absent["detail"]
     tokenizer = Path(shared("gpt2_tokenizer/tokenizer.json")).parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ def test_a_file_becomes_a_data_set_and_a_runs_source(studio: Studio, page: Page,
     expect(state).to_have_attribute("data-state", "ready", timeout=60_000)
     expect(page.get_by_test_id("findings")).to_contain_text("rows are equal to an earlier one")
     expect(page.get_by_test_id("figure-completion_lengths")).to_have_attribute("data-status", "shown")
+    rows = page.get_by_test_id("rows")
+    expect(rows).not_to_contain_text("tokens")
+    page.get_by_test_id("count-tokens").click()
+    expect(rows.get_by_text(re.compile(r"\d+ characters, \d+ tokens")).first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert serious_faults(page) == []
     page.get_by_test_id("use-button").click()

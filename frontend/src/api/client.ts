@@ -20,6 +20,7 @@ export type SweepMember = Schemas['MemberOut'];
 export type SweepPreview = Schemas['SweepPreview'];
 export type DataSet = Schemas['DatasetOut'];
 export type DataSetDetail = Schemas['DatasetDetail'];
+export type RowTokens = Schemas['RowTokens'];
 export type DataReport = Schemas['DatasetReport'];
 export type Upload = Schemas['UploadOut'];
 export type Sample = Schemas['SampleOut'];

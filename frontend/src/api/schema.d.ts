@@ -4775,6 +4775,15 @@ export interface components {
              */
             algorithm: "reward_model";
         };
+        /** RowTokens */
+        RowTokens: {
+            /** Row */
+            row: number;
+            /** Prompt */
+            prompt: number;
+            /** Completions */
+            completions: number[];
+        };
         /** RunCreate */
         RunCreate: {
             /** Config */
@@ -6457,6 +6466,11 @@ export interface components {
         TokensOut: {
             prompts: components["schemas"]["TokenLengths"];
             completions: components["schemas"]["TokenLengths"];
+            /**
+             * Rows
+             * @description The first fifty rows that training keeps, each by itself.
+             */
+            rows: components["schemas"]["RowTokens"][];
             /**
              * Tokenizer
              * @description What counted the tokens.

@@ -4,7 +4,7 @@ import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { IconPlayerStop, IconRefresh, IconRocket, IconTrash } from '@tabler/icons-react';
 import { type ReactNode, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
-import { api, data, type DataSetDetail } from '../../api/client';
+import { api, data, type DataSetDetail, type RowTokens } from '../../api/client';
 import { useDataset } from '../../api/queries';
 import { May } from '../../api/session';
 import { Offers } from '../../components/offers';
@@ -52,6 +52,7 @@ export function DataSetPage() {
 
 function Whole({ set }: { set: DataSetDetail }) {
   const report = set.report!;
+  const [tokens, setTokens] = useState<readonly RowTokens[]>([]);
   return (
     <>
       {report.stopped && <section className="panel box"><p className="note"><b>This is the beginning of the file:</b> the look at it ended {report.stopped}. Shares and spreads are those of that part.</p></section>}
@@ -61,8 +62,8 @@ function Whole({ set }: { set: DataSetDetail }) {
         {!set.deleted_at && <May scope="launch"><Columns key={JSON.stringify(set.source)} set={set} /></May>}
       </div>
       <div className="figures">{set.figures.map((name) => <DataFigure key={name} id={set.id!} name={name} version={`${set.state}${report.rows}${JSON.stringify(report.mapping)}`} />)}</div>
-      {!set.deleted_at && <div className="cols"><Truncation set={set} /><Overlap set={set} /></div>}
-      <Rows report={report} />
+      {!set.deleted_at && <div className="cols"><Truncation set={set} counted={setTokens} /><Overlap set={set} /></div>}
+      <Rows report={report} tokens={tokens} />
     </>
   );
 }

@@ -1,6 +1,6 @@
 /** What one look at the file found: counts, doubles, shared prompts, the first rows. */
 import type { ReactNode } from 'react';
-import type { DataReport } from '../../api/client';
+import type { DataReport, RowTokens } from '../../api/client';
 import { number, words } from '../../format';
 
 const count = (value: number): string => value.toLocaleString('en-GB');
@@ -40,7 +40,8 @@ export function Splits({ report }: { report: DataReport }) {
   );
 }
 
-export function Rows({ report }: { report: DataReport }) {
+export function Rows({ report, tokens }: { report: DataReport; tokens: readonly RowTokens[] }) {
+  const counted = new Map(tokens.map((one) => [one.row, one]));
   const most = Math.max(0, ...report.preview.map((row) => row.completions.length));
   const names = most < 2 ? ['Completion'] : report.rewards === 'order' ? ['Chosen', 'Rejected'] : ['Completion 1', 'Completion 2'];
   const columns = Array.from({ length: most }, (_, index) => names[index] ?? `Completion ${index + 1}`);
@@ -53,8 +54,8 @@ export function Rows({ report }: { report: DataReport }) {
           <tbody>{report.preview.map((row) => (
             <tr key={row.row}>
               <td className="n muted">{row.row}</td>
-              <Cell text={row.prompt} length={row.prompt_length} />
-              {columns.map((name, index) => <Cell key={name} text={row.completions[index] ?? ''} length={row.completion_lengths[index]} extra={row.rewards ? <>reward {number(row.rewards[index])}</> : undefined} />)}
+              <Cell text={row.prompt} length={row.prompt_length} tokens={counted.get(row.row)?.prompt} />
+              {columns.map((name, index) => <Cell key={name} text={row.completions[index] ?? ''} length={row.completion_lengths[index]} tokens={counted.get(row.row)?.completions[index]} extra={row.rewards ? <>reward {number(row.rewards[index])}</> : undefined} />)}
             </tr>
           ))}</tbody>
         </table>
@@ -63,6 +64,6 @@ export function Rows({ report }: { report: DataReport }) {
   );
 }
 
-function Cell({ text, length, extra }: { text: string; length: number | undefined; extra?: ReactNode }) {
-  return <td className="text"><span className="clip" title={text.slice(0, 1500)}>{text || <span className="muted">(empty)</span>}</span>{length !== undefined && <span className="len num">{count(length)} characters{extra && <>, {extra}</>}</span>}</td>;
+function Cell({ text, length, tokens, extra }: { text: string; length: number | undefined; tokens: number | undefined; extra?: ReactNode }) {
+  return <td className="text"><span className="clip" title={text.slice(0, 1500)}>{text || <span className="muted">(empty)</span>}</span>{length !== undefined && <span className="len num">{count(length)} characters{tokens !== undefined && `, ${count(tokens)} tokens`}{extra && <>, {extra}</>}</span>}</td>;
 }

@@ -2,13 +2,13 @@
 import { Button, NumberInput, Select } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
-import { api, ApiError, data, type DataSetDetail, messageOf } from '../../api/client';
+import { api, ApiError, data, type DataSetDetail, messageOf, type RowTokens } from '../../api/client';
 import { useDatasets, useModels } from '../../api/queries';
 import { number } from '../../format';
 
 const percent = (share: number): string => `${number(share * 100, 3)} %`;
 
-export function Truncation({ set }: { set: DataSetDetail }) {
+export function Truncation({ set, counted }: { set: DataSetDetail; counted: (rows: readonly RowTokens[]) => void }) {
   const models = (useModels().data ?? []).filter((model) => model.role === 'policy');
   const [model, setModel] = useState<string | null>(null);
   const [hub, setHub] = useState('');
@@ -16,7 +16,7 @@ export function Truncation({ set }: { set: DataSetDetail }) {
   const typed = hub && !models.some((one) => one.title === hub) ? [{ value: JSON.stringify({ kind: 'hub', id: hub }), label: `${hub} (hub)` }] : [];
   const options = [...models.map((one) => ({ value: JSON.stringify(one.source), label: one.title })), ...typed];
   const chosen = model ?? options[0]?.value ?? null;
-  const count = useMutation({ mutationFn: () => data(api.POST('/api/v1/datasets/{dataset_id}/tokens', { params: { path: { dataset_id: set.id! } }, body: { policy: JSON.parse(chosen!), ...limits } as never })) });
+  const count = useMutation({ mutationFn: () => data(api.POST('/api/v1/datasets/{dataset_id}/tokens', { params: { path: { dataset_id: set.id! } }, body: { policy: JSON.parse(chosen!), ...limits } as never })), onSuccess: (found) => counted(found.rows) });
   const limit = (name: keyof typeof limits, label: string) => <NumberInput size="xs" label={label} min={1} max={1_000_000} w={130} value={limits[name]} onChange={(value) => typeof value === 'number' && setLimits({ ...limits, [name]: value })} />;
   const seen = count.data;
   return (
@@ -33,7 +33,7 @@ export function Truncation({ set }: { set: DataSetDetail }) {
           <table className="parts num"><thead className="muted" style={{ fontSize: 12, textAlign: 'right' }}><tr><td /><td>median</td><td>95 %</td><td>longest</td><td>cut</td></tr></thead>
             <tbody>{([['Prompts', seen.prompts], ['Completions', seen.completions]] as const).map(([name, one]) => <tr key={name}><td>{name}</td>{[one.p50, one.p95, one.max].map((value, index) => <td key={index} style={{ textAlign: 'right' }}>{number(value)}</td>)}<td><b style={{ color: one.truncated_share > 0.05 ? 'var(--c-warn)' : undefined }}>{percent(one.truncated_share)}</b></td></tr>)}</tbody>
           </table>
-          <p className="note">Tokens of the first {number(seen.prompts.n)} rows, counted with {seen.tokenizer}.</p>
+          <p className="note">Tokens of the first {number(seen.prompts.n)} rows, counted with {seen.tokenizer}; the rows shown below say theirs.</p>
         </>
       )}
       {!seen && !count.isError && <p className="note">Prompts lose their beginning and completions their end where they are longer. Tokens are counted by the model’s own tokenizer, where it is on this machine.</p>}
