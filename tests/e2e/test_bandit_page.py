@@ -118,6 +118,21 @@ def test_a_wrong_number_is_shown_beside_its_control(studio: Studio, page: Page) 
     drawn(page, "beta=0.4&epochs=5")
     page.get_by_test_id("number-epochs").fill("9999")
     expect(page.get_by_test_id("error-whole")).to_contain_text("fewer epochs")
+    page.goto(f"{studio.url}/bandit?beta=-1")  # nothing was drawn before
+    expect(page.get_by_role("alert")).to_contain_text("greater than or equal to 0.000001")
+    expect(page.get_by_text("Drawn as soon as what is wrong is put right.").first).to_be_visible()
+    expect(page.locator(".mantine-Skeleton-root")).to_have_count(0)
+
+
+def test_a_share_that_is_typed_passes_over_one_without_losing_the_others(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/bandit?epochs=5&mu1=0.2,0.6,0.2")
+    share = page.get_by_test_id("number-mu1-1")
+    share.focus()
+    share.fill("1")
+    expect(page.get_by_test_id("number-mu1-2")).to_have_value("0")
+    share.fill("0.6")
+    expect(page.get_by_test_id("number-mu1-2")).to_have_value("0.3")
+    expect(page.get_by_test_id("number-mu1-3")).to_have_value("0.1")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -123,6 +123,7 @@ function Playground({ presets }: { presets: BanditPreset[] }) {
 
   const asked = encode(base, { ...view, scale: 'linear' });
   const preset = presets.find((one) => encode(base, { config: one.config, scale: 'linear' }) === asked);
+  const wrong = problem !== null; // nothing is on its way: a skeleton would promise it
   const errors = useMemo(() => (problem ? (problem.errors.length ? problem.errors : [{ field: '', message: problem.detail }]) : []), [problem]);
   const download = async (): Promise<void> => {
     const blob = await data(api.POST('/api/v1/bandit/figures', { body: view.config, params: { query: { format: 'csv', points: REST.points } }, parseAs: 'blob' })) as unknown as Blob;
@@ -147,19 +148,19 @@ function Playground({ presets }: { presets: BanditPreset[] }) {
         <div className="tools"><Offers group="Bandit" offers={offers} /><Copy text={window.location.href} label="Copy link" group="Bandit" /><Button size="compact-xs" variant="default" leftSection={<IconDownload size={13} />} onClick={() => void download()} disabled={errors.length > 0}>CSV</Button></div>
       </div>
       <div className="hands">
-        <Place board={board} name="regret" title="Regret" answer={answer}>
+        <Place board={board} name="regret" title="Regret" answer={answer} wrong={wrong}>
           <SegmentedControl size="xs" className="push" aria-label="Axis of regret" value={view.scale} data={[{ value: 'linear', label: 'Linear' }, { value: 'log', label: 'Log' }]} onChange={(scale) => rescale(scale as Scale)} />
         </Place>
         <Controls config={view.config} change={configure} errors={errors} />
       </div>
-      {FIGURES.map(([name, title]) => <Place key={name} board={board} name={name} title={title} answer={answer} />)}
-      <Outcome answer={answer} />
+      {FIGURES.map(([name, title]) => <Place key={name} board={board} name={name} title={title} answer={answer} wrong={wrong} />)}
+      <Outcome answer={answer} wrong={wrong} />
     </div>
   ); // prettier-ignore
 }
 
 /** A figure's place, as high before the first picture as after it. */
-function Place({ board, name, title, answer, children }: { board: Board; name: string; title: string; answer: BanditFigures | null; children?: React.ReactNode }) {
+function Place({ board, name, title, answer, wrong, children }: { board: Board; name: string; title: string; answer: BanditFigures | null; wrong: boolean; children?: React.ReactNode }) {
   const here = useCallback((element: HTMLDivElement) => board.place(name, element), [board, name]);
   const figure = answer?.figures[name] as { layout?: { legend?: { title?: { text?: string } } } } | undefined;
   return (
@@ -167,7 +168,7 @@ function Place({ board, name, title, answer, children }: { board: Board; name: s
       <div className="title"><h2>{title}</h2><span className="muted cut" data-testid={`caption-${name}`}>{figure?.layout?.legend?.title?.text}</span>{children}</div>
       <div className="plot">
         <div ref={here} style={{ position: 'absolute', inset: 0, visibility: figure ? 'visible' : 'hidden' }} />
-        {!answer ? <div className="cover"><Skeleton height="86%" /></div> : !figure && <div className="cover">With three arms a policy is a point in a triangle, and its way is drawn here.</div>}
+        {!answer ? <div className="cover">{wrong ? 'Drawn as soon as what is wrong is put right.' : <Skeleton height="86%" />}</div> : !figure && <div className="cover">With three arms a policy is a point in a triangle, and its way is drawn here.</div>}
       </div>
     </section>
   ); // prettier-ignore

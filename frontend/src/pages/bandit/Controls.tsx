@@ -34,7 +34,7 @@ function Dial({ label, name, value, onChange, min, max, step = 0.01, log = false
       />
       <input
         type="number" step="any" data-testid={`number-${name}`} aria-label={`${label}, as a number${unit ? ` (${unit})` : ''}`} aria-invalid={wrong || undefined} title={unit}
-        value={draft ?? String(value)} onBlur={() => setDraft(null)}
+        value={draft ?? String(value)} onFocus={() => grip?.(true)} onBlur={() => { setDraft(null); grip?.(false); }}
         onChange={(event) => {
           setDraft(event.target.value);
           if (event.target.value !== '' && Number.isFinite(event.target.valueAsNumber)) onChange(event.target.valueAsNumber);

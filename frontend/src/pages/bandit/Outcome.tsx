@@ -8,12 +8,12 @@ import { NONE, number } from '../../format';
 const fixed = (value: number): string => (value < 5e-5 ? '0.0000' : value.toFixed(4));
 const policy = (shares: readonly number[]): string => shares.map((share) => share.toFixed(3)).join('  ');
 
-export const Outcome = memo(function Outcome({ answer }: { answer: BanditFigures | null }) {
+export const Outcome = memo(function Outcome({ answer, wrong }: { answer: BanditFigures | null; wrong: boolean }) {
   return (
     <section className="panel outcome" aria-label="Limits">
       <div className="title">
-        <h2>After {answer ? number(answer.steps) : NONE} steps, and in the limit of infinitely many pairs and steps</h2>
-        <span className="muted">regret in reward units{answer && answer.seeds > 1 ? `, mean ± standard error, n = ${answer.seeds} seeds` : ''}; the reference’s is {answer ? fixed(answer.start_regret) : NONE}</span>
+        <h2>After {answer ? number(answer.steps) : NONE} steps, and in the limit</h2>
+        <span className="muted">regret in reward units{answer && answer.seeds > 1 ? `, mean ± standard error, n = ${answer.seeds} seeds` : ''}; the reference’s is {answer ? fixed(answer.start_regret) : NONE}. Limits are those of infinitely many pairs and steps.</span>
       </div>
       <div className="scroll">
         <table className="samples" data-testid="outcome">
@@ -32,7 +32,7 @@ export const Outcome = memo(function Outcome({ answer }: { answer: BanditFigures
                 ))}
                 <tr><th scope="row"><span className="chip alg optimum">Optimum</span></th><td className="n">0.0000</td><td className="n">0.0000</td><td className="shares num">{policy(answer.optimal_policy)}</td><td className="why">π* ∝ π_ref exp(R/β), with J(π*) = {number(answer.optimal_value, 6)}</td></tr>
               </>
-            ) : <tr><td colSpan={5}><Skeleton height={150} /></td></tr>}
+            ) : <tr><td colSpan={5}>{wrong ? <span className="muted">Computed as soon as what is wrong is put right.</span> : <Skeleton height={150} />}</td></tr>}
           </tbody>
         </table>
       </div>
