@@ -63,6 +63,12 @@ def test_completions_stand_side_by_side(studio: Studio, page: Page) -> None:
     page.get_by_role("button", name="Remove column 2").click()
     expect(page.get_by_test_id("samples-column")).to_have_count(2)
 
+    page.goto(f"{studio.url}/samples?column={runs[0]}@last&focus=-1")  # what no column is called counts for nothing
+    page.get_by_role("button", name="Steps of the whole run").click()
+    expect(page.get_by_test_id("samples-column")).to_have_count(3)  # before training, and both evaluations
+    expect(page).to_have_url(re.compile(r"(@|%40)0&.*(@|%40)2&.*(@|%40)4$"))
+    expect(page.get_by_role("button", name="Steps of the whole run")).to_have_count(0)
+
     page.goto(f"{studio.url}/runs/{runs[0]}/samples")
     page.get_by_role("link", name="Side by side").click()
     expect(rows).to_have_count(20)

@@ -24,7 +24,7 @@ export function SamplesPage() {
   const place = Number(query.get('focus') ?? NaN);
   const asked: Asked = {
     columns: query.getAll('column'),
-    focus: Number.isInteger(place) && place < query.getAll('column').length ? place : null,
+    focus: Number.isInteger(place) && place >= 0 && place < query.getAll('column').length ? place : null,
     sort: SORTS.find((one) => one.value === query.get('sort'))?.value ?? 'prompt',
     only: ONLY.find(([name]) => name === query.get('only'))?.[0] ?? null,
   };
@@ -40,8 +40,11 @@ export function SamplesPage() {
   if (asked.columns.length === 0) return <Nothing />;
   const tried = `/playground?${[...new Set(asked.columns.map((one) => one.split('@')[0]!))].map((run) => `run=${run}`).join('&')}`;
   const shows = choices(seen);
+  const steps = seen && new Set(asked.columns.map((one) => one.split('@')[0])).size === 1 ? spread(seen.columns[0]!.steps, MOST) : [];
+  const course = steps.length > asked.columns.length ? () => setColumns(steps.map((step) => `${seen!.columns[0]!.run}@${step}`)) : null;
   const offers = [
     { id: 'try', label: 'Try a prompt', act: () => void navigate(tried) },
+    ...(course ? [{ id: 'course', label: 'Steps of the whole run', act: course }] : []),
     ...(answer.isError ? [] : [
       ...SORTS.filter(({ value }) => value !== asked.sort).map(({ value, label }) => ({ id: `sort ${value}`, label: `Sort: ${label}`, act: () => set('sort', value === 'prompt' ? null : value) })),
       ...shows.filter(({ value }) => value !== (asked.only ?? 'all')).map(({ value, label }) => ({ id: `show ${value}`, label: `Show: ${label}`, act: () => set('only', value === 'all' ? null : value) })),
@@ -63,6 +66,7 @@ export function SamplesPage() {
             {/* Until the answer to a change is there, the columns are those of the answer before. */}
             <ol>{seen ? seen.columns.slice(0, asked.columns.length).map((column, at) => <Column key={at} column={column} at={at} columns={asked.columns} onColumns={setColumns} />) : asked.columns.map((one) => <li key={one}><Skeleton height={39} /></li>)}</ol>
             {asked.columns.length < MOST && <Add columns={asked.columns} onColumns={setColumns} />}
+            {course && <Button size="xs" variant="default" onClick={course}>Steps of the whole run</Button>}
           </section>
           <div className="figures compare histograms">
             {HISTOGRAMS.filter(([name]) => name !== 'gold' || !seen || seen.has_gold).map(([name, title]) => <Figure key={name} columns={asked.columns} name={name} title={title} known={seen !== undefined} />)}
@@ -82,6 +86,10 @@ export function SamplesPage() {
     </>
   ); // prettier-ignore
 }
+
+/** At most so many of the steps, from the first to the last, as evenly as they lie. */
+const spread = (steps: readonly number[], most: number): number[] =>
+  steps.length <= most ? [...steps] : Array.from({ length: most }, (_, at) => steps[Math.round((at * (steps.length - 1)) / (most - 1))]!);
 
 const choices = (seen: SideBySide | undefined) => [
   { value: 'all', label: seen ? `All prompts (${number(seen.prompts)})` : 'All prompts' },
