@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,6 +29,7 @@ new PerformanceObserver((list) => list.getEntries().forEach((one) => {
 """
 # Figures further down wait until they come into view.
 LOADED = """() => [...document.querySelectorAll('.mantine-Skeleton-root')].every((one) => one.getBoundingClientRect().top > innerHeight)"""
+SHOTS = os.environ.get("COPG_TEST_SCREENSHOTS")  # a folder: what every page looks like, for people to look at
 GOOD = 0.1  # a cumulative layout shift that Core Web Vitals calls good
 
 
@@ -70,7 +73,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     stop_studio(studio)
 
 
-def looked_at(page: Page, address: str, width: int) -> list[str]:
+def looked_at(page: Page, address: str, width: int, state: str) -> list[str]:
     """What is wrong with a page that has come to rest, in sentences."""
     page.set_viewport_size({"width": width, "height": 900})
     shifts = shifted_by(page, address)
@@ -80,6 +83,10 @@ def looked_at(page: Page, address: str, width: int) -> list[str]:
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         wrong += [f"{scheme}: {fault}" for fault in serious_faults(page)]
+        if SHOTS:
+            name = re.sub(r"[0-9a-f]{32}", "id", re.sub(r"^https?://[^/]*/", "", address))
+            name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+            page.screenshot(path=Path(SHOTS) / f"{name}-{state}-{width}-{scheme}.png", full_page=True)
     if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
         wrong.append(f"{wide} px wide")
     return [f"{address} at {width} px: {one}" for one in wrong]
@@ -106,7 +113,7 @@ def test_furnished(furnished: tuple[Studio, dict[str, str]], page: Page, width: 
         f"/playground?run={run}", f"/playground/{ids['trial']}",
         f"/data/{ids['data']}", "/bandit", "/system", "/access", "/nowhere",
     ]  # fmt: skip
-    assert [wrong for path in paths for wrong in looked_at(page, studio.url + path, width)] == []
+    assert [wrong for path in paths for wrong in looked_at(page, studio.url + path, width, "full")] == []
     page.goto(f"{studio.url}/runs")
     rows = page.get_by_role("row")
     for number in range(1, 4):
@@ -141,4 +148,4 @@ def test_what_has_not_begun_shows_nothing_as_done(furnished: tuple[Studio, dict[
 def test_empty(bare: Studio, page: Page, width: int) -> None:
     page.add_init_script(SHIFTS)
     paths = ["/runs", "/sweeps", "/compare", "/samples", "/playground", "/data", "/system", "/access"]
-    assert [wrong for path in paths for wrong in looked_at(page, bare.url + path, width)] == []
+    assert [wrong for path in paths for wrong in looked_at(page, bare.url + path, width, "empty")] == []
