@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ import click
 import httpx
 
 _PATIENCE_SECONDS = 120.0  # of `get_patiently`: a restart of the studio, or of its database
+_PATH = re.compile(r"(/[A-Za-z0-9_-]+)+")  # no dots, which lead elsewhere, and nothing that would have to be quoted
+_TOKEN = re.compile(r"[!-~]+")
+_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")  # what a header carries unchanged
 
 
 class Studio:
@@ -18,12 +22,20 @@ class Studio:
     click.ClickException: one line, no traceback."""
 
     def __init__(self, server: str, token: str | None = None) -> None:
-        self._server = server.rstrip("/")
+        self._server = server.strip().rstrip("/")
+        token = (token or "").strip()  # from a file, with the end of its line
+        if token and not _TOKEN.fullmatch(token):  # said without the token: it is a secret
+            raise click.UsageError(
+                "the token holds spaces or characters that no token has: give it again with --token or COPG_TOKEN, "
+                "as `copg tokens create` printed it"
+            )
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             self._client = httpx.Client(base_url=f"{self._server}/api/v1", timeout=30, headers=headers)
-        except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-            raise click.ClickException(f"{server!r} with this token is no address of a studio: {error}") from error
+        except (httpx.InvalidURL, ValueError) as error:
+            raise click.UsageError(
+                f"--server {server!r} is no address ({error}): give one as in http://127.0.0.1:8000"
+            ) from error
 
     def __enter__(self) -> Studio:
         return self
@@ -47,6 +59,8 @@ class Studio:
 
     def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
         """`key`: an Idempotency-Key, so that whoever is not sure whether it arrived may send it again."""
+        if key and not _KEY.fullmatch(key):
+            raise click.UsageError(f"--key {key!r} must consist of ASCII characters, without a space at its ends")
         headers = {"Idempotency-Key": key} if key else {}
         return self._send("POST", path, json=body, headers=headers)
 
@@ -77,26 +91,44 @@ class Studio:
 
     def download(self, path: str, target: BinaryIO, **query: Any) -> None:
         """Write the body of an answer to `target` as it comes."""
+        request = self._request("GET", path, params=query, timeout=httpx.Timeout(30, read=300))
         try:
-            with self._client.stream("GET", path, params=query, timeout=httpx.Timeout(30, read=300)) as answer:
+            answer = self._client.send(request, stream=True)
+            try:
                 if answer.is_error:
                     answer.read()
                     self._body(answer)
                 target.writelines(answer.iter_bytes())
-        except httpx.TransportError as error:
+            finally:
+                answer.close()
+        except httpx.RequestError as error:
             raise click.ClickException(f"the download broke off ({error}): ask for it again") from error
 
     def page(self, path: str) -> str:
         """Where a person sees it."""
         return f"{self._server}/{path}"
 
-    def _send(self, method: str, path: str, **options: Any) -> Any:
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Request:
+        """The one place where what a person typed becomes a request."""
+        if not _PATH.fullmatch(path):
+            raise click.UsageError(
+                f"{path!r} names nothing of a studio: ids and names have letters, digits, - and _ only"
+            )
         try:
-            answer = self._client.request(method, path, **options)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+            return self._client.build_request(method, path, **options)
+        except UnicodeError as error:
+            raise click.UsageError("what you gave holds characters that are no UTF-8 text") from error
+        except (TypeError, ValueError, httpx.InvalidURL) as error:
+            raise click.UsageError(f"what you gave cannot be sent: {error}") from error
+
+    def _send(self, method: str, path: str, **options: Any) -> Any:
+        request = self._request(method, path, **options)
+        try:
+            answer = self._client.send(request)
+        except httpx.RequestError as error:
             raise _Away(
                 f"no studio answers at {self._server} ({error}): start one with `copg up`, or name it with --server",
-                sent=not isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.InvalidURL),
+                sent=not isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol),
             ) from error
         return self._body(answer)
 
@@ -111,8 +143,7 @@ class Studio:
             return body
         if not isinstance(body, dict):
             raise click.ClickException(f"{self._server} answers, but it is no studio ({answer.status_code})")
-        lines = [f"{item['field']}: {item['message']}" for item in body.get("errors", [])]
-        said = "\n  ".join([body.get("detail") or body.get("title", "refused"), *lines])
+        said = _sentence(body)
         if answer.status_code == 401:
             said += (
                 "\n  Give a token with --token or COPG_TOKEN; `copg tokens create` makes one on the studio's machine."
@@ -120,6 +151,14 @@ class Studio:
         if answer.status_code == 503:
             raise _Away(said, sent=True)
         raise click.ClickException(said)
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    """What a problem document says, each thing once: the detail of one about fields often repeats them."""
+    detail, errors = problem.get("detail") or problem.get("title", "refused"), problem.get("errors", [])
+    lines = [f"{item['field'] or 'body'}: {item['message']}" for item in errors]
+    repeated = bool(lines) and detail in ("; ".join(lines[:5]), errors[0]["message"])
+    return "\n  ".join(lines if repeated else [detail, *lines])
 
 
 class _Away(click.ClickException):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,9 +36,33 @@ def with_studio(command: Callable[..., Any]) -> Callable[..., Any]:
     return connected
 
 
+class _Id(click.ParamType[str]):
+    """A public id. What cannot be one is refused here, before it stands in an address and leads to something else."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"[0-9a-f]{1,32}", value):
+            self.fail(f"{value!r} is no id: an id has the digits 0 to 9 and a to f, as `list` shows it", param, ctx)
+        return str(value)
+
+
+ID = _Id()
+
+
+def counted(number: int, one: str) -> str:
+    """
+    >>> counted(1, "run"), counted(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
 @contextlib.contextmanager
 def whole_file(target: Path) -> Iterator[BinaryIO]:
     """A file that stands there whole or not at all: whoever reads it meanwhile never sees half of it."""
+    if not target.name:
+        raise click.UsageError("--to needs the name of a file")
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with part.open("wb") as file:
@@ -63,13 +89,29 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """The file's tables. Raises click.ClickException with a sentence."""
+    """The file's tables, of what JSON can carry. Raises click.ClickException with a sentence."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # editors of Windows put a mark before the text
     except OSError as error:
         raise click.ClickException(f"{file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise click.ClickException(f"{file} is not a TOML file: {error}") from error
+    for path, value in _leaves(tables):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise click.ClickException(f"{file}: {path} is {value}: give a finite number")
+        if not isinstance(value, str | int | float):
+            raise click.ClickException(
+                f"{file}: {path} is a date or a time ({value}): put it in quotes where a text is meant"
+            )
+    return tables
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict | list):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, value
 
 
 def cell(value: Any, digits: str = ".3f") -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from backend.commands.connection import whole_file, with_studio
+from backend.commands.connection import ID, counted, whole_file, with_studio
 
 if TYPE_CHECKING:
     from backend.rest import Studio
@@ -66,9 +66,9 @@ _TABLES: dict[str, Callable[[Studio, dict[str, Any]], Rows]] = {
 
 
 @click.command()
-@click.argument("run", nargs=-1)
+@click.argument("run", nargs=-1, type=ID)
 @click.option("--where", multiple=True, metavar="CONDITION", help="All runs that fulfil it, as in `copg runs list`.")
-@click.option("--sweep", metavar="ID", help="All runs of this sweep.")
+@click.option("--sweep", type=ID, metavar="ID", help="All runs of this sweep.")
 @click.option("--what", type=click.Choice(list(_TABLES)), default="evaluations", show_default=True)
 @click.option(
     "--format", "form", type=click.Choice(["csv", "parquet", "json"]), help="Else by the file's name, else csv."
@@ -97,13 +97,13 @@ def export(
     table = _TABLES[what]
     rows = [row for one in chosen.values() for row in table(studio, one)]
     if not rows:
-        raise click.ClickException(f"the {len(chosen)} chosen runs have no {what}")
+        raise click.ClickException(f"no {what} of the {counted(len(chosen), 'run')} chosen")
     if target is None:
         _write(rows, form, sys.stdout.buffer)
         return
     with whole_file(target) as file:
         _write(rows, form, file)
-    click.echo(f"{target}: {len(rows)} rows of {len(chosen)} runs", err=True)
+    click.echo(f"{target}: {counted(len(rows), 'row')} of {counted(len(chosen), 'run')}", err=True)
 
 
 def _write(rows: list[dict[str, Any]], form: str, file: BinaryIO) -> None:
@@ -135,12 +135,15 @@ def _column(values: list[Any]) -> Any:
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", type=ID)
 @click.option(
     "--to", "folder", type=click.Path(file_okay=False, path_type=Path), help="A new folder; else named after the run."
 )
 @click.option(
-    "--artifact", metavar="ID", help="One artifact as it stands, a checkpoint for example, in place of the export."
+    "--artifact",
+    type=ID,
+    metavar="ID",
+    help="One artifact as it stands, a checkpoint for example, in place of the export.",
 )
 @click.option(
     "--weights", type=click.Choice(["auto", "adapters", "merged"]), default="auto", show_default=True,

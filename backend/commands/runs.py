@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backend.commands import following
-from backend.commands.connection import as_json, cell, print_json, print_table, read_toml, with_studio
+from backend.commands.connection import ID, as_json, cell, print_json, print_table, read_toml, with_studio
 
 if TYPE_CHECKING:
     from backend.rest import Studio
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     "--gpus", type=click.IntRange(0, 64), help="GPUs of one worker; 0: the processor. Else one where there are any."
 )
 @click.option(
-    "--after", multiple=True, metavar="RUN", help="Start when this run has succeeded; may be given several times."
+    "--after",
+    multiple=True,
+    type=ID,
+    metavar="RUN",
+    help="Start when this run has succeeded; may be given several times.",
 )
 @click.option("--tag", multiple=True, help="May be given several times.")
 @click.option("--key", help="Idempotency key: the same key and file give the run that was made the first time.")
@@ -73,7 +77,7 @@ def _row(run: dict[str, Any]) -> tuple[str, ...]:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", type=ID)
 @with_studio
 def show(run: str, *, studio: Studio) -> None:
     """Show all there is to know about a run, as JSON."""
@@ -81,7 +85,7 @@ def show(run: str, *, studio: Studio) -> None:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", type=ID)
 @with_studio
 def follow(run: str, *, studio: Studio) -> None:
     """Show a run's way to its end. Exit code 1 where it does not succeed."""
@@ -89,7 +93,7 @@ def follow(run: str, *, studio: Studio) -> None:
 
 
 @runs.command()
-@click.argument("run", nargs=-1, required=True)
+@click.argument("run", nargs=-1, required=True, type=ID)
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up with exit code 124.")
 @click.option("--first", is_flag=True, help="Until one of them has ended, not all.")
 @as_json
@@ -107,7 +111,7 @@ def wait(run: tuple[str, ...], timeout: float | None, *, first: bool, as_json: b
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", type=ID)
 @with_studio
 def log(run: str, *, studio: Studio) -> None:
     """Print what the run's training process has printed, all attempts."""
@@ -123,7 +127,7 @@ def log(run: str, *, studio: Studio) -> None:
 def _act(name: str, help_: str, act: Callable[[Studio, str], Any]) -> None:
     """A command that does one thing to each of the runs named; the others go on where one is refused."""
 
-    @click.argument("run", nargs=-1, required=True)
+    @click.argument("run", nargs=-1, required=True, type=ID)
     @with_studio
     def command(run: tuple[str, ...], *, studio: Studio) -> None:
         refused = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backend.commands.connection import as_json, cell, print_json, print_table, read_toml, with_studio
+from backend.commands.connection import ID, as_json, cell, print_json, print_table, read_toml, with_studio
 from backend.commands.following import until
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def sweep(
             f"{file}: a run's file begins with `algorithm`, a sweep's has {', '.join(sorted(_OWN_FIELDS))}; "
             f"it has {', '.join(unknown)}"
         )
-    body.setdefault("grid", {})
+    if not isinstance(body.setdefault("grid", {}), dict):
+        raise click.ClickException(
+            f"{file}: grid must be a table of fields and their values, as in [grid] beta = [0.1, 0.3]"
+        )
     for one in vary:
         field, equals, values = one.partition("=")
         if not equals or not field.strip() or not values.strip():
@@ -99,7 +102,7 @@ def list_sweeps(limit: int, *, as_json: bool, studio: Studio) -> None:
 
 
 @sweeps.command()
-@click.argument("sweep")
+@click.argument("sweep", type=ID)
 @as_json
 @with_studio
 def show(sweep: str, *, as_json: bool, studio: Studio) -> None:
@@ -121,7 +124,7 @@ def show(sweep: str, *, as_json: bool, studio: Studio) -> None:
 
 
 @sweeps.command()
-@click.argument("sweep")
+@click.argument("sweep", type=ID)
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up with exit code 124.")
 @with_studio
 def wait(sweep: str, timeout: float | None, *, studio: Studio) -> None:
@@ -130,7 +133,7 @@ def wait(sweep: str, timeout: float | None, *, studio: Studio) -> None:
 
 
 @sweeps.command()
-@click.argument("sweep")
+@click.argument("sweep", type=ID)
 @with_studio
 def cancel(sweep: str, *, studio: Studio) -> None:
     """Stop every run of a sweep that has not ended."""
@@ -138,7 +141,7 @@ def cancel(sweep: str, *, studio: Studio) -> None:
 
 
 @sweeps.command()
-@click.argument("sweep")
+@click.argument("sweep", type=ID)
 @with_studio
 def resume(sweep: str, *, studio: Studio) -> None:
     """Let the failed and cancelled runs of a sweep go on."""
@@ -146,7 +149,7 @@ def resume(sweep: str, *, studio: Studio) -> None:
 
 
 @sweeps.command()
-@click.argument("sweep")
+@click.argument("sweep", type=ID)
 @click.option(
     "--vary", multiple=True, required=True, metavar="FIELD=VALUES", help="Further values, as for `copg sweep`."
 )
@@ -160,7 +163,7 @@ def extend(sweep: str, vary: tuple[str, ...], *, studio: Studio) -> None:
 
 
 @sweeps.command()
-@click.argument("sweep")
+@click.argument("sweep", type=ID)
 @with_studio
 def delete(sweep: str, *, studio: Studio) -> None:
     """Delete a sweep with all its runs."""

@@ -67,7 +67,7 @@ def test_the_same_key_makes_one_run(copg: Copg, file: Path) -> None:
 
 def test_runs_are_chosen_cancelled_resumed_and_deleted(copg: Copg, file: Path) -> None:
     one, other = launch(copg, file), launch(copg, file)
-    assert "1 of 3 refused" in copg("runs", "cancel", one, "nonsense", other, code=1).output
+    assert "1 of 3 refused" in copg("runs", "cancel", one, "beef", other, code=1).output
     listed = copg("runs", "list", "--where", "state=cancelled", "--sort", "created_at").output.splitlines()
     assert [line.split()[0] for line in listed[1:]] == [one, other]
     assert "queued" in copg("runs", "resume", one).output
