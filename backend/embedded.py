@@ -98,6 +98,15 @@ def _address(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
+class _Server(uvicorn.Server):
+    """uvicorn, which leaves everything where it is after a second Ctrl-C, and then reports what it left as errors."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and sig == signal.SIGINT:
+            logging.getLogger("uvicorn.error").disabled = True
+        super().handle_exit(sig, frame)
+
+
 class _Tree:
     def __init__(self, settings: Settings, address: str, *, browser: bool) -> None:
         self._address, self._browser = address, browser
@@ -141,7 +150,7 @@ class _Tree:
                 app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on",
                 server_header=False, proxy_headers=False,  # COPG_TRUSTED_PROXIES says whom the application believes
             )  # fmt: skip
-            self._server = uvicorn.Server(config)
+            self._server = _Server(config)
             if not self._stopping.is_set():
                 watcher.start()
                 self._server.run(sockets=[listener])  # handles SIGINT and SIGTERM itself, then calls _press

@@ -105,8 +105,8 @@ class Guarded:
         return self._process.poll()
 
     def ask_to_stop(self) -> None:
-        """SIGTERM now, SIGKILL after the grace period; returns at once."""
-        with contextlib.suppress(OSError):
+        """SIGTERM now, SIGKILL after the grace period; returns at once. One that was killed needs no asking."""
+        with contextlib.suppress(OSError, ValueError):  # a file that is closed is a ValueError
             assert self._process.stdin is not None
             os.write(self._process.stdin.fileno(), b"T")
 
