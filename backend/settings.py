@@ -41,22 +41,32 @@ class Settings:
     )
     queue: str = field(default="default", metadata={"doc": "Celery queue that this worker serves."})
     slots: int = field(
-        default=1, metadata={"doc": "Runs that a worker without GPUs trains at the same time. With GPUs: one for each."}
+        default=1,
+        metadata={
+            "doc": "Runs that a worker without GPUs trains at the same time. With GPUs: one for each.",
+            "least": 1,
+            "most": 1024,
+        },
     )
     cpu_slots: int = field(
-        default=0, metadata={"doc": "Runs on the processor that a worker with GPUs trains beside those on its GPUs."}
+        default=0,
+        metadata={
+            "doc": "Runs on the processor that a worker with GPUs trains beside those on its GPUs.",
+            "least": 0,
+            "most": 1024,
+        },
     )
     worker_name: str = field(
         default="", metadata={"doc": "Name of this worker. Empty: host, process id and a random part."}
     )
     lease_seconds: float = field(
-        default=60.0, metadata={"doc": "How long a worker may be silent before its run is taken away."}
+        default=60.0, metadata={"doc": "How long a worker may be silent before its run is taken away.", "least": 1}
     )
     republish_seconds: float = field(
-        default=30.0, metadata={"doc": "How long a wake-up message may take before it is sent again."}
+        default=30.0, metadata={"doc": "How long a wake-up message may take before it is sent again.", "least": 1}
     )
     grace_seconds: float = field(
-        default=120.0, metadata={"doc": "How long a stopping run may take to write its checkpoint."}
+        default=120.0, metadata={"doc": "How long a stopping run may take to write its checkpoint.", "least": 0}
     )
     artifacts_url: str = field(
         default="",
@@ -66,31 +76,44 @@ class Settings:
     )
     artifacts_patience_seconds: float = field(
         default=900.0,
-        metadata={"doc": "How long a run waits for a store that cannot be reached: at its end, and for what it needs."},
+        metadata={
+            "doc": "How long a run waits for a store that cannot be reached: at its end, and for what it needs.",
+            "least": 0,
+        },
     )
     artifacts_cache_gigabytes: float = field(
-        default=100.0, metadata={"doc": "Size of a worker's cache of artifacts that it fetched from the store."}
+        default=100.0,
+        metadata={"doc": "Size of a worker's cache of artifacts that it fetched from the store.", "least": 0},
     )
     orphan_hours: float = field(
-        default=24.0, metadata={"doc": "Age from which a folder that no run refers to may be removed."}
+        default=24.0, metadata={"doc": "Age from which a folder that no run refers to may be removed.", "least": 0}
     )
     retry_seconds: float = field(
-        default=2.0, metadata={"doc": "Wait before the second attempt of a run; doubles with each attempt."}
+        default=2.0, metadata={"doc": "Wait before the second attempt of a run; doubles with each attempt.", "least": 0}
     )
-    retry_cap_seconds: float = field(default=600.0, metadata={"doc": "Longest wait between two attempts."})
+    retry_cap_seconds: float = field(default=600.0, metadata={"doc": "Longest wait between two attempts.", "least": 0})
     reserve_seconds: float = field(
         default=600.0,
-        metadata={"doc": "How long a run with several GPUs stands first in vain before a worker is kept free for it."},
+        metadata={
+            "doc": "How long a run with several GPUs stands first in vain before a worker is kept free for it.",
+            "least": 0,
+        },
     )
     partition_seconds: float = field(
         default=900.0,
-        metadata={"doc": "How long a worker trains on without reaching the database before it gives up its GPUs."},
+        metadata={
+            "doc": "How long a worker trains on without reaching the database before it gives up its GPUs.",
+            "least": 1,
+        },
     )
-    tick_seconds: float = field(default=0.5, metadata={"doc": "Period of the reconcile loop."})
+    tick_seconds: float = field(default=0.5, metadata={"doc": "Period of the reconcile loop.", "least": 0.01})
     upload_max_bytes: int = field(
-        default=2 * 2**30, metadata={"doc": "Largest file that may be uploaded as a data set, in bytes."}
+        default=2 * 2**30,
+        metadata={"doc": "Largest file that may be uploaded as a data set, in bytes.", "least": 1, "most": 2**50},
     )
-    feed_seconds: float = field(default=0.2, metadata={"doc": "Period in which the API looks for changed runs."})
+    feed_seconds: float = field(
+        default=0.2, metadata={"doc": "Period in which the API looks for changed runs.", "least": 0.01}
+    )
     webhook_private: str = field(
         default="",
         metadata={
@@ -104,7 +127,12 @@ class Settings:
         },
     )
     metrics_port: int = field(
-        default=0, metadata={"doc": "Port on which a worker serves its Prometheus metrics, on every address. 0: none."}
+        default=0,
+        metadata={
+            "doc": "Port on which a worker serves its Prometheus metrics, on every address. 0: none.",
+            "least": 0,
+            "most": 65535,
+        },
     )
     access: str = field(
         default="local",
@@ -146,7 +174,13 @@ class Settings:
         return settings
 
     def check(self) -> None:
-        """Raise ValueError naming a variable that holds what nobody can mean."""
+        """Raise ValueError naming a variable that holds what nobody can mean. What is secret is not repeated."""
+        for item in fields(self):
+            least, most = item.metadata.get("least"), item.metadata.get("most", _MOST)
+            if least is not None and not least <= (value := getattr(self, item.name)) <= most:  # nan is neither
+                bound = f"at most {most:,}" if value > most else f"at least {least}"
+                raise ValueError(f"{variable_of(item)} must be {bound}, not {value}")
+        self._check_urls()
         if self.log_format not in ("", "json", "text"):
             raise ValueError(f"COPG_LOG_FORMAT must be json or text, not {self.log_format!r}")
         if self.webhook_private not in ("", "0", "1"):
@@ -166,6 +200,27 @@ class Settings:
                 ip_network(network)
             except ValueError as error:
                 raise ValueError(f"COPG_TRUSTED_PROXIES: {error}") from error
+
+    def _check_urls(self) -> None:
+        if not _is_database(self.effective_database_url):
+            raise ValueError(
+                "COPG_DATABASE_URL must look like sqlite:////folder/copg.sqlite3 or postgresql+psycopg://user@host/database"
+            )
+        if self.broker_url and not _is_broker(self.effective_broker_url):
+            raise ValueError(
+                "COPG_BROKER_URL must look like redis://host:6379/0: redis, rediss, valkey, valkeys or unix"
+            )
+        if "://" in self.artifacts_url:
+            import fsspec  # the command line seldom needs it
+
+            for part in self.artifacts_url.split("::"):
+                try:
+                    fsspec.get_filesystem_class(part.partition("://")[0])
+                except (ValueError, ImportError) as error:
+                    raise ValueError(
+                        f"COPG_ARTIFACTS_URL cannot be used ({error}): give a folder, or a URL whose driver is installed, "
+                        "as by `pip install 'copg-studio[s3]'`"
+                    ) from error
 
     def variables(self) -> dict[str, str]:
         """These settings as the environment of a worker: all but what only the web process may know."""
@@ -204,7 +259,32 @@ class Settings:
         return self.data_path / "datasets"
 
 
+_MOST = 1_000_000_000  # of numbers without a limit of their own: threads cannot sleep for ever
+_BROKERS = {"redis", "rediss", "valkey", "valkeys", "unix", "redis+socket"}
 _LEAST = 32  # characters of an admin token: 128 bits in hexadecimal digits
+
+
+def _is_database(url: str) -> bool:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    return parsed.drivername == "postgresql+psycopg" or (parsed.drivername == "sqlite" and bool(parsed.database))
+
+
+def _is_broker(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in _BROKERS
+            and (parts.port is None or bool(parts.hostname))
+            and bool(parts.netloc or parts.path)
+        )
+    except ValueError:  # of a port that is none
+        return False
 
 
 def listed(text: str, separator: str = ",") -> list[str]:
