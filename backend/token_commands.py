@@ -46,13 +46,14 @@ def create(name: str, scope: str, days: float | None, data_dir: Path | None) -> 
 
     if not 0 < len(name) <= 80 or name != name.strip() or not name.isprintable() or name == "admin":
         raise click.ClickException("a name has 1 to 80 characters, no space at its ends, and is not `admin`")
-    with _session(data_dir) as session:
+    with _session(data_dir, make=True) as (session, where):
         first = not kept.in_force(session)
         row, text = kept.create(session, name, Scope(scope), days=days, by="command line")
     click.echo(text)
     click.echo(f"Keep it: it is not shown again. Revoke it with `copg tokens revoke {row.uid}`.", err=True)
+    click.echo(f"It is in {where}.", err=True)
     if first:
-        click.echo("From now on everybody needs a token, on this machine too.", err=True)
+        click.echo("From now on everybody needs a token at the studio that uses it, on this machine too.", err=True)
 
 
 @tokens.command("list")
@@ -61,7 +62,7 @@ def list_tokens(data_dir: Path | None) -> None:
     """List every token that was ever made, newest first. The secrets are not kept, so that they cannot be shown."""
     from backend import tokens as kept
 
-    with _session(data_dir) as session:
+    with _session(data_dir) as (session, _):
         found = kept.listed(session)
     rows = [("id", "scope", "created", "last used", "ends", "name")]
     for row in found:
@@ -79,7 +80,7 @@ def revoke(token_id: str, data_dir: Path | None) -> None:
     """End the token with this id, and the browser sessions that were opened with it."""
     from backend import tokens as kept
 
-    with _session(data_dir) as session:
+    with _session(data_dir) as (session, _):
         row = kept.revoke(session, token_id)
         left = kept.in_force(session)
     if row is None:
@@ -90,8 +91,9 @@ def revoke(token_id: str, data_dir: Path | None) -> None:
 
 
 @contextmanager
-def _session(data_dir: Path | None) -> Iterator[Session]:
-    """A transaction on the studio's database, brought to this version's schema first. Errors become one line."""
+def _session(data_dir: Path | None, *, make: bool = False) -> Iterator[tuple[Session, str]]:
+    """A transaction on the studio's database, brought to this version's schema first, and the database's name. Only with
+    `make` is a database that is not there made. Errors become one line."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from backend.database import Database
@@ -102,11 +104,17 @@ def _session(data_dir: Path | None) -> Iterator[Session]:
         settings = Settings.from_environment()
         if data_dir is not None:
             settings = replace(settings, data_dir=str(data_dir))
-        upgrade(settings.effective_database_url)
-        database = Database(settings.effective_database_url)
+        url = settings.effective_database_url
+        where, there = _find(url)
+        if not there and not make:
+            raise click.ClickException(
+                f"there is no studio in {where}: name its folder with --data-dir or COPG_DATA_DIR, or its COPG_DATABASE_URL"
+            )
+        upgrade(url)
+        database = Database(url)
         try:
             with database.transaction() as session:
-                yield session
+                yield session, where if there else f"{where}, which is new"
         finally:
             database.close()
     except (ValueError, SchemaError, OSError) as error:
@@ -114,6 +122,27 @@ def _session(data_dir: Path | None) -> Iterator[Session]:
     except SQLAlchemyError as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise click.ClickException(f"the database cannot be used: {cause}") from error
+
+
+def _find(url: str) -> tuple[str, bool]:
+    """A database's name without its password, and whether a studio's tables are in it. Makes nothing."""
+    from sqlalchemy import inspect
+    from sqlalchemy.engine import make_url
+
+    from backend.database import create_database_engine
+
+    parsed = make_url(url)
+    if parsed.drivername == "sqlite":
+        where = str(parsed.database)
+        if not Path(where).is_file():
+            return where, False
+    else:
+        where = parsed.render_as_string(hide_password=True)
+    engine = create_database_engine(url)
+    try:
+        return where, inspect(engine).has_table("run")
+    finally:
+        engine.dispose()
 
 
 def _day(seconds: float | None) -> str:

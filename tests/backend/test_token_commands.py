@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from backend import embedded, tokens
 from backend.cli import main
 from backend.database import Database
-from backend.migrations import upgrade
+from backend.migrations import downgrade, upgrade
 from backend.scopes import Scope
 from backend.settings import Settings
 
@@ -49,6 +49,26 @@ def test_create_list_revoke_on_a_folder_that_is_not_there_yet(folder: Path) -> N
     assert "revoked" in copg("list", "--data-dir", str(folder)).output
 
 
+def test_only_create_makes_a_database_and_it_says_which(folder: Path) -> None:
+    for arguments in (["list"], ["revoke", "abc"]):
+        refused = copg(*arguments, "--data-dir", str(folder))
+        assert refused.exit_code == 1
+        assert f"there is no studio in {folder / 'copg.sqlite3'}" in refused.stderr
+        assert not folder.exists()
+    made = [copg("create", name, "--data-dir", str(folder)).stderr for name in ("one", "other")]
+    assert f"It is in {folder / 'copg.sqlite3'}, which is new." in made[0]
+    assert f"It is in {folder / 'copg.sqlite3'}." in made[1]
+    assert copg("list", "--data-dir", str(folder)).exit_code == 0
+
+
+def test_an_empty_database_of_a_server_is_no_studio(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    downgrade(postgres_url)
+    monkeypatch.setenv("COPG_DATABASE_URL", postgres_url)
+    assert "there is no studio in" in copg("list").stderr
+    assert "which is new" in copg("create", "one").stderr
+    assert "one" in copg("list").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(["create", "admin"], "a name has"), (["create", " x"], "a name has"), (["revoke", "nobody"], "there is no token 'nobody'"),
@@ -58,6 +78,7 @@ def test_a_mistake_gets_a_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
     monkeypatch.setenv("COPG_DATA_DIR", str(folder))
+    upgrade(f"sqlite:///{folder / 'copg.sqlite3'}")
     result = copg(*arguments)
     assert result.exit_code != 0
     assert said in result.output
