@@ -24,7 +24,8 @@ def follow(studio: Studio, uid: str) -> None:
     def look() -> bool:
         nonlocal said
         run = studio.get_patiently(f"/runs/{uid}")
-        line = f"{run['state']}  {run['stage'] or ''}  step {run['step']}/{run['total_steps'] or '?'}"
+        steps = run["total_steps"] or run.get("config", {}).get("steps")  # before its data are read, as configured
+        line = f"{run['state']}  {run['stage'] or ''}  step {run['step']}/{steps or '?'}"
         if run["last_reward"] is not None:
             line += f"  reward {run['last_reward']:.3f}"
         if line != said:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backend.commands.connection import ID, as_json, cell, print_json, print_table, read_toml, with_studio
+from backend.commands.connection import ID, as_json, cell, counted, print_json, print_table, read_toml, with_studio
 from backend.commands.following import until
 
 if TYPE_CHECKING:
@@ -48,23 +48,39 @@ def sweep(
         raise click.ClickException(
             f"{file}: grid must be a table of fields and their values, as in [grid] beta = [0.1, 0.3]"
         )
-    for one in vary:
-        field, equals, values = one.partition("=")
-        if not equals or not field.strip() or not values.strip():
-            raise click.ClickException(f"--vary {one!r} is not FIELD=VALUES, as in 'beta=0.01, 0.1'")
-        body["grid"][field.strip()] = values.strip()
+    body["grid"] |= _grid(vary)
     if name is not None:
         body["name"] = name
     if dry_run:
         _preview(studio.post("/sweeps/preview", body), as_json=as_json)
         return
+    duplicates = studio.post("/sweeps/preview", body)["duplicates"]
     made = studio.create("/sweeps", body, key)
     if as_json:
         print_json(made)
     else:
-        click.echo(f"{made['id']}  {made['name']}  {made['total']} runs  {studio.page('sweeps/' + made['id'])}")
+        click.echo(
+            f"{made['id']}  {made['name']}  {counted(made['total'], 'run')}  {studio.page('sweeps/' + made['id'])}"
+        )
+    if duplicates:
+        click.echo(f"{counted(duplicates, 'duplicate')} left out", err=True)
     if follow:
         _wait(studio, made["id"], None)
+
+
+def _grid(vary: tuple[str, ...]) -> dict[str, str]:
+    """The fields and values of all --vary."""
+    grid: dict[str, str] = {}
+    for one in vary:
+        field, equals, values = (part.strip() for part in one.partition("="))
+        if not field or not equals or not values:
+            raise click.UsageError(f"--vary {one!r} is not FIELD=VALUES, as in 'beta=0.01, 0.1'")
+        if field in grid:
+            raise click.UsageError(
+                f"--vary names {field} twice: give its values together, as in '{field}={grid[field]}, {values}'"
+            )
+        grid[field] = values
+    return grid
 
 
 def _preview(preview: dict[str, Any], *, as_json: bool) -> None:
@@ -74,7 +90,8 @@ def _preview(preview: dict[str, Any], *, as_json: bool) -> None:
     for member in [*preview["parents"], *preview["members"]]:
         click.echo(member["name"])
     click.echo(
-        f"{preview['total']} runs, {len(preview['parents'])} made for them, {preview['duplicates']} duplicates left out"
+        f"{counted(preview['total'], 'run')}, {len(preview['parents'])} made for them, "
+        f"{counted(preview['duplicates'], 'duplicate')} left out"
     )
     for estimate in preview["estimates"]:
         took = estimate["wall_duration"] or f"time unknown: {'; '.join(estimate['unknown'])}"
@@ -128,7 +145,7 @@ def show(sweep: str, *, as_json: bool, studio: Studio) -> None:
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up with exit code 124.")
 @with_studio
 def wait(sweep: str, timeout: float | None, *, studio: Studio) -> None:
-    """Wait until every run of a sweep has ended. Exit code 1 where one failed."""
+    """Wait until every run of a sweep has ended. Exit code 1 where one failed or was cancelled, but not as hopeless."""
     _wait(studio, sweep, timeout)
 
 
@@ -156,10 +173,7 @@ def resume(sweep: str, *, studio: Studio) -> None:
 @with_studio
 def extend(sweep: str, vary: tuple[str, ...], *, studio: Studio) -> None:
     """Add values to a sweep; only combinations that it does not have are made."""
-    pairs = [one.partition("=") for one in vary]
-    if wrong := next(("".join(pair) for pair in pairs if not (pair[0] and pair[2])), None):
-        raise click.ClickException(f"--vary {wrong!r} is not FIELD=VALUES, as in 'seed=3, 4'")
-    _changed(studio.post(f"/sweeps/{sweep}/extend", {"grid": {field.strip(): values for field, _, values in pairs}}))
+    _changed(studio.post(f"/sweeps/{sweep}/extend", {"grid": _grid(vary)}))
 
 
 @sweeps.command()
@@ -172,8 +186,7 @@ def delete(sweep: str, *, studio: Studio) -> None:
 
 
 def _changed(answer: dict[str, Any]) -> None:
-    count = answer["changed"]
-    click.echo(f"{count} run{'' if count == 1 else 's'} changed. {_line(answer['sweep']).strip()}")
+    click.echo(f"{counted(answer['changed'], 'run')} changed. {_line(answer['sweep']).strip()}")
     for one in answer["skipped"]:
         click.echo(f"left as it is: {one['name']}: {one['reason']}", err=True)
 
@@ -192,7 +205,8 @@ def _wait(studio: Studio, uid: str, timeout: float | None) -> None:
         if (line := _line(found)) != said:
             click.echo(line)
             said = line
-        if not found["active"] and found["states"].get("failed"):
+        states = found["states"]
+        if not found["active"] and (states.get("failed") or states.get("cancelled", 0) > found["stopped_early"]):
             sys.exit(1)
         return not found["active"]
 

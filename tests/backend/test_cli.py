@@ -101,6 +101,25 @@ def test_launch_follows_to_the_end_and_its_exit_code_tells_how_it_ended(studio: 
     assert "the reward is NaN" in failed.output
 
 
+def test_steps_that_are_configured_are_shown_before_the_data_are_read(studio: Table) -> None:
+    queued = RUN | {"state": "queued", "step": 0, "total_steps": None, "config": {"steps": 40}}
+    studio.handler.answers["GET /api/v1/runs/a1"] = [(200, queued), (200, RUN | {"state": "succeeded"})]
+    assert "queued  training  step 0/40" in studio.run("runs", "follow", "a1").output
+
+
+@pytest.mark.parametrize(
+    ("states", "stopped_early", "code"),
+    [({"succeeded": 2}, 0, 0), ({"cancelled": 2}, 0, 1), ({"succeeded": 1, "cancelled": 1}, 1, 0),
+     ({"succeeded": 1, "failed": 1}, 0, 1)],
+)  # fmt: skip
+def test_waiting_for_a_sweep_tells_how_it_ended(
+    studio: Table, states: dict[str, int], stopped_early: int, code: int
+) -> None:
+    ended = {"active": False, "progress": 1.0, "states": states, "stopped_early": stopped_early}
+    studio.handler.answers["GET /api/v1/sweeps/a1"] = [(200, ended)]
+    assert studio.run("sweeps", "wait", "a1").exit_code == code
+
+
 def test_a_refusal_names_the_field(studio: Table, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('algorithm = "copg"\nbeta = -1\n')
     problem = {

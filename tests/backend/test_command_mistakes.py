@@ -18,7 +18,7 @@ NOBODY = "http://127.0.0.1:1"
 
 def copg(*arguments: str, code: int, **environment: str) -> Result:
     result = CliRunner().invoke(main, list(arguments), env={"COPG_SERVER": NOBODY, "COPG_TOKEN": "", **environment})
-    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == code, result.output
     return result
 
@@ -110,6 +110,16 @@ def test_the_end_of_the_line_is_no_part_of_a_token(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(httpx.Client, "send", send)
     assert CliRunner().invoke(main, ["runs", "list"], env={"COPG_TOKEN": f"copg_1_2{end}"}).exit_code == 0
     assert sent == ["Bearer copg_1_2"]
+
+
+@pytest.mark.parametrize("command", [("sweep", "FILE"), ("sweeps", "extend", "a1")], ids=" ".join)
+def test_a_field_that_varies_twice_is_refused(tmp_path: Path, command: tuple[str, ...]) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('algorithm = "copg"\n')
+    named = [str(file) if one == "FILE" else one for one in command]
+    said = copg(*named, "--vary", "beta=0.1", "--vary", " beta = 0.2", code=2).output
+    assert "--vary names beta twice: give its values together, as in 'beta=0.1, 0.2'" in said
+    assert "is not FIELD=VALUES" in copg(*named, "--vary", "beta= ", code=2).output
 
 
 def test_an_output_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

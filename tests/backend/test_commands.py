@@ -151,7 +151,7 @@ def test_nothing_chosen_and_unwritable_files_get_a_sentence(copg: Copg, recorded
     assert "cannot be written" in copg("export", recorded, "--to", str(tmp_path / "no" / "out.csv"), code=1).output
     assert list(tmp_path.glob(".*")) == []
     fresh = copg("launch", str(tmp_path / "run.toml")).output.split()[0]
-    assert "have no samples" in copg("export", fresh, "--what", "samples", code=1).output
+    assert "no samples of the 1 run chosen" in copg("export", fresh, "--what", "samples", code=1).output
 
 
 def test_a_sweep_from_a_file_and_what_varies(copg: Copg, file: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_sweep_from_a_file_and_what_varies(copg: Copg, file: Path) -> None:
     assert len(shown) == 1 + 6 + 1
     assert "2 runs changed" in copg("sweeps", "extend", made, "--vary", "seed=3").output
     assert "changed" in copg("sweeps", "cancel", made).output
-    assert copg("sweeps", "wait", made).output
+    assert "cancelled" in copg("sweeps", "wait", made, code=1).output
     assert "changed" in copg("sweeps", "resume", made).output
     copg("sweeps", "cancel", made)
     copg("sweeps", "delete", made)
@@ -179,7 +179,15 @@ def test_a_sweeps_own_file_and_its_mistakes(copg: Copg, tmp_path: Path) -> None:
     own.write_text("betas = [1]\n")
     assert "it has betas" in copg("sweep", str(own), code=1).output
     own.write_text(RUN)
-    assert "is not FIELD=VALUES" in copg("sweep", str(own), "--vary", "beta", code=1).output
+    assert "is not FIELD=VALUES" in copg("sweep", str(own), "--vary", "beta", code=2).output
+
+
+def test_what_a_sweep_leaves_out_is_told(copg: Copg, file: Path) -> None:
+    vary = ("--vary", "beta=0.1, 0.10, 0.3")
+    assert "2 runs, 0 made for them, 1 duplicate left out" in copg("sweep", str(file), *vary, "--dry-run").output
+    made = copg("sweep", str(file), *vary)
+    assert "2 runs" in made.stdout
+    assert made.stderr == "1 duplicate left out\n"
 
 
 def test_the_queue_is_shown_paused_and_resumed(copg: Copg, file: Path) -> None:
