@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -154,7 +157,7 @@ def download(run: str, folder: Path | None, artifact: str | None, weights: str, 
     """Download the trained model as a folder that transformers loads, with its model card."""
     folder = folder or Path(run if artifact is None else artifact)
     if folder.exists() and any(folder.iterdir()):
-        raise click.ClickException(f"{folder} is not empty: name a new folder with --to")
+        raise click.ClickException(f"{click.format_filename(folder)} is not empty: name a new folder with --to")
     hashes = {}
     if artifact is not None:
         known = studio.get(f"/artifacts/{artifact}")
@@ -165,10 +168,30 @@ def download(run: str, folder: Path | None, artifact: str | None, weights: str, 
                 studio.download(f"/runs/{run}/export", file, weights=weights, format="zip")
             else:
                 studio.download(f"/artifacts/{artifact}/archive", file, format="zip")
-            _unpack(file, folder, hashes)
+            with _whole_folder(folder) as part:
+                _unpack(file, part, hashes)
     except OSError as error:
-        raise click.ClickException(f"{folder} cannot be written: {error.strerror}") from error
-    click.echo(folder)
+        raise click.ClickException(f"{click.format_filename(folder)} cannot be written: {error.strerror}") from error
+    click.echo(click.format_filename(folder))
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill. What is in it stands in `folder` at the end; where something went wrong before, nothing does."""
+    home = folder if folder.is_dir() else folder.absolute().parent
+    home.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=".copg-", dir=home))
+    try:
+        inside = part / "whole"  # with the rights of any new folder: those of `part` are private
+        inside.mkdir()
+        yield inside
+        if home == folder:
+            for one in inside.iterdir():
+                one.replace(folder / one.name)
+        else:
+            inside.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _unpack(file: BinaryIO, folder: Path, hashes: dict[str, str]) -> None:
@@ -190,7 +213,7 @@ def _unpack(file: BinaryIO, folder: Path, hashes: dict[str, str]) -> None:
                 wanted = hashes.get("/".join(inside))
                 if wanted is not None and digest.hexdigest() != wanted:
                     raise click.ClickException(
-                        f"{target} is not what was registered (SHA-256 differs): download it again"
+                        f"{'/'.join(inside)} is not what was registered (SHA-256 differs): download it again"
                     )
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise click.ClickException("the download is no whole archive: ask for it again") from error

@@ -3,6 +3,9 @@ something else."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -120,6 +123,36 @@ def test_a_field_that_varies_twice_is_refused(tmp_path: Path, command: tuple[str
     said = copg(*named, "--vary", "beta=0.1", "--vary", " beta = 0.2", code=2).output
     assert "--vary names beta twice: give its values together, as in 'beta=0.1, 0.2'" in said
     assert "is not FIELD=VALUES" in copg(*named, "--vary", "beta= ", code=2).output
+
+
+def _archive(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("model/weights/a.bin", content)
+        archive.writestr("model/README.md", "card")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_damaged_download_leaves_nothing_in_the_way_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, exists: bool
+) -> None:
+    sent = [_archive(b"damaged"), _archive(b"right")[:-30], _archive(b"right")]
+    files = [{"name": "weights/a.bin", "sha256": hashlib.sha256(b"right").hexdigest()}]
+    monkeypatch.setattr(Studio, "get", lambda *_: {"files": files})
+    monkeypatch.setattr(Studio, "download", lambda _, __, target, **___: target.write(sent.pop(0)))
+    folder = tmp_path / "new" / "model"
+    if exists:
+        folder.mkdir(parents=True)
+    command = ("runs", "download", "a1", "--artifact", "b1", "--to", str(folder))
+    assert "weights/a.bin is not what was registered" in copg(*command, code=1).output
+    assert "no whole archive" in copg(*command, code=1).output
+    assert folder.exists() == exists
+    copg(*command, code=0)
+    assert (folder / "weights" / "a.bin").read_bytes() == b"right"
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "weights"]
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+    assert "is not empty" in copg(*command, code=1).output
 
 
 def test_an_output_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
