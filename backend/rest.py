@@ -78,11 +78,13 @@ class Studio:
     def delete(self, path: str) -> None:
         self._send("DELETE", path)
 
-    def pages(self, path: str, limit: int | None = None, **query: Any) -> Iterator[dict[str, Any]]:
-        """The items of a list, page by page; at most `limit` of them."""
+    def pages(
+        self, path: str, limit: int | None = None, *, at_once: int = 500, **query: Any
+    ) -> Iterator[dict[str, Any]]:
+        """The items of a list, page by page; at most `limit` of them. `at_once`: as many as the route gives."""
         left = limit
         while left is None or left > 0:
-            answer = self.get(path, limit=min(left or 500, 500), **query)
+            answer = self.get(path, limit=min(left or at_once, at_once), **query)
             yield from answer["items"]
             left = None if left is None else left - len(answer["items"])
             query["cursor"] = answer.get("next_cursor")

@@ -109,7 +109,7 @@ def sweeps() -> None:
 @with_studio
 def list_sweeps(limit: int, *, as_json: bool, studio: Studio) -> None:
     """List sweeps, the newest first."""
-    found = list(studio.pages("/sweeps", limit))
+    found = list(studio.pages("/sweeps", limit, at_once=100))
     if as_json:
         print_json({"items": found})
         return

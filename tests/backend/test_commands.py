@@ -160,6 +160,7 @@ def test_a_sweep_from_a_file_and_what_varies(copg: Copg, file: Path) -> None:
     made = copg("sweep", str(file), *vary, "--name", "mine", "--key", "k").output.split()[0]
     assert copg("sweep", str(file), *vary, "--name", "mine", "--key", "k").output.split()[0] == made
     assert "mine" in copg("sweeps", "list").output
+    assert "mine" in copg("sweeps", "list", "--limit", "101").output  # more than the route gives at once
     shown = copg("sweeps", "show", made).output.splitlines()
     assert "beta" in shown[0]
     assert len(shown) == 1 + 6 + 1
