@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click import ClickException
 
+from backend import pipelines
+from backend.commands.reproduce import steps_of
+from backend.schemas.pipelines import PipelineCreate
 from copg_core.__main__ import main
 from copg_core.config import PreferenceConfig, SFTConfig, load_config
 from copg_core.estimate import estimate_run, named_machine
@@ -87,3 +91,21 @@ def test_a_parent_of_the_wrong_kind_or_nowhere_is_an_error(tmp_path: Path, capsy
     file.write_text(text.replace('run = "sft"', 'run = "reward_model"'))
     assert main(["train", str(file), "--dry-run"]) == 1
     assert "trains a reward model, but a language model is needed as policy" in capsys.readouterr().err
+
+
+def test_the_files_are_one_pipeline(tmp_path: Path) -> None:
+    steps = steps_of(PAPER)
+    planned = pipelines.plan(PipelineCreate.model_validate({"steps": steps}))
+    assert [step.alias for step in planned[:2]] == ["sft", "reward_model"]
+    assert {step.name for step in planned} == {file.stem for file in FILES}
+    for step in planned[2:]:
+        assert pipelines.aliases(step.raw) == {"policy": "sft", "reward": "reward_model"}
+        assert pipelines.resolved(step.raw, {"sft": "sft", "reward_model": "reward_model"}) == load_config(
+            PAPER / f"{step.name}.toml"
+        )
+    with pytest.raises(ClickException, match="has no TOML files"):
+        steps_of(tmp_path)
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.toml").write_text(f'algorithm = "sft"\npolicy = {{ kind = "run", run = "{other}" }}\n')
+    with pytest.raises(ClickException, match="wait for each other"):
+        steps_of(tmp_path)

@@ -191,6 +191,21 @@ def test_what_a_sweep_leaves_out_is_told(copg: Copg, file: Path) -> None:
     assert made.stderr == "1 duplicate left out\n"
 
 
+def test_the_paper_is_queued_by_one_command(copg: Copg, worker: Bench) -> None:
+    lines = copg("reproduce", "--size", "ci", "--key", "once").output.splitlines()
+    assert copg("reproduce", "--size", "ci", "--key", "once").output.splitlines() == lines
+    _, reward_model, trained = made = [line.split()[0] for line in lines[:3]]
+    assert lines[3].endswith(f"/compare?run={trained}")
+    assert json.loads(copg("runs", "show", trained).output)["config"]["reward"]["run"] == reward_model
+    own = Path(__file__).resolve().parents[2] / "experiments" / "ci"
+    *runs, compared = copg("reproduce", str(own)).output.splitlines()
+    assert [line.split()[1] for line in runs] == ["sft", "reward_model", "copg", "dpo", "ipo"]
+    assert compared.count("run=") == 3
+    assert "leave it out" in copg("reproduce", str(own), "--size", "ci", code=2).output
+    copg("runs", "cancel", *reversed(made))
+    assert "cancelled" in copg("reproduce", "--size", "ci", "--key", "once", "--follow", code=1).output
+
+
 def test_the_queue_is_shown_paused_and_resumed(copg: Copg, file: Path) -> None:
     uid = launch(copg, file)
     assert "paused since" in copg("queue", "pause").output
