@@ -210,17 +210,6 @@ class Settings:
             raise ValueError(
                 "COPG_BROKER_URL must look like redis://host:6379/0: redis, rediss, valkey, valkeys or unix"
             )
-        if "://" in self.artifacts_url:
-            import fsspec  # the command line seldom needs it
-
-            for part in self.artifacts_url.split("::"):
-                try:
-                    fsspec.get_filesystem_class(part.partition("://")[0])
-                except (ValueError, ImportError) as error:
-                    raise ValueError(
-                        f"COPG_ARTIFACTS_URL cannot be used ({error}): give a folder, or a URL whose driver is installed, "
-                        "as by `pip install 'copg-studio[s3]'`"
-                    ) from error
 
     def variables(self) -> dict[str, str]:
         """These settings as the environment of a worker: all but what only the web process may know."""

@@ -162,7 +162,7 @@ def test_a_run_goes_on_on_a_machine_that_shares_no_folder(bench: Bench, machines
     assert kept == ["step-30/state.json"], "retention has removed the others"
     assert f"runs/{run.uid}/log.txt" in s3.keys(url)
     with bench.database.transaction() as session:
-        artifacts.forget_run(session, runs.get(session, run.uid))
+        artifacts.forget_runs(session, [run.id])
     assert artifacts.remove_due(bench.database, machines.settings("two")) == 1
     assert s3.keys(url) == []
 
