@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from backend.comparisons import REFERENCE, Comparison, Group, Measure, best, by_algorithm, prompt_scores
+from backend.comparison_scores import Place, Scores, prompt_means
+from backend.comparisons import REFERENCE, Comparison, Group, Measure, best, by_algorithm, last_common_step
 from backend.errors import Invalid
 from backend.figures import compare as figures
 from backend.paired_tests import METHOD, PairedComparison, compare, holm
@@ -26,19 +28,42 @@ from backend.sweep_names import labels
 _SEEDS = "Of several seeds the mean is compared, prompt by prompt: the test speaks of these trained models, not of new seeds."
 
 
-def table(comparison: Comparison, measure: Measure, baseline: str | None = None) -> CompareOut:
-    """Every group beside the baseline, `reference` where none is chosen. Raises Invalid for a baseline that is not there."""
-    start = prompt_scores(comparison.members, measure, start=True)
+Read = Callable[[Collection[Place]], Mapping[Place, Scores]]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What a group's difference is read from: its runs at `step`, and those that it is compared with."""
+
+    step: int
+    mine: Sequence[Place]
+    ground: Sequence[Place]
+
+
+def table(comparison: Comparison, measure: Measure, baseline: str | None, read: Read) -> CompareOut:
+    """Every group beside the baseline, `reference` where none is chosen; `read` gets the scores that this takes.
+
+    Raises Invalid for a baseline that is not there.
+    """
+    starts = [
+        (member.uid, 0)
+        for member in comparison.members
+        if member.points and member.points[0].step == 0 and member.points[0].of(measure)[0] is not None
+    ]
     choices = [BaselineOut(id=group.id, label=group.label) for group in comparison.groups]
-    if start:
+    if starts:
         choices.insert(0, BaselineOut(id=REFERENCE, label="Reference (step 0)"))
     chosen = baseline or choices[0].id
     if chosen not in {one.id for one in choices}:
         known = ", ".join(one.id for one in choices)
         raise Invalid.field("baseline", f"there is no group {chosen!r} among these runs: choose one of {known}")
-    scores = {group.id: prompt_scores(group.members, measure) for group in comparison.groups}
-    ground = start if chosen == REFERENCE else scores[chosen]
-    tests = {group.id: _paired(scores[group.id], ground) for group in comparison.groups if group.id != chosen}
+    pairs, untested = _pairs(comparison, chosen, starts)
+    scores = read({place for pair in pairs.values() for place in (*pair.mine, *pair.ground)})
+    tests, partial = {}, False
+    for key, pair in pairs.items():
+        mine, ground = (prompt_means(scores, places, measure) for places in (pair.mine, pair.ground))
+        tests[key] = _paired(mine, ground)
+        partial |= tests[key].n < max(len(mine), len(ground))
     corrected = dict(zip(tests, holm([one.p for one in tests.values()]), strict=True))
     corrected_sign = dict(zip(tests, holm([one.p_sign for one in tests.values()]), strict=True))
     winners = {found.id for _, groups in by_algorithm(comparison) if (found := best(groups, measure)) is not None}
@@ -46,13 +71,15 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None = None)
     groups = []
     for group in comparison.groups:
         test = tests.get(group.id)
-        difference = None if test is None else _difference(test, corrected[group.id], corrected_sign[group.id])
-        groups.append(_group(comparison, group, measure, difference, is_best=group.id in winners))
+        difference = None
+        if test is not None:
+            difference = _difference(test, pairs[group.id].step, corrected[group.id], corrected_sign[group.id])
+        told = untested.get(group.id)
+        groups.append(_group(comparison, group, measure, difference, told, is_best=group.id in winners))
     notes = []
     if any(len(group.members) > 1 for group in comparison.groups):
         notes.append(_SEEDS)
-    sizes = {len(one) for one in scores.values() if one} | ({len(ground)} if ground else set())
-    if any(test.n < max(sizes, default=0) for test in tests.values()):
+    if partial:
         notes.append(
             "Not all runs were evaluated on the same prompts: differences are over those that both sides have."
         )
@@ -60,8 +87,13 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None = None)
         notes.append(
             "The best of several means was chosen on the prompts shown, which flatters it: confirm it on others."
         )
-    if len({group.last.step for group in comparison.groups if group.last is not None}) > 1:
-        notes.append("The runs stand at different steps: numbers are those of each one's last evaluation.")
+    steps = {group.id: group.last.step for group in comparison.groups if group.last is not None}
+    if len(set(steps.values())) > 1:
+        notes.append(
+            "The runs stand at different steps: means are those of the last evaluation that all seeds of a group have."
+        )
+    if chosen != REFERENCE and any(len({pair.step, steps[key], steps[chosen]}) > 1 for key, pair in pairs.items()):
+        notes.append("A difference is read at the last step that both groups have.")
     return CompareOut(
         measure=measure, has_gold=comparison.has_gold, groups=groups, baselines=choices, baseline=chosen, method=METHOD, notes=notes,
         fields=[FieldOut(path=path, label=named[path]) for path in comparison.fields],
@@ -72,7 +104,13 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None = None)
 
 
 def _group(
-    comparison: Comparison, group: Group, measure: Measure, difference: DifferenceOut | None, *, is_best: bool
+    comparison: Comparison,
+    group: Group,
+    measure: Measure,
+    difference: DifferenceOut | None,
+    untested: str | None,
+    *,
+    is_best: bool,
 ) -> ComparedGroup:
     last = group.last
     mean, stderr = last.of(measure) if last is not None else (None, None)
@@ -83,9 +121,26 @@ def _group(
     return ComparedGroup(
         id=group.id, label=group.label, algorithm=group.algorithm, beta=group.beta, runs=runs,
         settings={path: settings[path] for path in comparison.fields if path in settings},
-        step=last.step if last else None, mean=mean, stderr=stderr, error_over=last.over if last else None,
+        seeds=last.seeds if last else 0, step=last.step if last else None, mean=mean, stderr=stderr, error_over=last.over if last else None,
         n=last.n if last else None, kl=last.kl if last else None, is_best=is_best, difference=difference,
+        untested=untested,
     )  # fmt: skip
+
+
+def _pairs(comparison: Comparison, chosen: str, starts: Sequence[Place]) -> tuple[dict[str, _Pair], dict[str, str]]:
+    """What is compared, by group, and why others are not: a baseline's runs stand at the step of the row that they are compared with."""
+    ground = next((group for group in comparison.groups if group.id == chosen), None)
+    pairs, untested = {}, {}
+    for group in comparison.groups:
+        if group.last is None or group is ground or (ground is not None and ground.last is None):
+            continue
+        step = group.last.step if ground is None else last_common_step(group, ground)
+        if step is None:
+            untested[group.id] = "no step in common yet"
+            continue
+        mine = [(member.uid, step) for member in group.measured]
+        pairs[group.id] = _Pair(step, mine, starts if ground is None else [(one.uid, step) for one in ground.measured])
+    return pairs, untested
 
 
 def _paired(first: Mapping[str, float], ground: Mapping[str, float]) -> PairedComparison:
@@ -93,11 +148,11 @@ def _paired(first: Mapping[str, float], ground: Mapping[str, float]) -> PairedCo
     return compare(np.array([first[key] for key in common]), np.array([ground[key] for key in common]))
 
 
-def _difference(test: PairedComparison, p: float, p_sign: float) -> DifferenceOut:
+def _difference(test: PairedComparison, step: int, p: float, p_sign: float) -> DifferenceOut:
     def finite(value: float) -> float | None:
         return value if math.isfinite(value) else None
 
     return DifferenceOut(
-        n=test.n, mean=finite(test.mean), low=finite(test.low), high=finite(test.high), p=finite(p), p_sign=finite(p_sign),
+        step=step, n=test.n, mean=finite(test.mean), low=finite(test.low), high=finite(test.high), p=finite(p), p_sign=finite(p_sign),
         wins=test.wins, losses=test.losses, ties=test.ties,
     )  # fmt: skip

@@ -1,6 +1,7 @@
-"""What a comparison of runs is made from: runs that differ only by seed in one group, their evaluations, their last samples.
+"""What a comparison of runs is made from: runs that differ only by seed in one group, and their evaluations.
 
 A group's curve is the mean over its seeds, with the standard error over them; one seed has the standard error over prompts.
+A seed without an evaluation is in no mean and in no n.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import occupancy
 from backend.errors import Invalid
-from backend.models import Evaluation, Run, Sample
-from backend.side_by_side import PromptKeys
+from backend.models import Evaluation, Run
 from backend.states import RunState
 from backend.statistics import Band, local_fit, mean_and_stderr
 from backend.sweep_names import labels, varying, written
@@ -38,7 +38,7 @@ class Point(NamedTuple):
 
     `seconds` since the first evaluation; `device_seconds` for which the run's devices were held until then, summed over the
     devices of all attempts.
-    `smooth` is the measure's local fit, where one is asked for.
+    `smooth` is the measure's local fit, where one is asked for. `of_seeds`: of the group, with those that have no evaluation.
     """
 
     step: int
@@ -52,6 +52,7 @@ class Point(NamedTuple):
     seeds: int = 1
     device_seconds: float = 0.0
     smooth: float | None = None
+    of_seeds: int = 1
 
     def of(self, measure: Measure) -> tuple[float | None, float | None]:
         """Mean and standard error of the learned or of the gold reward."""
@@ -59,24 +60,15 @@ class Point(NamedTuple):
 
     @property
     def over(self) -> str:
-        return f"{self.seeds} seeds" if self.seeds > 1 else f"{self.n:,} prompts"
+        prompts = f"{self.n:,} prompts" if self.seeds == 1 else ""
+        if self.seeds == self.of_seeds:
+            return prompts or f"{self.seeds} seeds"
+        return f"{prompts}{', ' if prompts else ''}{self.seeds} of {self.of_seeds} seeds"
 
     @property
     def independent(self) -> int:
         """How many values the error is over."""
         return self.seeds if self.seeds > 1 else self.n
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What each prompt of the fixed evaluation set got at one step, by the prompt's hash."""
-
-    step: int
-    reward: Mapping[str, float]
-    gold: Mapping[str, float]
-
-    def of(self, measure: Measure) -> Mapping[str, float]:
-        return self.reward if measure == "reward" else self.gold
 
 
 @dataclass(frozen=True)
@@ -91,8 +83,6 @@ class Member:
     state: RunState
     settings: Mapping[str, Any]
     points: Sequence[Point]
-    start: Scores | None = None
-    end: Scores | None = None
 
     @property
     def finished(self) -> bool:
@@ -112,7 +102,13 @@ class Group:
 
     @property
     def last(self) -> Point | None:
+        """At the last step that all seeds with evaluations have."""
         return self.points[-1] if self.points else None
+
+    @property
+    def measured(self) -> list[Member]:
+        """Those that the means are over."""
+        return [member for member in self.members if member.points]
 
     @property
     def finished(self) -> bool:
@@ -150,24 +146,21 @@ class Comparison:
 
 
 def load(session: Session, runs: Sequence[Run]) -> Comparison:
-    """Read what a comparison needs: every evaluation, and the scores of each prompt at the first and the last step."""
+    """Read every evaluation of the runs."""
     if len(runs) > MOST_RUNS:
         raise Invalid.field(
             "run", f"at most {MOST_RUNS} runs are compared at once, and these are {len(runs)}: choose fewer"
         )
-    ids = [run.id for run in runs]
     points = _points(session, runs)
-    ends, starts = _scores(session, ids, func.max), _scores(session, ids, func.min)
-    members = []
-    for run in runs:
-        start = starts.get(run.id)
-        members.append(
+    return compare(
+        [
             Member(
                 run.uid, run.name, run.algorithm, variant_of(run.config), run.beta, RunState(run.state), flat(run.config),
-                points.get(run.id, []), start if start is not None and start.step == 0 else None, ends.get(run.id),
+                points.get(run.id, []),
             )
-        )  # fmt: skip
-    return compare(members)
+            for run in runs
+        ]
+    )  # fmt: skip
 
 
 def compare(members: Sequence[Member]) -> Comparison:
@@ -221,15 +214,6 @@ def flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     return found
 
 
-def prompt_scores(members: Sequence[Member], measure: Measure, *, start: bool = False) -> dict[str, float]:
-    """Reward of each prompt, the mean over the members that scored it; prompts that any of them lacks are left out."""
-    scored = [scores.of(measure) for member in members if (scores := member.start if start else member.end) is not None]
-    if not scored:
-        return {}
-    common = set.intersection(*(set(one) for one in scored))
-    return {prompt: sum(one[prompt] for one in scored) / len(scored) for prompt in sorted(common)}
-
-
 def smoothed(comparison: Comparison, measure: Measure, reach: int) -> Comparison:
     """With a local fit to every group's means, over all evaluations, whatever of them is drawn."""
     if not reach:
@@ -264,23 +248,28 @@ def _points(session: Session, runs: Sequence[Run]) -> dict[int, list[Point]]:
 
 
 def _mean(members: Sequence[Member]) -> list[Point]:
-    """The mean over the seeds that have reached a step; steps that only some have are left out, or the mean would jump."""
-    if len(members) == 1:
-        return list(members[0].points)
+    """The mean over the seeds that have evaluations; steps that only some of them have are left out, or the mean would jump."""
+    measured = [member for member in members if member.points]
+    if len(measured) == 1:
+        return [point._replace(of_seeds=len(members)) for point in measured[0].points]
     by_step: dict[int, list[Point]] = defaultdict(list)
-    for member in members:
+    for member in measured:
         for point in member.points:
             by_step[point.step].append(point)
     found = []
     for step, points in sorted(by_step.items()):
-        if len(points) < len(members):
+        if len(points) < len(measured):
             continue
         reward, stderr = _over_seeds([point.reward for point in points])
         gold, gold_stderr = _over_seeds([point.gold for point in points])
         kl, _ = _over_seeds([point.kl for point in points])
-        seconds = sum(point.seconds for point in points) / len(points)
-        spent = sum(point.device_seconds for point in points) / len(points)
-        found.append(Point(step, reward, stderr, gold, gold_stderr, kl, seconds, points[0].n, len(points), spent))
+        found.append(
+            Point(
+                step, reward, stderr, gold, gold_stderr, kl, sum(point.seconds for point in points) / len(points), points[0].n,
+                seeds=len(points), device_seconds=sum(point.device_seconds for point in points) / len(points),
+                of_seeds=len(members),
+            )
+        )  # fmt: skip
     return found
 
 
@@ -289,32 +278,6 @@ def _over_seeds(values: Sequence[float | None]) -> tuple[float | None, float | N
         return None, None
     mean, stderr = mean_and_stderr(values)
     return mean, None if math.isnan(stderr) else stderr
-
-
-def _scores(session: Session, ids: Sequence[int], which: Any) -> dict[int, Scores]:
-    """Scores of each run's first or last step that has samples. A prompt that stands twice counts twice."""
-    steps = (
-        select(Sample.run_id, which(Sample.step).label("step"))
-        .where(Sample.run_id.in_(ids))
-        .group_by(Sample.run_id)
-        .subquery()
-    )
-    keys = PromptKeys(session)
-    query = (
-        select(Sample.run_id, Sample.step, keys.selected(), Sample.reward, Sample.gold)
-        .join(steps, (Sample.run_id == steps.c.run_id) & (Sample.step == steps.c.step))
-        .order_by(Sample.run_id, Sample.prompt_index)
-    )
-    rewards: dict[int, dict[str, float]] = defaultdict(dict)
-    golds: dict[int, dict[str, float]] = defaultdict(dict)
-    at: dict[int, int] = {}
-    for run_id, step, prompt, reward, gold in session.execute(query).yield_per(1000):
-        key = keys.of(run_id, prompt)
-        at[run_id] = step
-        for value, into in ((reward, rewards), (gold, golds)):
-            if value is not None and math.isfinite(value):
-                into[run_id][key] = value
-    return {run_id: Scores(step, rewards[run_id], golds[run_id]) for run_id, step in at.items()}
 
 
 def by_algorithm(comparison: Comparison) -> Iterator[tuple[str, list[Group]]]:
@@ -330,3 +293,9 @@ def best(groups: Sequence[Group], measure: Measure) -> Group | None:
     scored = [(group.last.of(measure)[0], place) for place, group in enumerate(groups) if group.last is not None]
     known = [(value, -place) for value, place in scored if value is not None]
     return groups[-max(known)[1]] if known else None
+
+
+def last_common_step(group: Group, other: Group) -> int | None:
+    """The last step behind step 0 at which both have a mean; step 0 says nothing of what was trained."""
+    common = {point.step for point in group.points} & {point.step for point in other.points}
+    return max(common - {0}, default=None)

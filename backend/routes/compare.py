@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend import comparison_table, sweeps
+from backend import comparison_scores, comparison_table, sweeps
 from backend.comparisons import MOST_RUNS, Comparison, Measure, load, smoothed
 from backend.errors import Invalid, NotFound
 from backend.figures import catalogue, tails
@@ -61,9 +61,18 @@ def compare_runs(
     baseline: Annotated[
         str | None, Query(description="Id of a group, or `reference`: the policy before training. None: the reference.")
     ] = None,
-) -> CompareOut:
+) -> Response:
     """Groups of runs that differ only by seed, with paired differences to a baseline over the same prompts."""
-    return comparison_table.table(_seen(context, run, sweep)[1], measure, baseline)
+    state, comparison = _seen(context, run, sweep)
+
+    def make() -> bytes:
+        with context.database.snapshot() as session:
+            seen = comparison_table.table(
+                comparison, measure, baseline, lambda wanted: comparison_scores.read(session, wanted)
+            )
+        return seen.model_dump_json().encode()
+
+    return Response(context.compared.get((state, measure, baseline), make), media_type="application/json")
 
 
 @router.get(

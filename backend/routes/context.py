@@ -30,7 +30,7 @@ class Studio:
     flights: Flights[bytes] = field(default_factory=Flights)
     comparisons: SharedAnswers[Comparison] = field(default_factory=lambda: SharedAnswers(size=4))
     compared: SharedAnswers[bytes] = field(default_factory=lambda: SharedAnswers(size=32))
-    """Comparisons and their figures. Of fifty long runs they take tens of megabytes and a quarter of one: few are kept."""
+    """Comparisons, and their tables and figures. Of fifty long runs they take tens of megabytes and a quarter of one: few are kept."""
 
 
 def _studio(request: Request) -> Any:

@@ -21,7 +21,8 @@ class ComparedRun(BaseModel):
 class DifferenceOut(BaseModel):
     """Group minus baseline over the same prompts; numbers are null where too few prompts say anything."""
 
-    n: int = Field(description="Prompts that both have a score for.")
+    step: int = Field(description="At which the group was scored, and the baseline too where that is a group.")
+    n: int = Field(description="Prompts that both have a score for, from all of their measured seeds.")
     mean: float | None
     low: float | None = Field(description="Lower end of the 95 % interval.")
     high: float | None
@@ -41,14 +42,20 @@ class ComparedGroup(BaseModel):
     beta: float | None
     runs: list[ComparedRun]
     settings: dict[str, Any] = Field(description="Value of each of `fields` that it has.")
-    step: int | None
+    seeds: int = Field(description="Of its runs those that have been evaluated: all others are in no mean and in no n.")
+    step: int | None = Field(description="The last that all of these have been evaluated at.")
     mean: float | None = Field(description="Of the chosen measure.")
     stderr: float | None
-    error_over: str | None = Field(description="What the standard error is over: `3 seeds`, or `64 prompts`.")
+    error_over: str | None = Field(
+        description="What the standard error is over: `3 seeds`, `2 of 3 seeds`, or `64 prompts`."
+    )
     n: int | None = Field(description="Prompts of an evaluation.")
     kl: float | None
     is_best: bool = Field(description="Largest mean of its algorithm.")
-    difference: DifferenceOut | None = Field(description="Null for the baseline itself.")
+    difference: DifferenceOut | None = Field(
+        description="Null for the baseline itself, before an evaluation, and where `untested` says why."
+    )
+    untested: str | None = Field(description="Why there is no difference to the baseline, in a few words.")
 
 
 class FieldOut(BaseModel):

@@ -2342,7 +2342,15 @@ export interface components {
             settings: {
                 [key: string]: unknown;
             };
-            /** Step */
+            /**
+             * Seeds
+             * @description Of its runs those that have been evaluated: all others are in no mean and in no n.
+             */
+            seeds: number;
+            /**
+             * Step
+             * @description The last that all of these have been evaluated at.
+             */
             step: number | null;
             /**
              * Mean
@@ -2353,7 +2361,7 @@ export interface components {
             stderr: number | null;
             /**
              * Error Over
-             * @description What the standard error is over: `3 seeds`, or `64 prompts`.
+             * @description What the standard error is over: `3 seeds`, `2 of 3 seeds`, or `64 prompts`.
              */
             error_over: string | null;
             /**
@@ -2368,8 +2376,13 @@ export interface components {
              * @description Largest mean of its algorithm.
              */
             is_best: boolean;
-            /** @description Null for the baseline itself. */
+            /** @description Null for the baseline itself, before an evaluation, and where `untested` says why. */
             difference: components["schemas"]["DifferenceOut"] | null;
+            /**
+             * Untested
+             * @description Why there is no difference to the baseline, in a few words.
+             */
+            untested: string | null;
         };
         /** ComparedRun */
         ComparedRun: {
@@ -3060,8 +3073,13 @@ export interface components {
          */
         DifferenceOut: {
             /**
+             * Step
+             * @description At which the group was scored, and the baseline too where that is a group.
+             */
+            step: number;
+            /**
              * N
-             * @description Prompts that both have a score for.
+             * @description Prompts that both have a score for, from all of their measured seeds.
              */
             n: number;
             /** Mean */

@@ -1,0 +1,82 @@
+"""The table of a comparison: which steps and which seeds a row is made of, and what is not compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backend.comparisons import compare
+from backend.states import RunState
+from copg_core import events
+from tests.backend.studio_bench import Bench, evaluation
+from tests.backend.test_compare import member, trained
+
+
+def running(bench: Bench, *rewards: float, **config: Any) -> str:
+    """A run that was evaluated every hundred steps and goes on."""
+    uid = bench.launch(**config)
+    claim = bench.claim(uid)
+    bench.record(claim, *(evaluation(100 * place, reward=reward, n=8) for place, reward in enumerate(rewards)))
+    return uid
+
+
+def ended(bench: Bench, target: RunState, *rewards: float, **config: Any) -> str:
+    uid = bench.launch(**config)
+    claim = bench.claim(uid)
+    bench.record(claim, *(evaluation(100 * place, reward=reward, n=8) for place, reward in enumerate(rewards)))
+    if target == RunState.SUCCEEDED:
+        bench.record(claim, events.Finished(step=100 * len(rewards), output="/nowhere"))
+    bench.finish(claim, target)
+    return uid
+
+
+def rows(seen: dict[str, Any]) -> dict[float, dict[str, Any]]:
+    return {group["beta"]: group for group in seen["groups"]}
+
+
+def test_a_row_and_its_difference_stand_at_one_step(bench: Bench) -> None:
+    runs = [running(bench, 0.25, 1.0, 3.0, beta=0.1, seed=0), running(bench, 0.25, 2.0, beta=0.1, seed=1)]
+    [row] = bench.get("/compare", run=runs)["groups"]
+    assert (row["step"], row["mean"], row["error_over"]) == (100, 1.5, "2 seeds")
+    assert (row["difference"]["step"], row["difference"]["mean"], row["difference"]["n"]) == (100, 1.25, 8)
+
+
+def test_both_sides_of_a_difference_stand_at_the_last_step_that_they_share(bench: Bench) -> None:
+    ahead = [running(bench, 0.25, 1.0, 5.0, beta=0.1, seed=seed) for seed in (0, 1)]
+    behind = running(bench, 0.25, 4.0, beta=1.0)
+    seen = bench.get("/compare", run=[*ahead, behind])
+    baseline = rows(seen)[0.1]["id"]
+    row = rows(bench.get("/compare", run=[*ahead, behind], baseline=baseline))[1.0]
+    assert (row["step"], row["difference"]["step"], row["difference"]["mean"]) == (100, 100, 3.0)
+    seen = bench.get("/compare", run=[*ahead, behind], baseline=row["id"])
+    row = rows(seen)[0.1]
+    assert (row["step"], row["difference"]["step"], row["difference"]["mean"]) == (200, 100, -3.0)
+    assert any("last step that both" in note for note in seen["notes"])
+
+
+def test_without_a_step_in_common_nothing_is_tested(bench: Bench) -> None:
+    runs = [running(bench, 0.25, 1.0, beta=0.1), running(bench, 0.25, beta=1.0)]
+    baseline = rows(bench.get("/compare", run=runs))[0.1]["id"]
+    row = rows(bench.get("/compare", run=runs, baseline=baseline))[1.0]
+    assert (row["difference"], row["untested"]) == (None, "no step in common yet")
+
+
+@pytest.mark.parametrize("lost", [RunState.QUEUED, RunState.FAILED])
+def test_a_seed_without_an_evaluation_leaves_the_mean_and_its_n(bench: Bench, lost: RunState) -> None:
+    runs = [trained(bench, reward, beta=0.1, seed=seed) for seed, reward in enumerate((1.0, 2.0))]
+    runs.append(bench.launch(beta=0.1, seed=2) if lost == RunState.QUEUED else ended(bench, lost, beta=0.1, seed=2))
+    [row] = bench.get("/compare", run=runs)["groups"]
+    assert (row["step"], row["mean"], row["kl"], row["error_over"]) == (100, 1.5, 10.0, "2 of 3 seeds")
+    assert (row["difference"]["mean"], len(row["runs"]), row["seeds"]) == (1.25, 3, 2)
+    figure = bench.get("/compare/figures/reward", run=runs)["figure"]
+    [mean] = [trace for trace in figure["data"] if trace["meta"]["role"] == "mean"]
+    assert (mean["y"], mean["name"]) == ([0.25, 1.5], "CoPG β = 0.1 ± 1 s.e., n = 2 of 3 seeds")
+
+
+def test_one_measured_seed_of_several_is_over_its_prompts() -> None:
+    [group] = compare([member(0.1, 0), replace(member(0.1, 1), points=[], state=RunState.QUEUED)]).groups
+    assert group.last is not None
+    assert (group.last.reward, group.last.stderr) == (1.0, 0.1)
+    assert (group.last.over, group.last.independent) == ("64 prompts, 1 of 2 seeds", 64)
