@@ -24,10 +24,16 @@ from backend.schemas.compare import (
 )
 from backend.states import TERMINAL
 from backend.sweep_names import labels
+from backend.yardsticks import apart
 
 _SEEDS = "Of several seeds the mean is compared, prompt by prompt: the test speaks of these trained models, not of new seeds."
 
 
+_APART = (
+    "Not all groups are scored alike: those whose reward, data or sampling of evaluations is another than the baseline's are not tested "
+    "against it, and no best is named among such groups."
+)
+_STARTS = "There is no reference to compare with: not all groups start from the same policy and score it alike."
 Read = Callable[[Collection[Place]], Mapping[Place, Scores]]
 
 
@@ -45,19 +51,16 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
 
     Raises Invalid for a baseline that is not there.
     """
-    starts = [
-        (member.uid, 0)
-        for member in comparison.members
-        if member.points and member.points[0].step == 0 and member.points[0].of(measure)[0] is not None
-    ]
+    starts = _starts(comparison, measure)
+    one_start = _is_one_start(comparison.groups, measure)
     choices = [BaselineOut(id=group.id, label=group.label) for group in comparison.groups]
-    if starts:
+    if starts and one_start:
         choices.insert(0, BaselineOut(id=REFERENCE, label="Reference (step 0)"))
     chosen = baseline or choices[0].id
     if chosen not in {one.id for one in choices}:
         known = ", ".join(one.id for one in choices)
         raise Invalid.field("baseline", f"there is no group {chosen!r} among these runs: choose one of {known}")
-    pairs, untested = _pairs(comparison, chosen, starts)
+    pairs, untested = _pairs(comparison, measure, chosen, starts)
     scores = read({place for pair in pairs.values() for place in (*pair.mine, *pair.ground)})
     tests, partial = {}, False
     for key, pair in pairs.items():
@@ -79,6 +82,10 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
     notes = []
     if any(len(group.members) > 1 for group in comparison.groups):
         notes.append(_SEEDS)
+    if any(apart(comparison.groups[0].yardstick, group.yardstick, measure) for group in comparison.groups):
+        notes.append(_APART)
+    if starts and not one_start:
+        notes.append(_STARTS)
     if partial:
         notes.append(
             "Not all runs were evaluated on the same prompts: differences are over those that both sides have."
@@ -127,12 +134,28 @@ def _group(
     )  # fmt: skip
 
 
-def _pairs(comparison: Comparison, chosen: str, starts: Sequence[Place]) -> tuple[dict[str, _Pair], dict[str, str]]:
+def _starts(comparison: Comparison, measure: Measure) -> list[Place]:
+    firsts = [(member.uid, member.points[0]) for member in comparison.members if member.points]
+    return [(uid, 0) for uid, first in firsts if first.step == 0 and first.of(measure)[0] is not None]
+
+
+def _is_one_start(groups: Sequence[Group], measure: Measure) -> bool:
+    """Whether the mean over all samples of step 0 is of the policy, or of the same policies, from which every group starts."""
+    alike = not any(apart(groups[0].yardstick, group.yardstick, measure) for group in groups)
+    return alike and len({frozenset(member.start for member in group.members) for group in groups}) == 1
+
+
+def _pairs(
+    comparison: Comparison, measure: Measure, chosen: str, starts: Sequence[Place]
+) -> tuple[dict[str, _Pair], dict[str, str]]:
     """What is compared, by group, and why others are not: a baseline's runs stand at the step of the row that they are compared with."""
     ground = next((group for group in comparison.groups if group.id == chosen), None)
     pairs, untested = {}, {}
     for group in comparison.groups:
         if group.last is None or group is ground or (ground is not None and ground.last is None):
+            continue
+        if ground is not None and (why := apart(group.yardstick, ground.yardstick, measure)) is not None:
+            untested[group.id] = why
             continue
         step = group.last.step if ground is None else last_common_step(group, ground)
         if step is None:

@@ -12,21 +12,21 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend import occupancy
+from backend import occupancy, yardsticks
 from backend.errors import Invalid
 from backend.models import Evaluation, Run
 from backend.states import RunState
 from backend.statistics import Band, local_fit, mean_and_stderr
 from backend.sweep_names import labels, varying, written
+from backend.yardsticks import Measure as Measure
 from copg_core.config import variant_of
 
 MOST_RUNS = 100
-Measure = Literal["reward", "gold"]
 NAMES = {"copg": "CoPG", "dpo": "DPO", "ipo": "IPO", "policy_gradient": "Policy gradient", "sft": "SFT",
          "reward_model": "Reward model"}  # fmt: skip
 REFERENCE = "reference"
@@ -83,6 +83,8 @@ class Member:
     state: RunState
     settings: Mapping[str, Any]
     points: Sequence[Point]
+    yardstick: Mapping[str, Any] = field(default_factory=dict)
+    start: str = ""
 
     @property
     def finished(self) -> bool:
@@ -109,6 +111,10 @@ class Group:
     def measured(self) -> list[Member]:
         """Those that the means are over."""
         return [member for member in self.members if member.points]
+
+    @property
+    def yardstick(self) -> Mapping[str, Any]:
+        return self.members[0].yardstick
 
     @property
     def finished(self) -> bool:
@@ -156,7 +162,7 @@ def load(session: Session, runs: Sequence[Run]) -> Comparison:
         [
             Member(
                 run.uid, run.name, run.algorithm, variant_of(run.config), run.beta, RunState(run.state), flat(run.config),
-                points.get(run.id, []),
+                points.get(run.id, []), yardsticks.yardstick(run.config), yardsticks.start(run.config),
             )
             for run in runs
         ]
@@ -289,7 +295,9 @@ def by_algorithm(comparison: Comparison) -> Iterator[tuple[str, list[Group]]]:
 
 
 def best(groups: Sequence[Group], measure: Measure) -> Group | None:
-    """The group with the largest last mean; None where nothing was measured."""
+    """The group with the largest last mean; None where nothing was measured, or not all are measured alike."""
+    if len({yardsticks.of_means(group.yardstick, measure) for group in groups}) > 1:
+        return None
     scored = [(group.last.of(measure)[0], place) for place, group in enumerate(groups) if group.last is not None]
     known = [(value, -place) for value, place in scored if value is not None]
     return groups[-max(known)[1]] if known else None

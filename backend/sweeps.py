@@ -16,7 +16,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
-from backend import many_runs, run_fields, runs
+from backend import many_runs, run_fields, runs, yardsticks
 from backend.database import NOW
 from backend.errors import Conflict, Invalid, NotFound
 from backend.models import Run
@@ -202,10 +202,7 @@ def _check_aliases(one: PlannedRun, made: dict[str, str]) -> None:
 
 def yardstick(config: RunConfig) -> str:
     """Equal for runs whose evaluations measure the same reward on the same prompts in the same way."""
-    stored = config.model_dump(mode="json")
-    data = {name: value for name, value in stored["data"].items() if name not in {"train_size", "limit"}}
-    plan_ = stored["evaluation"]
-    measured = [stored.get("reward"), data, plan_["prompts"], plan_["generation"], stored["max_prompt_tokens"]]
+    measured = list(yardsticks.yardstick(config.model_dump(mode="json")).values())
     return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
 
 

@@ -80,3 +80,68 @@ def test_one_measured_seed_of_several_is_over_its_prompts() -> None:
     assert group.last is not None
     assert (group.last.reward, group.last.stderr) == (1.0, 0.1)
     assert (group.last.over, group.last.independent) == ("64 prompts, 1 of 2 seeds", 64)
+
+
+LENGTH = {"kind": "function", "name": "length", "options": {"target": 20}}
+
+
+def test_runs_with_different_rewards_are_not_tested_against_each_other(bench: Bench) -> None:
+    runs = [trained(bench, 1.0, beta=0.1), trained(bench, 2.0, beta=1.0), trained(bench, -9.0, beta=3.0, reward=LENGTH)]
+    seen = bench.get("/compare", run=runs)
+    assert [one["label"] for one in seen["baselines"] if one["id"] == "reference"] == [], "it would mean two rewards"
+    assert seen["baseline"] == rows(seen)[0.1]["id"]
+    assert rows(seen)[1.0]["difference"]["p_sign"] == pytest.approx(2 * 0.5**8), (
+        "one comparison: the other was not made"
+    )
+    assert (rows(seen)[3.0]["difference"], rows(seen)[3.0]["untested"]) == (None, "scored by another reward")
+    assert [group["is_best"] for group in seen["groups"]] == [False] * 3
+    assert any("not all groups are scored alike" in note.lower() for note in seen["notes"])
+    assert any("no reference" in note for note in seen["notes"])
+    gold = bench.get("/compare", run=runs, measure="gold")
+    assert (gold["baseline"], rows(gold)[3.0]["untested"]) == ("reference", None), "the gold reward is the same"
+    assert rows(gold)[3.0]["difference"]["n"] == 8
+    assert bench.get("/compare/figures/best", run=runs)["empty"] is True
+
+
+def test_more_prompts_are_no_other_yardstick_for_a_difference_but_for_the_best(bench: Bench) -> None:
+    many = {"evaluation": {"prompts": 256}}
+    seen = bench.get("/compare", run=[trained(bench, 1.0, beta=0.1), trained(bench, 2.0, beta=1.0, **many)])
+    assert [group["difference"]["n"] for group in seen["groups"]] == [8, 8]
+    assert not any(group["is_best"] for group in seen["groups"])
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"data": {"kind": "task", "seed": 1}}, "evaluated on other data"),
+        ({"evaluation": {"generation": {"max_new_tokens": 5}}}, "evaluated with other sampling"),
+        ({"max_prompt_tokens": 99}, "evaluated on prompts cut elsewhere"),
+        ({"data": {"kind": "task", "train_size": 99}}, None),
+        ({"evaluation": {"every": 7}}, None),
+    ],
+)
+def test_what_is_evaluated_otherwise_is_not_compared(bench: Bench, other: dict[str, Any], why: str | None) -> None:
+    seen = bench.get("/compare", run=[trained(bench, 1.0, beta=0.1), trained(bench, 2.0, beta=1.0, **other)])
+    seen = bench.get("/compare", run=[run["id"] for group in seen["groups"] for run in group["runs"]],
+                     baseline=rows(seen)[0.1]["id"])  # fmt: skip
+    assert rows(seen)[1.0]["untested"] == why
+
+
+def test_the_reference_is_offered_where_it_is_one_policy(bench: Bench) -> None:
+    def offers(*runs: str) -> bool:
+        seen = bench.get("/compare", run=list(runs))
+        offered = seen["baselines"][0]["id"] == "reference"
+        assert any("no reference" in note for note in seen["notes"]) is not offered
+        return offered
+
+    first = bench.launch(algorithm="sft", reward=None)
+    bench.succeed(first)
+    second = bench.launch(algorithm="sft", reward=None, seed=1)
+    bench.succeed(second)
+    policy = [{"kind": "run", "run": run} for run in (first, second)]
+    one = [trained(bench, 1.0, policy=policy[0], seed=seed) for seed in (0, 1)]
+    assert offers(*one, trained(bench, 1.0, policy=policy[0], beta=0.5))
+    assert not offers(*one, trained(bench, 1.0, policy=policy[1]))
+    fresh = [trained(bench, 1.0, beta=0.5, seed=seed) for seed in (0, 1)]
+    assert not offers(*fresh, trained(bench, 1.0, beta=1.0)), "a seed makes the random weights of a preset"
+    assert offers(*fresh, trained(bench, 1.0, beta=1.0, seed=0), trained(bench, 1.0, beta=1.0, seed=1))
