@@ -94,6 +94,11 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
         notes.append(
             "The best of several means was chosen on the prompts shown, which flatters it: confirm it on others."
         )
+    finished = sum(group.finished for group in comparison.groups)
+    if finished < len(comparison.groups):
+        notes.append(
+            f"The best of an algorithm is chosen among groups that have finished: {finished} of {len(comparison.groups)}."
+        )
     steps = {group.id: group.last.step for group in comparison.groups if group.last is not None}
     if len(set(steps.values())) > 1:
         notes.append(

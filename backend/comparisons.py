@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from backend import occupancy, yardsticks
 from backend.errors import Invalid
 from backend.models import Evaluation, Run
-from backend.states import RunState
+from backend.states import TERMINAL, RunState
 from backend.statistics import Band, local_fit, mean_and_stderr
 from backend.sweep_names import labels, varying, written
 from backend.yardsticks import Measure as Measure
@@ -118,7 +118,9 @@ class Group:
 
     @property
     def finished(self) -> bool:
-        return all(member.finished for member in self.members)
+        """Whether its mean is final: every seed with evaluations has finished, and none without is still to come."""
+        over = all(member.finished or (not member.points and member.state in TERMINAL) for member in self.members)
+        return over and any(member.finished for member in self.members)
 
 
 @dataclass(frozen=True)
@@ -295,7 +297,8 @@ def by_algorithm(comparison: Comparison) -> Iterator[tuple[str, list[Group]]]:
 
 
 def best(groups: Sequence[Group], measure: Measure) -> Group | None:
-    """The group with the largest last mean; None where nothing was measured, or not all are measured alike."""
+    """The group with the largest last mean among those that have finished; None where none has, or not all are measured alike."""
+    groups = [group for group in groups if group.finished]
     if len({yardsticks.of_means(group.yardstick, measure) for group in groups}) > 1:
         return None
     scored = [(group.last.of(measure)[0], place) for place, group in enumerate(groups) if group.last is not None]

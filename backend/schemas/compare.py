@@ -51,7 +51,7 @@ class ComparedGroup(BaseModel):
     )
     n: int | None = Field(description="Prompts of an evaluation.")
     kl: float | None
-    is_best: bool = Field(description="Largest mean of its algorithm.")
+    is_best: bool = Field(description="Largest mean of its algorithm among groups that have finished.")
     difference: DifferenceOut | None = Field(
         description="Null for the baseline itself, before an evaluation, and where `untested` says why."
     )

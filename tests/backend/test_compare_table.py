@@ -145,3 +145,27 @@ def test_the_reference_is_offered_where_it_is_one_policy(bench: Bench) -> None:
     fresh = [trained(bench, 1.0, beta=0.5, seed=seed) for seed in (0, 1)]
     assert not offers(*fresh, trained(bench, 1.0, beta=1.0)), "a seed makes the random weights of a preset"
     assert offers(*fresh, trained(bench, 1.0, beta=1.0, seed=0), trained(bench, 1.0, beta=1.0, seed=1))
+
+
+def test_the_best_is_chosen_among_groups_that_have_finished(bench: Bench) -> None:
+    ahead = running(bench, 0.25, 9.0, beta=1.0)
+    lost = ended(bench, RunState.FAILED, 0.25, 8.0, beta=3.0)
+    runs = [trained(bench, 1.0, beta=0.1, seed=0), ended(bench, RunState.FAILED, beta=0.1, seed=1)]
+    seen = bench.get("/compare", run=[*runs, ahead, lost])
+    assert {beta: row["is_best"] for beta, row in rows(seen).items()} == {0.1: True, 1.0: False, 3.0: False}, (
+        "a seed that failed before its first evaluation is none of its group's"
+    )
+    drawn = bench.get("/compare/figures/best", run=[*runs, ahead, lost])["figure"]["data"]
+    assert next(one["name"] for one in drawn if one["meta"]["role"] == "mean").startswith("CoPG β = 0.1")
+    assert any("finished: 1 of 3" in note for note in seen["notes"])
+    only = bench.get("/compare", run=[ahead, lost])
+    assert not any(row["is_best"] for row in only["groups"])
+    assert bench.get("/compare/figures/best", run=[ahead, lost])["empty"] is True
+
+
+def test_a_waiting_seed_keeps_its_group_from_having_finished() -> None:
+    done, waits = member(0.1, 0), replace(member(0.1, 1), points=[], state=RunState.QUEUED)
+    gone = replace(waits, state=RunState.CANCELLED)
+    assert [compare(runs).groups[0].finished for runs in ([done], [done, waits], [done, gone], [gone])] == [
+        True, False, True, False,
+    ]  # fmt: skip

@@ -2373,7 +2373,7 @@ export interface components {
             kl: number | null;
             /**
              * Is Best
-             * @description Largest mean of its algorithm.
+             * @description Largest mean of its algorithm among groups that have finished.
              */
             is_best: boolean;
             /** @description Null for the baseline itself, before an evaluation, and where `untested` says why. */

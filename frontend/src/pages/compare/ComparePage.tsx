@@ -100,7 +100,7 @@ function Figure({ chosen, title, look, seen, onTarget, onSmoothing }: FigureProp
   const { data: answer, error } = useCompareFigure(chosen, look);
   const ofTarget = TO_A_TARGET.includes(name) && seen.target !== null;
   return (
-    <Drawn name={`compare-${name}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} wide={!HALF.includes(name)} empty={ofTarget ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
+    <Drawn name={`compare-${name}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} wide={!HALF.includes(name)} empty={name === 'best' ? 'No best yet: it is chosen among groups whose runs have finished and are scored alike.' : ofTarget ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
       {ofTarget && <Target value={target} otherwise={seen.target!} onTarget={onTarget} />}
       {AGAINST_STEP.includes(name) && <Smoothing value={smoothing} onChange={onSmoothing} />}
     </Drawn>
