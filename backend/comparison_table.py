@@ -80,8 +80,14 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
         told = untested.get(group.id)
         groups.append(_group(comparison, group, measure, difference, told, is_best=group.id in winners))
     notes = []
-    if any(len(group.members) > 1 for group in comparison.groups):
+    seeds = [group.last.seeds for group in comparison.groups if group.last is not None]
+    if any(count > 1 for count in seeds):
         notes.append(_SEEDS)
+    if (single := seeds.count(1)) > 0:
+        notes.append(
+            f"{single} of {len(seeds)} groups {'has' if single == 1 else 'have'} one seed: another would give another policy, of which "
+            "an error over prompts says nothing."
+        )
     if any(apart(comparison.groups[0].yardstick, group.yardstick, measure) for group in comparison.groups):
         notes.append(_APART)
     if starts and not one_start:

@@ -169,3 +169,19 @@ def test_a_waiting_seed_keeps_its_group_from_having_finished() -> None:
     assert [compare(runs).groups[0].finished for runs in ([done], [done, waits], [done, gone], [gone])] == [
         True, False, True, False,
     ]  # fmt: skip
+
+
+def test_where_a_group_has_one_seed_the_page_says_so(bench: Bench) -> None:
+    def notes(*runs: str) -> str:
+        return " ".join(bench.get("/compare", run=list(runs))["notes"])
+
+    one, two = trained(bench, 1.0, beta=0.1), trained(bench, 1.0, beta=1.0)
+    assert "2 of 2 groups have one seed" in notes(one, two)
+    assert "Of several seeds" not in notes(one, two)
+    waits = bench.launch(beta=0.1, seed=1)
+    assert "1 of 1 groups has one seed" in notes(one, waits), "one that was evaluated"
+    three = trained(bench, 1.0, beta=0.1, seed=2)
+    assert "1 of 2 groups has one seed" in notes(one, two, three)
+    assert "Of several seeds" in notes(one, two, three)
+    assert "one seed" not in notes(one, three)
+    assert "one seed" not in notes(waits), "nothing was measured"
