@@ -22,7 +22,7 @@ from backend.errors import Invalid
 from backend.models import Evaluation, Run
 from backend.states import TERMINAL, RunState
 from backend.statistics import Band, local_fit, mean_and_stderr
-from backend.sweep_names import labels, varying, written
+from backend.sweep_names import labels, varying, worded
 from backend.yardsticks import Measure as Measure
 from copg_core.config import variant_of
 
@@ -125,7 +125,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups in the order of algorithm and beta, and the settings in which any of them differ.
+    """Groups in the order of algorithm and beta, and the settings in which any of them differ, or that only some have.
 
     What of it is drawn (figures/thinning.py): of `every` so many evaluations one, and `bands` or none; what a band is; and over how many
     evaluations on either side the means are smoothed.
@@ -177,17 +177,12 @@ def compare(members: Sequence[Member]) -> Comparison:
     for member in members:
         own = {path: value for path, value in member.settings.items() if path not in _OUTSIDE}
         groups[hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]].append(member)
-    settings = [found[0].settings for found in groups.values()]
-    shared = set.intersection(*(set(one) for one in settings)) if settings else set()
-    fields = [
-        path
-        for path in varying([{p: v for p, v in one.items() if p in shared} for one in settings])
-        if path not in _OUTSIDE
-    ]
+    settings = [{path: value for path, value in found[0].settings.items() if value != {}} for found in groups.values()]
+    fields = [path for path in varying(settings) if path not in _OUTSIDE]
     # Within one algorithm what differs tells runs apart; between algorithms their own fields only blur it.
     peers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for found in groups.values():
-        peers[found[0].algorithm].append(found[0].settings)
+    for found, own in zip(groups.values(), settings, strict=True):
+        peers[found[0].algorithm].append(own)
     apart = {
         algorithm: labels([path for path in varying(some) if path not in {*_OUTSIDE, "beta", "algorithm"}])
         for algorithm, some in peers.items()
@@ -198,7 +193,7 @@ def compare(members: Sequence[Member]) -> Comparison:
         named = apart[first.algorithm]
         words = [NAMES.get(first.algorithm, first.algorithm), f"({first.variant})" if first.variant else ""]
         words.append(f"β = {first.beta:g}" if first.beta is not None else "")
-        words += [f"{name} {written(first.settings[path])}" for path, name in named.items() if path in first.settings]
+        words += [worded(path, first.settings[path], named) for path in named if path in first.settings]
         made.append(Group(key, " ".join(filter(None, words))[:120], first.algorithm, first.beta, found, _mean(found)))
     order = list(NAMES)
     made.sort(

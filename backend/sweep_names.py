@@ -25,14 +25,32 @@ def _key(value: Any) -> str:
 
 
 def labels(paths: Sequence[str]) -> dict[str, str]:
-    """A short word for each path: its last part, or the whole where two end alike.
+    """A short word for each path: its last part, or the whole where two end alike. A `kind` is called by what it is of.
 
-    >>> labels(["optimizer.learning_rate", "seed"])
-    {'optimizer.learning_rate': 'learning rate', 'seed': 'seed'}
+    >>> labels(["optimizer.learning_rate", "seed", "reward.kind", "reward.name"])
+    {'optimizer.learning_rate': 'learning rate', 'seed': 'seed', 'reward.kind': 'reward', 'reward.name': 'reward name'}
     """
-    ends = Counter(path.rpartition(".")[2] for path in paths)
-    short = {path: path.rpartition(".")[2] for path in paths}
+    short = {path: _short(path) for path in paths}
+    ends = Counter(short.values())
     return {path: (end if ends[end] == 1 else path).replace("_", " ") for path, end in short.items()}
+
+
+def _short(path: str) -> str:
+    before, _, last = path.rpartition(".")
+    if before and last in {"kind", "name"}:
+        of_what = before.rpartition(".")[2]
+        return of_what if last == "kind" else f"{of_what} {last}"
+    return last
+
+
+def worded(path: str, value: Any, named: Mapping[str, str]) -> str:
+    """A setting in a few letters, under its word from `labels`; a name speaks for itself, and what is empty is not said.
+
+    >>> worded("reward.options.target", 20, {"reward.options.target": "target"}), worded("reward.name", "length", {})
+    ('target 20', 'length')
+    """
+    said = written(value)
+    return said if path.endswith(".name") or not said else f"{named[path]} {said}"
 
 
 def name_of(config: RunConfig, overrides: Mapping[str, Any], differing: Sequence[str]) -> str:
@@ -43,7 +61,7 @@ def name_of(config: RunConfig, overrides: Mapping[str, Any], differing: Sequence
         words.append(f"β={beta:g}")
     named = labels(differing)
     told = [path for path in differing if path in overrides and path not in {"beta", "algorithm"}]
-    words += [f"{named[path]} {written(overrides[path])}" for path in told]
+    words += [worded(path, overrides[path], named) for path in told]
     return " ".join(filter(None, words))[:200]
 
 
@@ -60,8 +78,7 @@ def written(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, dict):
-        parts = [written(part) for part in value.values()]
-        return " ".join(parts)[:_MOST_LETTERS]
+        return " ".join(filter(None, map(written, value.values())))[:_MOST_LETTERS]
     return (value if isinstance(value, str) else json.dumps(value))[:_MOST_LETTERS]
 
 

@@ -77,7 +77,7 @@ class CompareOut(BaseModel):
     measure: Measure
     has_gold: bool
     groups: list[ComparedGroup]
-    fields: list[FieldOut] = Field(description="Settings in which groups differ.")
+    fields: list[FieldOut] = Field(description="Settings in which groups differ, or that only some of them have.")
     baselines: list[BaselineOut] = Field(
         description="What may be the baseline: groups, and `reference`, the policy of step 0."
     )

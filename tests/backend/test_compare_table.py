@@ -9,6 +9,7 @@ import pytest
 
 from backend.comparisons import compare
 from backend.states import RunState
+from backend.sweep_names import written
 from copg_core import events
 from tests.backend.studio_bench import Bench, evaluation
 from tests.backend.test_compare import member, trained
@@ -185,3 +186,32 @@ def test_where_a_group_has_one_seed_the_page_says_so(bench: Bench) -> None:
     assert "Of several seeds" in notes(one, two, three)
     assert "one seed" not in notes(one, three)
     assert "one seed" not in notes(waits), "nothing was measured"
+
+
+def test_what_only_some_groups_have_is_listed_and_absent_elsewhere(bench: Bench) -> None:
+    runs = [trained(bench, 1.0, beta=0.1), trained(bench, 2.0, beta=0.1, reward=LENGTH)]
+    runs.append(trained(bench, 1.0, algorithm="ipo", beta=0.1, normalisation="mean"))
+    seen = bench.get("/compare", run=runs)
+    named = {field["path"]: field["label"] for field in seen["fields"]}
+    assert named.items() >= {
+        "algorithm": "algorithm", "reward.kind": "reward", "reward.name": "reward name",
+        "reward.options.target": "target", "normalisation": "normalisation", "group": "group",
+    }.items()  # fmt: skip
+    assert not {"seed", "beta", "reward.options", "steps"} & set(named)
+    length, gold, ipo = (group["settings"] for group in seen["groups"])
+    assert (gold["reward.kind"], "reward.name" in gold, "normalisation" in gold) == ("gold", False, False)
+    assert (length["reward.name"], length["reward.options.target"]) == ("length", 20)
+    assert (ipo["normalisation"], "group" in ipo) == ("mean", False)
+
+
+def test_a_reward_is_named_in_a_few_words() -> None:
+    length = {"reward.kind": "function", "reward.name": "length", "reward.reference": "", "reward.options.target": 20}
+    seen = compare([member(0.1, **length), member(0.1, **{"reward.kind": "gold"})])
+    assert [group.label for group in seen.groups] == [
+        "CoPG β = 0.1 reward function length target 20",
+        "CoPG β = 0.1 reward gold",
+    ]
+    assert (
+        written({"kind": "function", "name": "length", "reference": "", "options": {"target": 20}})
+        == "function length 20"
+    )

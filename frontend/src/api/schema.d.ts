@@ -2277,7 +2277,7 @@ export interface components {
             groups: components["schemas"]["ComparedGroup"][];
             /**
              * Fields
-             * @description Settings in which groups differ.
+             * @description Settings in which groups differ, or that only some of them have.
              */
             fields: components["schemas"]["FieldOut"][];
             /**

@@ -55,7 +55,7 @@ export function Settings({ seen }: { seen: Comparison }) {
       <div className="scroll" tabIndex={0} role="region" aria-label="Settings that differ">
         <table className="samples">
           <thead><tr><th scope="col">Setting</th>{seen.groups.map((group) => <th key={group.id} scope="col" className="n">{group.label}</th>)}</tr></thead>
-          <tbody>{seen.fields.map((field) => <tr key={field.path}><th scope="row" title={field.path}>{words(field.label)}</th>{seen.groups.map((group) => <td key={group.id} className="n">{value(group.settings[field.path])}</td>)}</tr>)}</tbody>
+          <tbody>{seen.fields.map((field) => <tr key={field.path}><th scope="row" title={field.path}>{words(field.label)}</th>{seen.groups.map((group) => <td key={group.id} className="n">{field.path in group.settings ? value(group.settings[field.path]) : NONE}</td>)}</tr>)}</tbody>
         </table>
       </div>
     </details>
