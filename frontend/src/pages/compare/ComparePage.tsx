@@ -11,6 +11,7 @@ import { number } from '../../format';
 import './compare.css';
 import { type Band, type Chosen, csvOf, type FigureName, isNothing, type Look, type Measure, useComparison, useCompareEvents, useCompareFigure } from './queries';
 import { Differences, Settings } from './Table';
+import { finite } from './target';
 
 const BELOW: readonly FigureName[] = ['reward', 'best', 'final', 'frontier', 'gold'];
 const HALF: readonly FigureName[] = ['frontier', 'gold', 'time', 'cost', 'final'];
@@ -28,8 +29,7 @@ export function ComparePage() {
   const chosen: Chosen = { runs: query.getAll('run'), sweep: query.get('sweep') };
   const measure: Measure = query.get('measure') === 'gold' ? 'gold' : 'reward';
   const baseline = query.get('baseline');
-  const asked = query.get('target');
-  const target = asked !== null && Number.isFinite(Number(asked)) ? Number(asked) : null;
+  const target = finite(query.get('target'));
   const smoothing = Math.min(SMOOTHEST, Math.max(0, Math.round(Number(query.get('smoothing'))) || 0));
   const band: Band = query.get('band') === 'ci95' ? 'ci95' : 'stderr';
   const set = (key: string, value: string | null): void =>
@@ -126,9 +126,14 @@ function Smoothing({ value, onChange }: { value: number; onChange(value: number)
 function Target({ value, otherwise, onTarget }: { value: number | null; otherwise: number; onTarget(value: string | null): void }) {
   const [draft, setDraft] = useState<string | number>(value ?? '');
   useEffect(() => setDraft(value ?? ''), [value]); // two figures have a field for it
+  const settle = (): void => {
+    const next = finite(draft);
+    if (next === null) setDraft('');
+    onTarget(next === null ? null : String(next));
+  };
   return (
-    <form className="target" onSubmit={(event) => { event.preventDefault(); onTarget(draft === '' ? null : String(draft)); }}>
-      <NumberInput size="xs" w={110} aria-label="Reward to reach" placeholder={number(otherwise, 3)} value={draft} onChange={setDraft} onBlur={() => onTarget(draft === '' ? null : String(draft))} hideControls />
+    <form className="target" onSubmit={(event) => { event.preventDefault(); settle(); }}>
+      <NumberInput size="xs" w={110} aria-label="Reward to reach" placeholder={number(otherwise, 3)} value={draft} onChange={setDraft} onBlur={settle} hideControls />
     </form>
   );
 }
