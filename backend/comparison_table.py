@@ -10,7 +10,6 @@ import numpy as np
 
 from backend.comparison_scores import Place, Scores, prompt_means
 from backend.comparisons import REFERENCE, Comparison, Group, Measure, best, by_algorithm, last_common_step
-from backend.errors import Invalid
 from backend.figures import compare as figures
 from backend.paired_tests import METHOD, PairedComparison, compare, holm
 from backend.schemas.compare import (
@@ -49,17 +48,15 @@ class _Pair:
 def table(comparison: Comparison, measure: Measure, baseline: str | None, read: Read) -> CompareOut:
     """Every group beside the baseline, `reference` where none is chosen; `read` gets the scores that this takes.
 
-    Raises Invalid for a baseline that is not there.
+    A baseline that is not there, as in the link to a selection that has changed, gives way to the first choice, and a note says so.
     """
     starts = _starts(comparison, measure)
     one_start = _is_one_start(comparison.groups, measure)
     choices = [BaselineOut(id=group.id, label=group.label) for group in comparison.groups]
     if starts and one_start:
         choices.insert(0, BaselineOut(id=REFERENCE, label="Reference (step 0)"))
-    chosen = baseline or choices[0].id
-    if chosen not in {one.id for one in choices}:
-        known = ", ".join(one.id for one in choices)
-        raise Invalid.field("baseline", f"there is no group {chosen!r} among these runs: choose one of {known}")
+    lost = baseline is not None and baseline not in {one.id for one in choices}
+    chosen = choices[0].id if baseline is None or lost else baseline
     pairs, untested = _pairs(comparison, measure, chosen, starts)
     scores = read({place for pair in pairs.values() for place in (*pair.mine, *pair.ground)})
     tests, partial = {}, False
@@ -80,6 +77,10 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
         told = untested.get(group.id)
         groups.append(_group(comparison, group, measure, difference, told, is_best=group.id in winners))
     notes = []
+    if lost:
+        notes.append(
+            f"The baseline of this link is not among these groups: they are compared with {choices[0].label!r} instead."
+        )
     seeds = [group.last.seeds for group in comparison.groups if group.last is not None]
     if any(count > 1 for count in seeds):
         notes.append(_SEEDS)

@@ -59,7 +59,10 @@ def compare_runs(
     sweep: SweepId = None,
     measure: MeasureOf = "reward",
     baseline: Annotated[
-        str | None, Query(description="Id of a group, or `reference`: the policy before training. None: the reference.")
+        str | None,
+        Query(
+            description="Id of a group, or `reference`: the policy before training. None, or one that is not there: the first of `baselines`."
+        ),
     ] = None,
 ) -> Response:
     """Groups of runs that differ only by seed, with paired differences to a baseline over the same prompts."""
@@ -72,7 +75,9 @@ def compare_runs(
             )
         return seen.model_dump_json().encode()
 
-    return Response(context.compared.get((state, measure, baseline), make), media_type="application/json")
+    return Response(
+        context.compared.get((state, measure, baseline and baseline[:40]), make), media_type="application/json"
+    )
 
 
 @router.get(

@@ -215,3 +215,14 @@ def test_a_reward_is_named_in_a_few_words() -> None:
         written({"kind": "function", "name": "length", "reference": "", "options": {"target": 20}})
         == "function length 20"
     )
+
+
+def test_a_link_to_a_baseline_that_is_not_there_falls_back_and_says_so(bench: Bench) -> None:
+    runs = [trained(bench, 1.0, beta=0.1), trained(bench, 2.0, beta=1.0)]
+    for wrong in ("0123456789ab", "<b>" * 200):
+        seen = bench.get("/compare", run=runs, baseline=wrong)
+        assert seen["baseline"] == "reference"
+        assert [group["difference"]["n"] for group in seen["groups"]] == [8, 8]
+        assert seen["notes"][0].startswith("The baseline of this link is not among these groups")
+        assert "Reference (step 0)" in seen["notes"][0]
+    assert not any("link" in note for note in bench.get("/compare", run=runs, baseline="reference")["notes"])

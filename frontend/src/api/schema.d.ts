@@ -7555,7 +7555,7 @@ export interface operations {
                 sweep?: string | null;
                 /** @description The reward that is maximised, or the gold reward beside it. */
                 measure?: "reward" | "gold";
-                /** @description Id of a group, or `reference`: the policy before training. None: the reference. */
+                /** @description Id of a group, or `reference`: the policy before training. None, or one that is not there: the first of `baselines`. */
                 baseline?: string | null;
             };
             header?: never;
