@@ -226,3 +226,9 @@ def test_a_link_to_a_baseline_that_is_not_there_falls_back_and_says_so(bench: Be
         assert seen["notes"][0].startswith("The baseline of this link is not among these groups")
         assert "Reference (step 0)" in seen["notes"][0]
     assert not any("link" in note for note in bench.get("/compare", run=runs, baseline="reference")["notes"])
+
+
+def test_the_method_says_what_is_corrected_and_what_is_not(bench: Bench) -> None:
+    method = bench.get("/compare", run=[trained(bench, 1.0)])["method"]
+    assert "95 % interval, each for itself (not corrected)" in method
+    assert "two families" in method
