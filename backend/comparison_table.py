@@ -62,8 +62,12 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
     tests, partial = {}, False
     for key, pair in pairs.items():
         mine, ground = (prompt_means(scores, places, measure) for places in (pair.mine, pair.ground))
-        tests[key] = _paired(mine, ground)
-        partial |= tests[key].n < max(len(mine), len(ground))
+        paired = _paired(mine, ground)
+        if paired.n == 0:
+            untested[key] = "no scored prompts in common"
+            continue
+        tests[key] = paired
+        partial |= paired.n < max(len(mine), len(ground))
     corrected = dict(zip(tests, holm([one.p for one in tests.values()]), strict=True))
     corrected_sign = dict(zip(tests, holm([one.p_sign for one in tests.values()]), strict=True))
     winners = {found.id for _, groups in by_algorithm(comparison) if (found := best(groups, measure)) is not None}

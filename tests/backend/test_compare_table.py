@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from backend.comparisons import compare
+from backend.models import Run, Sample
 from backend.states import RunState
 from backend.sweep_names import written
 from copg_core import events
@@ -81,6 +83,16 @@ def test_one_measured_seed_of_several_is_over_its_prompts() -> None:
     assert group.last is not None
     assert (group.last.reward, group.last.stderr) == (1.0, 0.1)
     assert (group.last.over, group.last.independent) == ("64 prompts, 1 of 2 seeds", 64)
+
+
+def test_without_a_prompt_in_common_nothing_is_tested(bench: Bench) -> None:
+    runs = [running(bench, 0.25, 1.0, beta=0.1), running(bench, 0.25, 1.0, beta=1.0)]
+    with bench.database.transaction() as session:
+        mine = select(Run.id).where(Run.uid == runs[1]).scalar_subquery()
+        session.execute(update(Sample).where(Sample.run_id == mine).values(prompt=Sample.prompt + " of others"))
+    seen = bench.get("/compare", run=runs)
+    seen = bench.get("/compare", run=runs, baseline=rows(seen)[0.1]["id"])
+    assert (rows(seen)[1.0]["difference"], rows(seen)[1.0]["untested"]) == (None, "no scored prompts in common")
 
 
 LENGTH = {"kind": "function", "name": "length", "options": {"target": 20}}

@@ -42,6 +42,15 @@ def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> 
     assert "baseline=" in page.url
     page.reload()
     expect(table.locator("tbody tr").nth(0)).to_contain_text("baseline")
+    page.goto(f"{studio.url}/compare?sweep={made['id']}&baseline=gone&target=")
+    expect(page.get_by_test_id("method")).to_contain_text("baseline of this link is not among these groups")
+    expect(table.locator("tbody tr")).to_have_count(2)
+    reached = page.get_by_test_id("figure-compare-time").get_by_label("Reward to reach")
+    expect(reached).to_have_value("")
+    reached.fill("-")
+    reached.press("Enter")
+    expect(reached).to_have_value("")
+    assert "target=-" not in page.url
     page.get_by_role("slider", name="Smoothing").fill("6")
     roles = "plot => plot.data.filter((trace) => trace.meta.role === 'measured').length"
     reward = page.get_by_test_id("figure-compare-reward").locator(".js-plotly-plot")
