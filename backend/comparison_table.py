@@ -64,7 +64,7 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
         mine, ground = (prompt_means(scores, places, measure) for places in (pair.mine, pair.ground))
         paired = _paired(mine, ground)
         if paired.n == 0:
-            untested[key] = "no scored prompts in common"
+            untested[key] = "no scored prompts in common" if mine and ground else f"no scores at step {pair.step:,}"
             continue
         tests[key] = paired
         partial |= paired.n < max(len(mine), len(ground))
@@ -115,7 +115,7 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
         notes.append(
             "The runs stand at different steps: means are those of the last evaluation that all seeds of a group have."
         )
-    if chosen != REFERENCE and any(len({pair.step, steps[key], steps[chosen]}) > 1 for key, pair in pairs.items()):
+    if chosen != REFERENCE and any(len({pairs[key].step, steps[key], steps[chosen]}) > 1 for key in tests):
         notes.append("A difference is read at the last step that both groups have.")
     return CompareOut(
         measure=measure, has_gold=comparison.has_gold, groups=groups, baselines=choices, baseline=chosen, method=METHOD, notes=notes,

@@ -17,7 +17,7 @@ from tests.backend.studio_bench import Bench, evaluation
 from tests.backend.test_compare import member, trained
 
 
-def running(bench: Bench, *rewards: float, **config: Any) -> str:
+def running(bench: Bench, *rewards: float | None, **config: Any) -> str:
     """A run that was evaluated every hundred steps and goes on."""
     uid = bench.launch(**config)
     claim = bench.claim(uid)
@@ -93,6 +93,8 @@ def test_without_a_prompt_in_common_nothing_is_tested(bench: Bench) -> None:
     seen = bench.get("/compare", run=runs)
     seen = bench.get("/compare", run=runs, baseline=rows(seen)[0.1]["id"])
     assert (rows(seen)[1.0]["difference"], rows(seen)[1.0]["untested"]) == (None, "no scored prompts in common")
+    none = running(bench, 0.25, None, beta=3.0)
+    assert bench.get("/compare", run=[none])["groups"][0]["untested"] == "no scores at step 100"
 
 
 LENGTH = {"kind": "function", "name": "length", "options": {"target": 20}}
