@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend.comparisons import Measure
 from backend.models import Run, Sample
-from backend.side_by_side import digest, prompt_key
+from backend.side_by_side import PromptKeys
 
 Place = tuple[str, int]
 """Id of a run, and a step."""
@@ -40,18 +40,15 @@ def read(session: Session, wanted: Collection[Place]) -> dict[Place, Scores]:
     for uid, step in wanted:
         if uid in ids:
             by_step[step].add(ids[uid])
-    text, hashed = prompt_key(session)
+    keys = PromptKeys(session)
     query = (
-        select(Sample.run_id, Sample.step, text, Sample.reward, Sample.gold)
+        select(Sample.run_id, Sample.step, keys.selected(), Sample.reward, Sample.gold)
         .where(or_(false(), *(and_(Sample.step == step, Sample.run_id.in_(some)) for step, some in by_step.items())))
         .order_by(Sample.run_id, Sample.step, Sample.prompt_index)
     )
     found: dict[Place, Scores] = defaultdict(Scores)
-    times: Counter[tuple[int, int, str]] = Counter()
     for run_id, step, prompt, reward, gold in session.execute(query).yield_per(1000):
-        known = digest(prompt, hashed)
-        key = f"{known}.{times[run_id, step, known]}"
-        times[run_id, step, known] += 1
+        key = keys.of((run_id, step), prompt)
         scores = found[uids[run_id], step]
         for value, into in ((reward, scores.reward), (gold, scores.gold)):
             if value is not None and math.isfinite(value):

@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any, Literal
@@ -163,17 +163,17 @@ class PromptKeys:
 
     def __init__(self, session: Session) -> None:
         self._hashed = session.get_bind().dialect.name == "postgresql"
-        self._times: Counter[tuple[int, str]] = Counter()
+        self._times: Counter[tuple[Hashable, str]] = Counter()
 
     def selected(self) -> ColumnElement[Any] | InstrumentedAttribute[str]:
         """What to select, in the order of the prompts' places, for `of`."""
         return func.md5(Sample.prompt) if self._hashed else Sample.prompt
 
-    def of(self, run_id: int, prompt: str) -> str:
-        """The name of a run's next prompt."""
+    def of(self, place: Hashable, prompt: str) -> str:
+        """The name of the next prompt at a place: a run, or a run's step where several are read together."""
         known = prompt if self._hashed else hashlib.md5(prompt.encode(), usedforsecurity=False).hexdigest()
-        times = self._times[run_id, known]
-        self._times[run_id, known] += 1
+        times = self._times[place, known]
+        self._times[place, known] += 1
         return f"{known}.{times}"
 
 
