@@ -1,0 +1,159 @@
+"""Curves of a comparison against the step: every group (Figs. 2 to 4), the best of each algorithm (Fig. 6).
+
+Groups of one algorithm are told apart by beta on a sequential scale, algorithms by their fixed colours. Bands are one standard
+error or the 95 % interval; the legend says which, over what, and how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from backend.comparisons import Comparison, Group, Measure, best, by_algorithm
+from backend.figures.style import BANDS, COLOURS, DASHES, NEUTRAL, TEMPLATE, faint, sequential
+from backend.statistics import Band, as_values, band, half_width
+
+MOST_MARKS = 100
+UNITS = {"reward": "reward units", "gold": "gold units"}
+
+
+def reward(comparison: Comparison, measure: Measure) -> go.Figure:
+    """Mean reward against step for every group (Figs. 2 to 4); single seeds stand behind their mean as they were measured."""
+    traces: list[go.Scatter] = []
+    for algorithm, groups in by_algorithm(comparison):
+        shades = shades_of(groups) if is_one_algorithm(comparison) else {}
+        for place, group in enumerate(groups):
+            dash = "solid" if shades else DASHES[place % len(DASHES)]
+            traces += _curve(comparison, group, measure, algorithm, shades.get(group.id), dash)
+    return _over_steps(comparison, traces, measure)
+
+
+def best_of_each(comparison: Comparison, measure: Measure) -> go.Figure:
+    """For each algorithm the group with the largest last mean (Fig. 6). It is chosen on the prompts that are shown."""
+    traces: list[go.Scatter] = []
+    for algorithm, groups in by_algorithm(comparison):
+        if (winner := best(groups, measure)) is not None:
+            chosen = f", best of {len(groups)}" if len(groups) > 1 else ""
+            traces += _curve(comparison, winner, measure, algorithm, None, "solid", chosen)
+    return _over_steps(comparison, traces, measure)
+
+
+def name_of(measure: Measure) -> str:
+    return "Reward" if measure == "reward" else "Gold reward"
+
+
+def is_one_algorithm(comparison: Comparison) -> bool:
+    return len({group.algorithm for group in comparison.groups}) == 1
+
+
+def shades_of(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
+    """A colour for each beta, darkest for the smallest, for a light and a dark ground; empty where beta does not differ."""
+    betas = sorted({group.beta for group in groups if group.beta is not None})
+    if len(betas) < 2:
+        return {}
+    found = {}
+    for group in groups:
+        if group.beta is not None:
+            share = betas.index(group.beta) / (len(betas) - 1)
+            found[group.id] = sequential(share)
+    return found
+
+
+def _curve(
+    comparison: Comparison,
+    group: Group,
+    measure: Measure,
+    algorithm: str,
+    shade: Mapping[str, str] | None,
+    dash: str,
+    more: str = "",
+) -> list[go.Scatter]:
+    colour = shade["light"] if shade else COLOURS[algorithm]
+    points = [point for point in group.points if point.of(measure)[0] is not None]
+    meta = {"algorithm": algorithm, **({"colours": dict(shade)} if shade else {})}
+    common: dict[str, Any] = {"legendgroup": group.id, "mode": "lines"}
+    traces = []
+    if len(group.members) > 1:
+        for member in group.members:
+            own = [point for point in member.points if point.of(measure)[0] is not None]
+            traces.append(
+                go.Scatter(
+                    x=[point.step for point in own], y=[point.of(measure)[0] for point in own], name=member.name, opacity=0.35,
+                    line={"color": colour, "width": 1, "dash": dash}, showlegend=False, hoverinfo="skip",
+                    meta={**meta, "role": "seed"}, **common,
+                )
+            )  # fmt: skip
+    steps = [point.step for point in points]
+    means, words = [point.of(measure)[0] for point in points], BANDS[comparison.band]
+    errors = as_values(half_width([p.of(measure)[1] for p in points], [p.independent for p in points], comparison.band))
+    edges = zip(band(means, errors), (words.below, words.above), (None, "tonexty"), strict=True)
+    for edge, side, fill in edges if comparison.bands else ():
+        traces.append(
+            go.Scatter(
+                x=steps, y=as_values(edge), name=f"{group.label} {side}", line={"width": 0, "color": colour}, fill=fill,
+                fillcolor=faint(colour), showlegend=False, hoverinfo="skip", meta={**meta, "role": "band"}, **common,
+            )
+        )  # fmt: skip
+    if comparison.smoothing:
+        traces.append(
+            go.Scatter(
+                x=steps, y=means, name=f"{group.label}, as measured", opacity=0.45, line={"color": colour, "width": 1, "dash": dash},
+                showlegend=False, hoverinfo="skip", meta={**meta, "role": "measured"}, **common,
+            )
+        )  # fmt: skip
+    over = f"{words.both if comparison.bands else ''}, n = {points[-1].over}" if points else ""
+    told = None
+    if comparison.smoothing:
+        told = [
+            f" (measured {mean:.3f}{_error(error, comparison.band)})" for mean, error in zip(means, errors, strict=True)
+        ]
+    elif not comparison.bands:
+        told = [_error(error, comparison.band) for error in errors]
+    traces.append(
+        go.Scatter(
+            x=steps, y=[point.smooth for point in points] if comparison.smoothing else means, name=f"{group.label}{more}{over}",
+            line={"color": colour, "width": 2, "dash": dash}, customdata=told,
+            hovertemplate=f"{'' if comparison.bands else 'step %{x:,d}: '}%{{y:.3f}}{'%{customdata}' if told is not None else ''}",
+            meta={**meta, "role": "mean", **_open(comparison)}, legendgroup=group.id, mode="lines" if comparison.smoothing else mode(points),
+            marker={"size": 4, "color": colour},
+        )
+    )  # fmt: skip
+    return traces
+
+
+def _open(comparison: Comparison) -> dict[str, int]:
+    """How many points at the end of a smoothed curve later evaluations may move (figures/tails.py)."""
+    return {"open": comparison.smoothing // comparison.every + 2} if comparison.smoothing else {}
+
+
+def _error(error: float | None, kind: Band) -> str:
+    return "" if error is None else f" ± {error:.3g} ({BANDS[kind].short})"
+
+
+def mode(points: Sequence[object]) -> str:
+    """Marks show where a curve was measured while they can be told apart."""
+    return "lines+markers" if len(points) <= MOST_MARKS else "lines"
+
+
+def every(comparison: Comparison) -> str:
+    return "" if comparison.every == 1 else f" (1 evaluation of {comparison.every} is drawn)"
+
+
+def _over_steps(comparison: Comparison, traces: Sequence[go.Scatter], measure: Measure) -> go.Figure:
+    drawn = go.Figure(list(traces))
+    if comparison.smoothing:
+        drawn.add_trace(
+            go.Scatter(
+                x=[None], y=[None], mode="lines", line={"color": NEUTRAL, "width": 2}, meta={"role": "reference", "algorithm": ""},
+                name=f"thick: smoothed (± {comparison.smoothing}), thin: measured",
+            )
+        )  # fmt: skip
+    # A label with a line for each of many groups would cover the figure, and takes as long as drawing it.
+    alone = {} if comparison.bands else {"hovermode": "closest", "hoverlabel": {"namelength": -1}}
+    drawn.update_layout(
+        template=TEMPLATE, uirevision="keep", xaxis={"title": {"text": f"Optimizer step{every(comparison)}"}},
+        yaxis={"title": {"text": f"{name_of(measure)} ({UNITS[measure]})"}}, **alone,
+    )  # fmt: skip
+    return drawn
