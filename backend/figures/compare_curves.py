@@ -6,8 +6,9 @@ error or the 95 % interval; the legend says which, over what, and how many.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -22,11 +23,9 @@ UNITS = {"reward": "reward units", "gold": "gold units"}
 def reward(comparison: Comparison, measure: Measure) -> go.Figure:
     """Mean reward against step for every group (Figs. 2 to 4); single seeds stand behind their mean as they were measured."""
     traces: list[go.Scatter] = []
-    for algorithm, groups in by_algorithm(comparison):
-        shades = shades_of(groups) if is_one_algorithm(comparison) else {}
-        for place, group in enumerate(groups):
-            dash = "solid" if shades else DASHES[place % len(DASHES)]
-            traces += _curve(comparison, group, measure, algorithm, shades.get(group.id), dash)
+    drawn_by = strokes(comparison)
+    for group in comparison.groups:
+        traces += _curve(comparison, group, measure, drawn_by[group.id])
     return _over_steps(comparison, traces, measure)
 
 
@@ -36,7 +35,7 @@ def best_of_each(comparison: Comparison, measure: Measure) -> go.Figure:
     for algorithm, groups in by_algorithm(comparison):
         if (winner := best(groups, measure)) is not None:
             chosen = f", best of {len(groups)}" if len(groups) > 1 else ""
-            traces += _curve(comparison, winner, measure, algorithm, None, "solid", chosen)
+            traces += _curve(comparison, winner, measure, Stroke(COLOURS[algorithm], "solid"), chosen)
     return _over_steps(comparison, traces, measure)
 
 
@@ -44,35 +43,40 @@ def name_of(measure: Measure) -> str:
     return "Reward" if measure == "reward" else "Gold reward"
 
 
-def is_one_algorithm(comparison: Comparison) -> bool:
-    return len({group.algorithm for group in comparison.groups}) == 1
+class Stroke(NamedTuple):
+    """How a group's curve is drawn; `shades` are its colours for both grounds where beta decides them."""
+
+    colour: str
+    dash: str
+    shades: Mapping[str, str] | None = None
+
+    def meta(self, algorithm: str) -> dict[str, Any]:
+        return {"algorithm": algorithm, **({"colours": dict(self.shades)} if self.shades else {})}
 
 
-def shades_of(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
-    """A colour for each beta, darkest for the smallest, for a light and a dark ground; empty where beta does not differ."""
-    betas = sorted({group.beta for group in groups if group.beta is not None})
-    if len(betas) < 2:
-        return {}
+def strokes(comparison: Comparison) -> dict[str, Stroke]:
+    """A stroke for each group: of one algorithm the colour of its beta, darkest for the smallest, else that of the algorithm; and within a
+    colour the next dash, so that no two curves look the same while there are dashes."""
+    one = len({group.algorithm for group in comparison.groups}) == 1
+    betas = sorted({group.beta for group in comparison.groups if group.beta is not None}) if one else []
+    used: Counter[str] = Counter()
     found = {}
-    for group in groups:
-        if group.beta is not None:
-            share = betas.index(group.beta) / (len(betas) - 1)
-            found[group.id] = sequential(share)
+    for group in comparison.groups:
+        shades = None
+        if len(betas) > 1 and group.beta is not None:
+            shades = sequential(betas.index(group.beta) / (len(betas) - 1))
+        colour = shades["light"] if shades else COLOURS[group.algorithm]
+        found[group.id] = Stroke(colour, DASHES[used[colour] % len(DASHES)], shades)
+        used[colour] += 1
     return found
 
 
 def _curve(
-    comparison: Comparison,
-    group: Group,
-    measure: Measure,
-    algorithm: str,
-    shade: Mapping[str, str] | None,
-    dash: str,
-    more: str = "",
-) -> list[go.Scatter]:
-    colour = shade["light"] if shade else COLOURS[algorithm]
+    comparison: Comparison, group: Group, measure: Measure, stroke: Stroke, more: str = ""
+) -> list[go.Scatter]:  # fmt: skip
+    colour, dash, _ = stroke
     points = [point for point in group.points if point.of(measure)[0] is not None]
-    meta = {"algorithm": algorithm, **({"colours": dict(shade)} if shade else {})}
+    meta = stroke.meta(group.algorithm)
     common: dict[str, Any] = {"legendgroup": group.id, "mode": "lines"}
     traces = []
     if len(group.members) > 1:

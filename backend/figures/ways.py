@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from backend.comparisons import Comparison, Measure, Point, by_algorithm
-from backend.figures.compare_curves import UNITS, every, is_one_algorithm, mode, name_of, shades_of
-from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE
+from backend.comparisons import Comparison, Measure, Point
+from backend.figures.compare_curves import UNITS, every, mode, name_of, strokes
+from backend.figures.style import NEUTRAL, TEMPLATE
 
 
 def frontier(comparison: Comparison, measure: Measure) -> go.Figure:
@@ -28,24 +28,22 @@ def _ways(
     comparison: Comparison, place: Callable[[Point], tuple[float | None, float | None]], x_title: str, y_title: str
 ) -> go.Figure:
     traces = []
-    for algorithm, groups in by_algorithm(comparison):
-        shades = shades_of(groups) if is_one_algorithm(comparison) else {}
-        for number, group in enumerate(groups):
-            points = [(point.step, *place(point)) for point in group.points]
-            known = [(step, x, y) for step, x, y in points if x is not None and y is not None]
-            shade = shades.get(group.id)
-            colour = shade["light"] if shade else COLOURS[algorithm]
-            for role, some in (("way", known), ("way_end", known[-1:])):
-                end = role == "way_end"
-                traces.append(
-                    go.Scatter(
-                        x=[x for _, x, _ in some], y=[y for _, _, y in some], mode="markers" if end else mode(known), name=group.label,
-                        line={"color": colour, "width": 1.5, "dash": "solid" if shades else DASHES[number % len(DASHES)]},
-                        marker={"size": 11 if end else 4, "color": colour}, customdata=[step for step, _, _ in some],
-                        hovertemplate="step %{customdata:,}: %{x:.3f}, %{y:.3f}", legendgroup=group.id, showlegend=not end,
-                        meta={"role": role, "algorithm": algorithm, **({"colours": dict(shade)} if shade else {})},
-                    )
-                )  # fmt: skip
+    drawn_by = strokes(comparison)
+    for group in comparison.groups:
+        points = [(point.step, *place(point)) for point in group.points]
+        known = [(step, x, y) for step, x, y in points if x is not None and y is not None]
+        stroke = drawn_by[group.id]
+        for role, some in (("way", known), ("way_end", known[-1:])):
+            end = role == "way_end"
+            traces.append(
+                go.Scatter(
+                    x=[x for _, x, _ in some], y=[y for _, _, y in some], mode="markers" if end else mode(known), name=group.label,
+                    line={"color": stroke.colour, "width": 1.5, "dash": stroke.dash},
+                    marker={"size": 11 if end else 4, "color": stroke.colour}, customdata=[step for step, _, _ in some],
+                    hovertemplate="step %{customdata:,}: %{x:.3f}, %{y:.3f}", legendgroup=group.id, showlegend=not end,
+                    meta={"role": role, **stroke.meta(group.algorithm)},
+                )
+            )  # fmt: skip
     drawn = go.Figure(traces)
     drawn.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name="large: the last evaluation", meta={"role": "reference", "algorithm": ""},
                                marker={"size": 11, "color": NEUTRAL}))  # fmt: skip

@@ -1,0 +1,33 @@
+"""What the figures of a comparison show to whoever looks: which curve is which, what n is, what errors are."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from backend.comparisons import compare
+from backend.figures import compare as figures
+from backend.figures.style import COLOURS, DASHES
+from tests.backend.test_compare import member
+
+CURVES = {"reward": "mean", "frontier": "way", "gold": "way"}
+
+
+def strokes(name: str, seen: Any) -> list[tuple[str, str]]:
+    """Colour and dash of each curve, in the order of the legend."""
+    drawn = figures.DRAW[name](seen, "reward")  # type: ignore[index]
+    return [(one.line.color, one.line.dash) for one in drawn.data if one.meta["role"] == CURVES[name]]
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_no_two_curves_look_the_same(name: str) -> None:
+    """Colour is beta and the dash tells apart what shares it; of several algorithms colour is the algorithm."""
+    grid = [member(beta, rate=rate) for beta in (0.03, 0.1, 0.3) for rate in (1e-6, 3e-6, 9e-6)]
+    drawn = strokes(name, compare(grid))
+    assert len(set(drawn)) == 9
+    by_colour = [[dash for _, dash in some] for _, some in itertools.groupby(drawn, key=lambda stroke: stroke[0])]
+    assert by_colour == [list(DASHES[:3])] * 3
+    several = strokes(name, compare([*grid[:6], *(member(beta, algorithm="dpo") for beta in (0.1, 0.3))]))
+    assert several == [(COLOURS["copg"], dash) for dash in DASHES] + [(COLOURS["dpo"], dash) for dash in DASHES[:2]]
