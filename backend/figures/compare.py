@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 import plotly.graph_objects as go
 
-from backend.comparisons import NAMES, Comparison, Measure, best, by_algorithm
+from backend.comparisons import NAMES, Comparison, Measure, best, by_algorithm, smoothed
 from backend.figures import final_reward
-from backend.figures.compare_curves import UNITS, best_of_each, name_of, reward
+from backend.figures.compare_curves import UNITS, best_of_each, name_of, reward, winners
 from backend.figures.spent import cost_of, default_target, time_to
 from backend.figures.style import COLOURS
+from backend.figures.thinning import thinned
 from backend.figures.ways import frontier, gold
+from backend.statistics import Band
 
 __all__ = ["best_of_each", "cost_of", "default_target", "frontier", "gold", "reward", "time_to"]
 
@@ -72,6 +75,28 @@ DRAW: Mapping[FigureName, Callable[[Comparison, Measure], go.Figure]] = {
 TO_A_TARGET: Mapping[FigureName, Callable[[Comparison, Measure, float | None], go.Figure]] = {
     "time": time_to, "cost": cost_of,
 }  # fmt: skip
+
+
+class Look(NamedTuple):
+    """Which figure, and how it is drawn."""
+
+    name: FigureName
+    measure: Measure = "reward"
+    target: float | None = None
+    smoothing: int = 0
+    band: Band = "stderr"
+
+
+def draw(comparison: Comparison, look: Look, *, whole: bool = False) -> go.Figure:
+    """`whole`: every evaluation and every band. Time and cost of a reward are always those of the evaluation that reached it."""
+    if look.name in TO_A_TARGET:
+        return TO_A_TARGET[look.name](comparison, look.measure, look.target)
+    comparison = replace(comparison, band=look.band)
+    if look.name == "best":  # before thinning, which asks how many curves there will be
+        comparison = winners(comparison, look.measure)
+    if look.name in SMOOTHED:
+        comparison = smoothed(comparison, look.measure, look.smoothing)
+    return DRAW[look.name](comparison if whole else thinned(comparison), look.measure)
 
 
 def names_of(comparison: Comparison) -> list[FigureName]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -32,11 +33,19 @@ def reward(comparison: Comparison, measure: Measure) -> go.Figure:
 def best_of_each(comparison: Comparison, measure: Measure) -> go.Figure:
     """For each algorithm the group with the largest last mean (Fig. 6). It is chosen on the prompts that are shown."""
     traces: list[go.Scatter] = []
-    for algorithm, groups in by_algorithm(comparison):
+    for group in winners(comparison, measure).groups:
+        traces += _curve(comparison, group, measure, Stroke(COLOURS[group.algorithm], "solid"))
+    return _over_steps(comparison, traces, measure)
+
+
+def winners(comparison: Comparison, measure: Measure) -> Comparison:
+    """The best group of each algorithm alone, named by how many it was chosen from. Of winners it changes nothing."""
+    kept = []
+    for _, groups in by_algorithm(comparison):
         if (winner := best(groups, measure)) is not None:
             chosen = f", best of {len(groups)}" if len(groups) > 1 else ""
-            traces += _curve(comparison, winner, measure, Stroke(COLOURS[algorithm], "solid"), chosen)
-    return _over_steps(comparison, traces, measure)
+            kept.append(replace(winner, label=f"{winner.label}{chosen}"))
+    return replace(comparison, groups=kept)
 
 
 def name_of(measure: Measure) -> str:
@@ -72,7 +81,7 @@ def strokes(comparison: Comparison) -> dict[str, Stroke]:
 
 
 def _curve(
-    comparison: Comparison, group: Group, measure: Measure, stroke: Stroke, more: str = ""
+    comparison: Comparison, group: Group, measure: Measure, stroke: Stroke
 ) -> list[go.Scatter]:  # fmt: skip
     colour, dash, _ = stroke
     points = [point for point in group.points if point.of(measure)[0] is not None]
@@ -117,7 +126,7 @@ def _curve(
         told = [_error(error, comparison.band) for error in errors]
     traces.append(
         go.Scatter(
-            x=steps, y=[point.smooth for point in points] if comparison.smoothing else means, name=f"{group.label}{more}{over}",
+            x=steps, y=[point.smooth for point in points] if comparison.smoothing else means, name=f"{group.label}{over}",
             line={"color": colour, "width": 2, "dash": dash}, customdata=told,
             hovertemplate=f"{'' if comparison.bands else 'step %{x:,d}: '}%{{y:.3f}}{'%{customdata}' if told is not None else ''}",
             meta={**meta, "role": "mean", **_open(comparison)}, legendgroup=group.id, mode="lines" if comparison.smoothing else mode(points),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import plotly.graph_objects as go
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import comparison_scores, comparison_table, sweeps
-from backend.comparisons import MOST_RUNS, Comparison, Measure, load, smoothed
+from backend.comparisons import MOST_RUNS, Comparison, Measure, load
 from backend.errors import Invalid, NotFound
 from backend.figures import catalogue, tails
 from backend.figures import compare as figures
-from backend.figures.thinning import thinned
 from backend.models import TRIAL, Run
 from backend.models_sweeps import SweepMember
 from backend.routes.context import Context, Studio
@@ -99,10 +96,10 @@ def get_compare_figure(
     """One figure of a comparison. Of very many evaluations every second, fourth, eighth… is drawn; the CSV has all."""
     state, comparison = _seen(context, run, sweep)
     if format != "json":
-        drawn = _draw(comparison, _Look(name, measure, target, smoothing, band), whole=format == "csv")
+        drawn = figures.draw(comparison, figures.Look(name, measure, target, smoothing, band), whole=format == "csv")
         return file(format, f"compare-{name}", drawn, lambda: figures.as_csv(drawn))
     return Response(
-        _figure(context, state, comparison, _Look(name, measure, target, smoothing, band)),
+        _figure(context, state, comparison, figures.Look(name, measure, target, smoothing, band)),
         media_type="application/json",
     )
 
@@ -124,44 +121,23 @@ def get_compare_figure_points(
     """How the curves of a figure that was fetched before go on."""
     state, comparison = _seen(context, run, sweep)
     drawn = FigureOut.model_validate_json(
-        _figure(context, state, comparison, _Look(name, measure, target, smoothing, band))
+        _figure(context, state, comparison, figures.Look(name, measure, target, smoothing, band))
     )
     ends = tails.after(drawn.figure, after)
     found = [] if ends is None else [TraceTail.model_validate(end) for end in ends]
     return FigureTails(cursor=drawn.cursor, reset=ends is None, traces=found)
 
 
-class _Look(NamedTuple):
-    """Which figure, and how it is drawn."""
-
-    name: figures.FigureName
-    measure: Measure
-    target: float | None
-    smoothing: int
-    band: Band
-
-
-def _figure(context: Studio, state: State, comparison: Comparison, look: _Look) -> bytes:
+def _figure(context: Studio, state: State, comparison: Comparison, look: figures.Look) -> bytes:
     """A `FigureOut`, drawn once for whoever wants the whole or its ends."""
 
     def make() -> bytes:
-        figure = _draw(comparison, look)
+        figure = figures.draw(comparison, look)
         plain = catalogue.as_json(figure)
         answer = FigureOut(figure=plain, cursor=tails.cursor(plain), fence=0, empty=figures.is_empty(figure))
         return answer.model_dump_json().encode()
 
     return context.compared.get((state, look), make)
-
-
-def _draw(comparison: Comparison, look: _Look, *, whole: bool = False) -> go.Figure:
-    """`whole`: every evaluation and every band. Time and cost of a reward are always those of the evaluation that reached it."""
-    name, measure, target, smoothing, band = look
-    if name in figures.TO_A_TARGET:
-        return figures.TO_A_TARGET[name](comparison, measure, target)
-    comparison = replace(comparison, band=band)
-    if name in figures.SMOOTHED:
-        comparison = smoothed(comparison, measure, smoothing)
-    return figures.DRAW[name](comparison if whole else thinned(comparison), measure)
 
 
 def _seen(context: Studio, run: list[str] | None, sweep: str | None) -> tuple[State, Comparison]:

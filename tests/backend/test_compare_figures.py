@@ -31,3 +31,17 @@ def test_no_two_curves_look_the_same(name: str) -> None:
     assert by_colour == [list(DASHES[:3])] * 3
     several = strokes(name, compare([*grid[:6], *(member(beta, algorithm="dpo") for beta in (0.1, 0.3))]))
     assert several == [(COLOURS["copg"], dash) for dash in DASHES] + [(COLOURS["dpo"], dash) for dash in DASHES[:2]]
+
+
+ALGORITHMS, BETAS = ("copg", "dpo", "ipo"), (0.01, 0.03, 0.06, 0.1, 0.3, 1.0)
+
+
+def test_the_best_of_very_many_groups_keep_their_bands() -> None:
+    """Three curves of eighteen groups: what is drawn decides whether there is room for bands, not what it was chosen from."""
+    seen = compare([member(beta, algorithm=name, last=beta) for name in ALGORITHMS for beta in BETAS])
+    drawn = figures.draw(seen, figures.Look("best"))
+    assert [one.meta["role"] for one in drawn.data] == ["band", "band", "mean"] * 3
+    assert drawn.data[2].name == "CoPG β = 1, best of 6 ± 1 s.e., n = 64 prompts"
+    many = figures.draw(seen, figures.Look("reward"))
+    assert {one.meta["role"] for one in many.data} == {"mean"}
+    assert len(figures.draw(seen, figures.Look("reward"), whole=True).data) == 3 * 18
