@@ -6,6 +6,7 @@ JSON and as CSV, and the page makes pictures by itself.
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Literal
 
@@ -15,28 +16,36 @@ from backend.errors import Busy, Invalid
 
 ImageFormat = Literal["svg", "png"]
 WIDTH, HEIGHT, SCALE = 900, 506, 2  # pixels, and how many of a PNG's for each of them
+LINE, LETTER = 19, 7  # pixels of a legend's line and of a letter in it, about
 PATIENCE = 20.0  # seconds that a picture waits for those before it
 _ONE_AT_A_TIME = threading.Lock()  # each takes a browser
 
 
-def image(figure: go.Figure, form: ImageFormat, *, width: int = WIDTH, height: int = HEIGHT) -> bytes:
-    """The figure on a white ground. Raises Invalid, with the way out, where no picture can be made on this machine, and Busy where
+def image(figure: go.Figure, form: ImageFormat) -> bytes:
+    """The figure on a white ground, as high as it says, or as its legend needs. Raises Invalid, with the way out, where no picture can be made on this machine, and Busy where
     too many are wanted at once."""
     try:
         import kaleido.errors as errors
     except ImportError as error:
         raise _refused("the extra `images` is not installed: pip install 'copg-studio[images]'") from error
-    shown = go.Figure(figure).update_layout(paper_bgcolor="#ffffff", plot_bgcolor="#ffffff")
+    shown = go.Figure(figure).update_layout(paper_bgcolor="#ffffff", plot_bgcolor="#ffffff", legend={"maxheight": 0.8})
+    height = figure.layout.height or HEIGHT + LINE * max(0, _legend_lines(figure) - 2)
     if not _ONE_AT_A_TIME.acquire(timeout=PATIENCE):
         raise Busy("other pictures are being drawn: ask for this one again in a minute")
     try:
-        return bytes(shown.to_image(format=form, width=width, height=height, scale=1 if form == "svg" else SCALE))
+        return bytes(shown.to_image(format=form, width=WIDTH, height=height, scale=1 if form == "svg" else SCALE))
     except errors.ChromeNotFoundError as error:
         raise _refused("there is neither Chrome nor Chromium") from error
     except (errors.BrowserFailedError, errors.BrowserClosedError, TimeoutError) as error:
         raise _refused(f"the browser that draws it does not run ({type(error).__name__})") from error
     finally:
         _ONE_AT_A_TIME.release()
+
+
+def _legend_lines(figure: go.Figure) -> int:
+    """About how many lines the legend takes in a picture."""
+    names = [trace.name or "" for trace in figure.data if trace.showlegend is not False]
+    return math.ceil(sum(60 + LETTER * len(name) for name in names) / (0.8 * WIDTH))
 
 
 def _refused(why: str) -> Invalid:

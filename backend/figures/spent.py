@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from backend.comparisons import NAMES, Comparison, Measure, Point
+from backend.comparisons import NAMES, Comparison, Group, Measure, Point
 from backend.figures.compare_curves import name_of
 from backend.figures.style import COLOURS, TEMPLATE
+
+ROW, BAR, LINE, AXES = (
+    38,
+    14,
+    15,
+    72,
+)  # px: of a bar with its words, of the bar, of a line of text, of all around the bars
+LETTERS = 44  # of a line that the narrowest page shows
 
 
 def time_to(comparison: Comparison, measure: Measure, target: float | None = None) -> go.Figure:
@@ -26,38 +36,56 @@ def cost_of(comparison: Comparison, measure: Measure, target: float | None = Non
 def _until(
     comparison: Comparison, measure: Measure, target: float | None, role: str, title: str, of: Callable[[Point], float]
 ) -> go.Figure:  # fmt: skip
-    """A bar for each group whose mean reaches the target, as long as what was spent until then."""
+    """A bar for each group whose mean reaches the target, as long as what was spent until then; its name and number above it, where a
+    narrow page has room for them, and the figure as high as its bars need."""
     level = target if target is not None else default_target(comparison, measure)
-    names, seconds, told, colours = [], [], [], []
+    bars: list[_Bar] = []
     for group in comparison.groups:
         reached = next((p for p in group.points if level is not None and _is_at_least(p.of(measure)[0], level)), None)
         if reached is not None:
-            names.append(group.label)
-            seconds.append(of(reached))
-            told.append(f"{_seconds(of(reached))}, step {reached.step:,}")
-            colours.append(COLOURS[group.algorithm])
-    missing = sum(1 for group in comparison.groups if group.points) - len(names)
+            bars.append(_Bar(group, of(reached), reached))
+    missing = sum(1 for group in comparison.groups if group.points) - len(bars)
     traces = []
-    for algorithm in dict.fromkeys(group.algorithm for group in comparison.groups):
-        rows = [place for place, colour in enumerate(colours) if colour == COLOURS[algorithm]]
-        if rows:
-            traces.append(
-                go.Bar(
-                    x=[seconds[row] for row in rows], y=[names[row] for row in rows], orientation="h", text=[told[row] for row in rows],
-                    textposition="auto", hovertemplate="%{text}<extra></extra>", name=NAMES.get(algorithm, algorithm),
-                    marker={"color": COLOURS[algorithm]}, meta={"role": role, "algorithm": algorithm}, showlegend=False,
-                )
-            )  # fmt: skip
+    for algorithm in dict.fromkeys(bar.group.algorithm for bar in bars):
+        own = [bar for bar in bars if bar.group.algorithm == algorithm]
+        traces.append(
+            go.Bar(
+                x=[bar.seconds for bar in own], y=[bar.group.label for bar in own], orientation="h", text=[bar.told for bar in own],
+                textposition="none", hovertemplate="%{text}<extra></extra>", name=NAMES.get(algorithm, algorithm),
+                marker={"color": COLOURS[algorithm]}, meta={"role": role, "algorithm": algorithm}, showlegend=False,
+            )
+        )  # fmt: skip
     drawn = go.Figure(traces)
     of_what = "<br>of one run, without its parents" if role == "cost" else ""
     unreached = f"<br>{missing} did not reach it" if missing else ""
     level_text = "" if level is None else f" to {name_of(measure).lower()} {level:.3g}"
+    below = f"{title}{level_text} (seconds){of_what}{unreached}"
+    named = [f"{bar.group.label}: {bar.told}" for bar in bars]
+    texts = ["<br>".join(textwrap.wrap(text, LETTERS)) for text in named]
+    row = ROW + LINE * max((text.count("<br>") for text in texts), default=0)
     drawn.update_layout(
-        template=TEMPLATE, hovermode="closest", uirevision="keep", bargap=0.35,
-        xaxis={"title": {"text": f"{title}{level_text} (seconds){of_what}{unreached}"}, "rangemode": "tozero", "hoverformat": ",.0f"},
-        yaxis={"autorange": "reversed", "automargin": True, "title": {"text": ""}},
+        template=TEMPLATE, hovermode="closest", uirevision="keep", bargap=1 - BAR / row,
+        height=round(row * max(len(bars), 2) + AXES + LINE * below.count("<br>")),
+        margin={"l": 12, "r": 12, "t": 16, "b": AXES - 20 + LINE * below.count("<br>")},
+        xaxis={"title": {"text": below}, "rangemode": "tozero", "hoverformat": ",.0f"},
+        yaxis={"autorange": "reversed", "showticklabels": False, "ticks": "", "showgrid": False, "title": {"text": ""}},
+        annotations=[
+            {"text": text, "x": 0, "xref": "paper", "xanchor": "left", "y": bar.group.label, "yanchor": "bottom", "yshift": BAR / 2,
+             "showarrow": False, "align": "left", "font": {"size": 12}}
+            for bar, text in zip(bars, texts, strict=True)
+        ],
     )  # fmt: skip
     return drawn
+
+
+class _Bar(NamedTuple):
+    group: Group
+    seconds: float
+    reached: Point
+
+    @property
+    def told(self) -> str:
+        return f"{_seconds(self.seconds)}, step {self.reached.step:,}"
 
 
 def _is_at_least(value: float | None, level: float) -> bool:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from backend.comparisons import compare
+from backend.figure_images import image
 from backend.figures import compare as figures
 from backend.figures.style import COLOURS, DASHES
 from tests.backend.test_compare import member
+from tests.backend.test_figure_images import browser
+
+__all__ = ["browser"]
 
 CURVES = {"reward": "mean", "frontier": "way", "gold": "way"}
 
@@ -45,3 +50,32 @@ def test_the_best_of_very_many_groups_keep_their_bands() -> None:
     many = figures.draw(seen, figures.Look("reward"))
     assert {one.meta["role"] for one in many.data} == {"mean"}
     assert len(figures.draw(seen, figures.Look("reward"), whole=True).data) == 3 * 18
+
+
+@pytest.mark.parametrize("name", ["time", "cost"])
+def test_a_figure_of_bars_is_as_high_as_they_need_and_names_them_above(name: Any) -> None:
+    few, many = (
+        figures.draw(compare([member(beta, algorithm=one) for one in some for beta in BETAS]), figures.Look(name))
+        for some in (ALGORITHMS[:1], ALGORITHMS)
+    )
+    assert many.layout.height - few.layout.height == 12 * 38
+    assert [one.text.split(":")[0] for one in few.layout.annotations] == [f"CoPG β = {beta:g}" for beta in BETAS]
+    assert {one.x for one in few.layout.annotations} == {0}
+    assert many.layout.yaxis.showticklabels is False
+    [wordy] = figures.draw(compare([member(0.1), member(0.1, rate="a" * 30)]), figures.Look(name)).layout.annotations[
+        1:
+    ]
+    assert max(map(len, wordy.text.split("<br>"))) <= 44
+
+
+@pytest.mark.usefixtures("browser")
+@pytest.mark.parametrize(("name", "grows"), [("time", False), ("reward", True)])
+def test_a_picture_has_the_height_of_its_bars_and_of_its_legend(name: Any, grows: bool) -> None:
+    heights = []
+    for some in (ALGORITHMS[:1], ALGORITHMS):
+        drawn = figures.draw(
+            compare([member(beta, algorithm=one) for one in some for beta in BETAS]), figures.Look(name)
+        )
+        heights.append(int(ElementTree.fromstring(image(drawn, "svg")).get("height", "")))
+        assert grows or heights[-1] == drawn.layout.height
+    assert heights[1] > heights[0]
