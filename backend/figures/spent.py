@@ -68,7 +68,7 @@ def _until(
         height=round(row * max(len(bars), 2) + AXES + LINE * below.count("<br>")),
         margin={"l": 12, "r": 12, "t": 16, "b": AXES - 20 + LINE * below.count("<br>")},
         xaxis={"title": {"text": below}, "rangemode": "tozero", "hoverformat": ",.0f"},
-        yaxis={"autorange": "reversed", "showticklabels": False, "ticks": "", "showgrid": False, "title": {"text": ""}},
+        yaxis={"autorange": "reversed", "showticklabels": False, "ticks": "", "showgrid": False, "fixedrange": True, "title": {"text": ""}},
         annotations=[
             {"text": text, "x": 0, "xref": "paper", "xanchor": "left", "y": bar.group.label, "yanchor": "bottom", "yshift": BAR / 2,
              "showarrow": False, "align": "left", "font": {"size": 12}}

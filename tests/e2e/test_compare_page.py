@@ -53,9 +53,18 @@ def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> 
     assert "target=-" not in page.url
     page.get_by_role("slider", name="Smoothing").fill("6")
     roles = "plot => plot.data.filter((trace) => trace.meta.role === 'measured').length"
-    reward = page.get_by_test_id("figure-compare-reward").locator(".js-plotly-plot")
+    reward = page.get_by_test_id("figure-compare-reward")
+    plot = reward.locator(".js-plotly-plot")
     expect(reward).to_contain_text("smoothed (± 6), thin: measured")
-    assert reward.evaluate(roles) == 2, "what was measured stays visible"
+    assert plot.evaluate(roles) == 2, "what was measured stays visible"
+    entry = reward.get_by_role("button", name="CoPG β = 0.1")
+    entry.press("Enter")
+    expect(entry).to_have_attribute("aria-pressed", "false")
+    page.wait_for_function(
+        "document.querySelector('[data-testid=figure-compare-reward] .js-plotly-plot').data.some((trace) => trace.visible === false)"
+    )
+    hidden = "plot => [...new Set(plot.data.filter((trace) => trace.visible === false).map((trace) => trace.meta.role))].sort()"
+    assert plot.evaluate(hidden) == ["band", "mean", "measured", "seed"], "an entry hides all that belongs to its curve"
     page.wait_for_url("**smoothing=6**")
     page.reload()
     expect(page.get_by_role("slider", name="Smoothing")).to_have_value("6")

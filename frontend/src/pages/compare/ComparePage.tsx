@@ -99,8 +99,9 @@ function Figure({ chosen, title, look, seen, onTarget, onSmoothing }: FigureProp
   const { name, target, smoothing } = look;
   const { data: answer, error } = useCompareFigure(chosen, look);
   const ofTarget = TO_A_TARGET.includes(name) && seen.target !== null;
+  const awaited = (name === 'best' ? [...new Map(seen.groups.map((group) => [group.algorithm, group])).values()] : seen.groups).map((group) => `${group.label} ± 1 s.e., n = ${group.error_over}`);
   return (
-    <Drawn name={`compare-${name}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} wide={!HALF.includes(name)} empty={name === 'best' ? 'No best yet: it is chosen among groups whose runs have finished and are scored alike.' : ofTarget ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
+    <Drawn name={`compare-${name}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} awaited={awaited} expected={ofTarget ? 72 + 38 * seen.groups.length : undefined} wide={!HALF.includes(name)} empty={name === 'best' ? 'No best yet: it is chosen among groups whose runs have finished and are scored alike.' : ofTarget ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
       {ofTarget && <Target value={target} otherwise={seen.target!} onTarget={onTarget} />}
       {AGAINST_STEP.includes(name) && <Smoothing value={smoothing} onChange={onSmoothing} />}
     </Drawn>
