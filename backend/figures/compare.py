@@ -23,6 +23,7 @@ __all__ = ["best_of_each", "cost_of", "default_target", "frontier", "gold", "rew
 
 FigureName = Literal["reward", "best", "final", "frontier", "gold", "time", "cost"]
 SMOOTHED: Sequence[FigureName] = ("reward", "best")
+COLUMNS = ("step", "error", "n")
 TITLES: Mapping[FigureName, str] = {
     "reward": "Reward against step",
     "best": "The best of each algorithm",
@@ -119,12 +120,18 @@ def is_empty(figure: go.Figure) -> bool:
 
 
 def as_csv(figure: go.Figure) -> str:
-    """Every number drawn, one a line: `role,series,x,y`."""
+    """Every number drawn, one a line: `role,series,x,y,step,error,n`. The last three are of the point where `meta.columns` says that its
+    `customdata` has them; a curve against the step has its step as x, and its band as lines of their own."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["role", "series", "x", "y"])
+    writer.writerow(["role", "series", "x", "y", *COLUMNS])
     for trace in figure.data:
-        role = (trace.meta or {}).get("role", "")
-        points = zip(trace.x, trace.y, strict=True)
-        writer.writerows([role, trace.name, x, "" if y is None else y] for x, y in points if x is not None)
+        meta = trace.meta or {}
+        names = meta.get("columns", ())
+        rows = trace.customdata if names else [()] * len(trace.x)
+        for x, y, row in zip(trace.x, trace.y, rows, strict=True):
+            if x is not None:
+                told = dict(zip(names, row, strict=True))
+                values = (y, *(told.get(name) for name in COLUMNS))
+                writer.writerow([meta.get("role", ""), trace.name, x, *("" if one is None else one for one in values)])
     return out.getvalue()

@@ -42,6 +42,7 @@ class Mean:
     stderr: float | None
     seeds: int
     n: int
+    step: int | None
 
     @property
     def error_over(self) -> str:
@@ -79,7 +80,10 @@ def final_reward(
         dash = DASHES[dashes[algorithm] % len(DASHES)]
         dashes[algorithm] += 1
         group = f"{algorithm} {variant} {series}"
-        common: dict[str, Any] = {"legendgroup": group, "meta": _meta("final", algorithm)}
+        common: dict[str, Any] = {
+            "legendgroup": group,
+            "meta": {**_meta("final", algorithm), "columns": ["", "step", "error", "n"]},
+        }
         if points:
             traces.append(
                 go.Scatter(
@@ -87,7 +91,11 @@ def final_reward(
                     name=f"{label}{BANDS[band].both} over {error}", line={"color": COLOURS[algorithm], "width": 2, "dash": dash},
                     marker={"size": 8, "color": COLOURS[algorithm]},
                     error_y={"type": "data", "array": [point.half_width(band) or 0.0 for point in points], "thickness": 1.5, "width": 4},
-                    customdata=[[f"{point.reward:.3f}{_plus_minus(point.half_width(band), band)} over {point.error_over}"] for point in points],
+                    customdata=[
+                        [f"{point.reward:.3f}{_plus_minus(point.half_width(band), band)} over {point.error_over}", point.step, point.half_width(band),
+                         point.error_over]
+                        for point in points
+                    ],
                     hovertemplate=f"<b>{label}</b><br>{x_title} %{{x:.4g}}: %{{customdata[0]}}<extra></extra>", **common,
                 )
             )  # fmt: skip
@@ -128,11 +136,21 @@ def means(results: Sequence[Result]) -> list[Mean]:
             by_x[one.x].append(one)
     found = []
     for x, group in sorted(by_x.items()):
+        steps = {one.step for one in group}
         if len(group) == 1:
-            found.append(Mean(x, group[0].reward, group[0].stderr, 1, group[0].n))
+            found.append(Mean(x, group[0].reward, group[0].stderr, 1, group[0].n, group[0].step))
         else:
             mean, stderr = mean_and_stderr([one.reward for one in group])
-            found.append(Mean(x, mean, None if math.isnan(stderr) else stderr, len(group), group[0].n))
+            found.append(
+                Mean(
+                    x,
+                    mean,
+                    None if math.isnan(stderr) else stderr,
+                    len(group),
+                    group[0].n,
+                    steps.pop() if len(steps) == 1 else None,
+                )
+            )
     return found
 
 
@@ -157,7 +175,8 @@ def _lines(results: Sequence[Result]) -> Mapping[tuple[str, str | None, str], li
 
 def _dots(chosen: Sequence[Result], symbol: str, opacity: float, common: Mapping[str, Any]) -> go.Scatter:
     told = [
-        [f"{one.name}<br>{one.reward:.3f}{_plus_minus(one.stderr, 'stderr')}{'' if one.finished else f' at step {one.step:,}, not finished'}"]
+        [f"{one.name}<br>{one.reward:.3f}{_plus_minus(one.stderr, 'stderr')}{'' if one.finished else f' at step {one.step:,}, not finished'}",
+         one.step, one.stderr, f"{one.n:,} prompts"]
         for one in chosen
     ]  # fmt: skip
     return go.Scatter(

@@ -52,7 +52,8 @@ def _until(
             go.Bar(
                 x=[bar.seconds for bar in own], y=[bar.group.label for bar in own], orientation="h", text=[bar.told for bar in own],
                 textposition="none", hovertemplate="%{text}<extra></extra>", name=NAMES.get(algorithm, algorithm),
-                marker={"color": COLOURS[algorithm]}, meta={"role": role, "algorithm": algorithm}, showlegend=False,
+                marker={"color": COLOURS[algorithm]}, customdata=[[bar.reached.step, bar.reached.over] for bar in own],
+                meta={"role": role, "algorithm": algorithm, "columns": ["step", "n"]}, showlegend=False,
             )
         )  # fmt: skip
     drawn = go.Figure(traces)

@@ -39,9 +39,9 @@ def _ways(
                 go.Scatter(
                     x=[x for _, x, _ in some], y=[y for _, _, y in some], mode="markers" if end else mode(known), name=group.label,
                     line={"color": stroke.colour, "width": 1.5, "dash": stroke.dash},
-                    marker={"size": 11 if end else 4, "color": stroke.colour}, customdata=[step for step, _, _ in some],
-                    hovertemplate="step %{customdata:,}: %{x:.3f}, %{y:.3f}", legendgroup=group.id, showlegend=not end,
-                    meta={"role": role, **stroke.meta(group.algorithm)},
+                    marker={"size": 11 if end else 4, "color": stroke.colour}, customdata=[[step] for step, _, _ in some],
+                    hovertemplate="step %{customdata[0]:,}: %{x:.3f}, %{y:.3f}", legendgroup=group.id, showlegend=not end,
+                    meta={"role": role, "columns": ["step"], **stroke.meta(group.algorithm)},
                 )
             )  # fmt: skip
     drawn = go.Figure(traces)

@@ -223,7 +223,7 @@ def test_every_figure_is_served(bench: Bench, name: str) -> None:
     assert drawn["empty"] is False
     answer = bench.client.get(f"{API}/compare/figures/{name}", params={"run": runs, "format": "csv"})
     rows = list(csv.DictReader(io.StringIO(answer.text)))
-    assert {"role", "series", "x", "y"} == set(rows[0])
+    assert {"role", "series", "x", "y", *figures.COLUMNS} == set(rows[0])
     assert all(row["x"] for row in rows)
 
 

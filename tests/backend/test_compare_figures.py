@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 from typing import Any
 from xml.etree import ElementTree
@@ -79,3 +81,19 @@ def test_a_picture_has_the_height_of_its_bars_and_of_its_legend(name: Any, grows
         heights.append(int(ElementTree.fromstring(image(drawn, "svg")).get("height", "")))
         assert grows or heights[-1] == drawn.layout.height
     assert heights[1] > heights[0]
+
+
+def rows_of(name: Any, seen: Any) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(figures.as_csv(figures.draw(seen, figures.Look(name), whole=True)))))
+
+
+def test_the_csv_has_what_is_drawn_and_of_which_step() -> None:
+    seeds = [member(0.1, seed, last=last) for seed, last in enumerate((1.0, 3.0))]
+    seen = compare([*seeds, member(1.0, last=2.0)])
+    told = [[row[key] for key in ("x", "y", "step", "error", "n")] for row in rows_of("final", seen)]
+    assert told[:2] == [["0.1", "2.0", "200", "1.0", "2 seeds"], ["1.0", "2.0", "200", "0.1", "64 prompts"]]
+    assert told[2] == ["0.1", "1.0", "200", "0.1", "64 prompts"], "a seed beside its mean"
+    assert [row["step"] for row in rows_of("frontier", seen)][:4] == ["0", "100", "200", "200"]
+    for name in ("time", "cost"):
+        assert [(row["step"], row["n"]) for row in rows_of(name, seen)] == [("100", "2 seeds"), ("100", "64 prompts")]
+    assert {row["step"] for row in rows_of("reward", seen)} == {""}, "its x is the step"
