@@ -55,7 +55,9 @@ def final(comparison: Comparison, measure: Measure) -> go.Figure:
             first = member.points[0]
             if first.step == 0 and (level := first.of(measure)[0]) is not None:
                 starts.add(round(level, 9))
-    drawn = final_reward.final_reward(results, "Beta", starts.pop() if len(starts) == 1 else None, comparison.band)
+    drawn = final_reward.final_reward(
+        results, final_reward.BETA, starts.pop() if len(starts) == 1 else None, comparison.band
+    )
     for algorithm, groups in by_algorithm(comparison):
         finished = [group for group in groups if group.finished and group.beta is not None]
         if len(finished) > 1 and (winner := best(finished, measure)) is not None and winner.last is not None:

@@ -16,6 +16,9 @@ from backend.comparisons import NAMES
 from backend.figures.style import BANDS, COLOURS, DASHES, NEUTRAL, TEMPLATE
 from backend.statistics import Band, half_width, mean_and_stderr
 
+BETA, FACTOR = "Beta", 5
+ROOM = 0.14  # of the axis, between two named ticks
+
 
 @dataclass(frozen=True)
 class Result:
@@ -115,17 +118,27 @@ def final_reward(
             )
         )  # fmt: skip
     drawn = go.Figure(traces)
-    logarithmic = bool(xs) and min(xs) > 0 and max(xs) / min(xs) > 5
-    axis: dict[str, Any] = {"title": {"text": x_title}, "hoverformat": ".4g", "rangemode": "normal"}
-    if logarithmic:
-        axis |= {"type": "log", "tickvals": sorted(set(xs)), "ticktext": [f"{x:g}" for x in sorted(set(xs))]}
-        if len(set(xs)) > 12:
-            axis = {name: value for name, value in axis.items() if not name.startswith("tick")}
     drawn.update_layout(
-        template=TEMPLATE, xaxis=axis, yaxis={"title": {"text": "Reward at the end (reward units)"}},
+        template=TEMPLATE, xaxis=_x_axis(xs, x_title), yaxis={"title": {"text": "Reward at the end (reward units)"}},
         hovermode="closest", uirevision="keep",
     )  # fmt: skip
     return drawn
+
+
+def _x_axis(xs: Sequence[float], title: str) -> dict[str, Any]:
+    """Beta always has a logarithmic axis, another setting where it spans more than a factor of five; ticks at the values themselves, each
+    named where the one before it leaves room."""
+    axis: dict[str, Any] = {"title": {"text": title}, "hoverformat": ".4g", "rangemode": "normal"}
+    if not xs or min(xs) <= 0 or (title != BETA and max(xs) / min(xs) <= FACTOR):
+        return axis
+    values = sorted(set(xs))
+    room = ROOM * math.log(values[-1] / values[0])
+    named = [values[-1]]
+    for value in values[-2::-1]:
+        if math.log(named[-1] / value) >= room and (value == values[0] or math.log(value / values[0]) >= room):
+            named.append(value)
+    texts = [f"{value:g}" if value in named else "" for value in values]
+    return {**axis, "type": "log", "tickvals": values, "ticktext": texts, "tickangle": 0}
 
 
 def means(results: Sequence[Result]) -> list[Mean]:

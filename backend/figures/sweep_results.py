@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
-from backend.figures.final_reward import Result
+from backend.figures.final_reward import BETA, Result
 from backend.models import Evaluation, Run
 from backend.models_sweeps import Sweep, SweepMember
 from backend.states import RunState
@@ -51,7 +51,7 @@ def load(session: Session, sweep: Sweep) -> tuple[list[Result], str, float | Non
         select(Evaluation.reward_mean).where(Evaluation.run_id.in_(mine), Evaluation.step == 0)
     ).all()  # fmt: skip
     agreed = {round(one, 9) for one in start if one is not None}
-    title = "Beta" if axis == "beta" else labels([axis])[axis].capitalize() if axis else "Run"
+    title = BETA if axis == "beta" else labels([axis])[axis].capitalize() if axis else "Run"
     return results, title, agreed.pop() if len(agreed) == 1 else None
 
 

@@ -58,6 +58,23 @@ def test_settings_besides_beta_and_seed_have_lines_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
+    ("xs", "title", "kind", "named"),
+    [
+        ((0.03, 0.06), "Beta", "log", ["0.03", "0.06"]),
+        ((0.1,), "Beta", "log", ["0.1"]),
+        ((0.001, 0.01, 0.011, 0.1, 0.95, 1.0), "Beta", "log", ["0.001", "", "0.011", "0.1", "", "1"]),
+        ((1, 4), "Learning rate", None, None),
+        ((1, 6), "Learning rate", "log", ["1", "6"]),
+        ((0, 1), "Beta", None, None),
+    ],
+)
+def test_beta_is_on_a_logarithmic_axis_with_ticks_where_it_was(xs: Any, title: str, kind: Any, named: Any) -> None:
+    axis = final_reward([result(x, 1.0) for x in xs], title, None).layout.xaxis
+    assert (axis.type, axis.ticktext and list(axis.ticktext)) == (kind, named)
+    assert axis.tickvals is None or list(axis.tickvals) == list(xs)
+
+
+@pytest.mark.parametrize(
     ("overrides", "field"),
     [
         ([{"beta": 1, "seed": 0}, {"beta": 2, "seed": 1}], "beta"),
