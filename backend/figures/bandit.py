@@ -103,7 +103,7 @@ def simplex(config: BanditConfig, result: BanditResult) -> Drawing:
         traces,
         {**hidden, "range": [-0.2, 1.2]},
         {**hidden, "range": [-0.16, 1.02], "scaleanchor": "x"},
-        "● end, × limit, ☆ optimum",
+        f"{_mean(config)}● end, × limit, ☆ optimum",
         hovermode="closest",
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
     )
@@ -127,7 +127,7 @@ def policies(config: BanditConfig, result: BanditResult) -> Drawing:
         traces,
         {"title": {"text": "Arm"}, "type": "category"},
         {"title": {"text": "Probability"}, "rangemode": "tozero"},
-        "first bar: the optimum",
+        f"{_mean(config)}first bar: the optimum",
         barmode="group",
         bargap=0.25,
     )
@@ -163,7 +163,7 @@ def frontier(config: BanditConfig, result: BanditResult) -> Drawing:
         }
     )  # fmt: skip
     x_axis = {"title": {"text": "KL to the reference (nats)"}, "rangemode": "tozero"}
-    return _figure(traces, x_axis, {"title": {"text": "Expected reward (reward units)"}}, "grey: optimum of every β",
+    return _figure(traces, x_axis, {"title": {"text": "Expected reward (reward units)"}}, f"{_mean(config)}grey: optimum of every β",
                    hovermode="closest")  # fmt: skip
 
 
@@ -257,6 +257,11 @@ def _mark(
         marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 2, "color": colour}},
         **({"legendgroup": algorithm} if algorithm else {}),
     )  # fmt: skip
+
+
+def _mean(config: BanditConfig) -> str:
+    """What a way or a bar is of."""
+    return "" if config.seeds == 1 else f"mean of {config.seeds} seeds; "
 
 
 def _figure(traces: list[Drawing], x_axis: Drawing, y_axis: Drawing, legend: str | None, **layout: Any) -> Drawing:

@@ -72,14 +72,6 @@ def final_reward(
     for (algorithm, variant, series), own in lines.items():
         points = means(own)
         label = " ".join(filter(None, (NAMES.get(algorithm, algorithm), f"({variant})" if variant else "", series)))
-        over = {"seeds" if point.seeds > 1 else "prompts" for point in points}
-        error = (
-            "seeds"
-            if over == {"seeds"}
-            else "prompts"
-            if over == {"prompts"}
-            else "seeds, or over prompts where there is one"
-        )
         dash = DASHES[dashes[algorithm] % len(DASHES)]
         dashes[algorithm] += 1
         group = f"{algorithm} {variant} {series}"
@@ -91,7 +83,7 @@ def final_reward(
             traces.append(
                 go.Scatter(
                     x=[point.x for point in points], y=[point.reward for point in points], mode="lines+markers",
-                    name=f"{label}{BANDS[band].both} over {error}", line={"color": COLOURS[algorithm], "width": 2, "dash": dash},
+                    name=f"{label}{BANDS[band].both}, n = {_n(points)}", line={"color": COLOURS[algorithm], "width": 2, "dash": dash},
                     marker={"size": 8, "color": COLOURS[algorithm]},
                     error_y={"type": "data", "array": [point.half_width(band) or 0.0 for point in points], "thickness": 1.5, "width": 4},
                     customdata=[
@@ -165,6 +157,18 @@ def means(results: Sequence[Result]) -> list[Mean]:
                 )
             )
     return found
+
+
+def _n(points: Sequence[Mean]) -> str:
+    """Over what the bars of a line are.
+
+    >>> _n([Mean(0.1, 1.0, 0.1, 3, 64, None), Mean(0.2, 1.0, 0.1, 2, 64, None), Mean(0.3, 1.0, 0.1, 1, 64, None)])
+    '2 to 3 seeds or 64 prompts'
+    """
+    seeds = sorted({point.seeds for point in points if point.seeds > 1})
+    prompts = sorted({point.n for point in points if point.seeds == 1})
+    spans = ((some[0], some[-1], what) for some, what in ((seeds, "seeds"), (prompts, "prompts")) if some)
+    return " or ".join(f"{low:,} {what}" if low == high else f"{low:,} to {high:,} {what}" for low, high, what in spans)
 
 
 def as_csv(results: Sequence[Result], x_title: str) -> str:

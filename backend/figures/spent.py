@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from backend.comparisons import NAMES, Comparison, Group, Measure, Point
 from backend.figures.compare_curves import name_of
-from backend.figures.style import COLOURS, TEMPLATE
+from backend.figures.style import COLOURS, TEMPLATE, faint
 
 ROW, BAR, LINE, AXES = (
     38,
@@ -41,9 +41,12 @@ def _until(
     level = target if target is not None else default_target(comparison, measure)
     bars: list[_Bar] = []
     for group in comparison.groups:
-        reached = next((p for p in group.points if level is not None and _is_at_least(p.of(measure)[0], level)), None)
+        reached = next((p for p in group.points if _is_at_least(p.of(measure)[0], level)), None)
         if reached is not None:
-            bars.append(_Bar(group, of(reached), reached))
+            alone = [
+                next((p for p in one.points if _is_at_least(p.of(measure)[0], level)), None) for one in group.members
+            ]
+            bars.append(_Bar(group, of(reached), reached, [of(p) for p in alone if p is not None]))
     missing = sum(1 for group in comparison.groups if group.points) - len(bars)
     traces = []
     for algorithm in dict.fromkeys(bar.group.algorithm for bar in bars):
@@ -52,15 +55,25 @@ def _until(
             go.Bar(
                 x=[bar.seconds for bar in own], y=[bar.group.label for bar in own], orientation="h", text=[bar.told for bar in own],
                 textposition="none", hovertemplate="%{text}<extra></extra>", name=NAMES.get(algorithm, algorithm),
-                marker={"color": COLOURS[algorithm]}, customdata=[[bar.reached.step, bar.reached.over] for bar in own],
+                marker={"color": faint(COLOURS[algorithm], 0.4), "line": {"color": COLOURS[algorithm], "width": 1.5}},
+                customdata=[[bar.reached.step, bar.n] for bar in own],
                 meta={"role": role, "algorithm": algorithm, "columns": ["step", "n"]}, showlegend=False,
             )
         )  # fmt: skip
+        dots = [(second, bar) for bar in own if len(bar.group.members) > 1 for second in bar.alone]
+        if dots:
+            traces.append(
+                go.Scatter(
+                    x=[second for second, _ in dots], y=[bar.group.label for _, bar in dots], mode="markers", name="seeds", hoverinfo="skip",
+                    marker={"color": COLOURS[algorithm], "size": 7}, meta={"role": "seed", "algorithm": algorithm}, showlegend=False,
+                )
+            )  # fmt: skip
     drawn = go.Figure(traces)
     of_what = "<br>of one run, without its parents" if role == "cost" else ""
+    of_seeds = "<br>points: each seed by itself" if any(len(bar.group.members) > 1 for bar in bars) else ""
     unreached = f"<br>{missing} did not reach it" if missing else ""
     level_text = "" if level is None else f" to {name_of(measure).lower()} {level:.3g}"
-    below = f"{title}{level_text} (seconds){of_what}{unreached}"
+    below = f"{title}{level_text} (seconds){of_what}{of_seeds}{unreached}"
     named = [f"{bar.group.label}: {bar.told}" for bar in bars]
     texts = ["<br>".join(textwrap.wrap(text, LETTERS)) for text in named]
     row = ROW + LINE * max((text.count("<br>") for text in texts), default=0)
@@ -83,14 +96,21 @@ class _Bar(NamedTuple):
     group: Group
     seconds: float
     reached: Point
+    alone: Sequence[float]
+    """What each seed spent until it reached the target by itself, whatever its group did."""
+
+    @property
+    def n(self) -> str:
+        return "1 seed" if self.reached.seeds == 1 else f"{self.reached.seeds} seeds"
 
     @property
     def told(self) -> str:
-        return f"{_seconds(self.seconds)}, step {self.reached.step:,}"
+        few = f", {len(self.alone)} reach it" if len(self.alone) < len(self.group.members) else ""
+        return f"{_seconds(self.seconds)}, step {self.reached.step:,}, n = {self.n}{few}"
 
 
-def _is_at_least(value: float | None, level: float) -> bool:
-    return value is not None and value >= level
+def _is_at_least(value: float | None, level: float | None) -> bool:
+    return value is not None and level is not None and value >= level
 
 
 def _seconds(seconds: float) -> str:

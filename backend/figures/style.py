@@ -186,10 +186,10 @@ def meta(trace: go.Scatter) -> Mapping[str, str]:
     return dict(trace.meta)
 
 
-def faint(colour: str) -> str:
+def faint(colour: str, opacity: float = 0.18) -> str:
     """The colour of a band around a curve of this colour."""
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.18)"
+    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def sequential(share: float) -> dict[str, str]:

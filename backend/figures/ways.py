@@ -2,53 +2,82 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import plotly.graph_objects as go
 
 from backend.comparisons import Comparison, Measure, Point
 from backend.figures.compare_curves import UNITS, every, mode, name_of, strokes
-from backend.figures.style import NEUTRAL, TEMPLATE
+from backend.figures.style import BANDS, NEUTRAL, TEMPLATE
+from backend.statistics import Band, half_width
 
 
 def frontier(comparison: Comparison, measure: Measure) -> go.Figure:
     """Reward against KL to the reference: each group's way over its steps, its last evaluation a large point."""
     title = f"{name_of(measure)} ({UNITS[measure]})"
-    return _ways(comparison, lambda one: (one.kl, one.of(measure)[0]), "KL to the reference (nats)", title)
+    return _ways(
+        comparison,
+        lambda one: (one.kl, one.of(measure)[0]),
+        lambda one: (None, one.of(measure)[1]),
+        "KL to the reference (nats)",
+        title,
+    )
 
 
 def gold(comparison: Comparison, measure: Measure) -> go.Figure:
     """Gold against learned reward over the steps: a way that turns down optimises what the reward model gets wrong."""
-    return _ways(
-        comparison, lambda one: (one.reward, one.gold), "Learned reward (reward units)", "Gold reward (gold units)"
-    )
+    titles = "Learned reward (reward units)", "Gold reward (gold units)"
+    return _ways(comparison, lambda one: (one.reward, one.gold), lambda one: (one.stderr, one.gold_stderr), *titles)
+
+
+Pair = tuple[float | None, float | None]
 
 
 def _ways(
-    comparison: Comparison, place: Callable[[Point], tuple[float | None, float | None]], x_title: str, y_title: str
+    comparison: Comparison, place: Callable[[Point], Pair], errors: Callable[[Point], Pair], x_title: str, y_title: str
 ) -> go.Figure:
+    """`place` and `errors`: x and y of an evaluation, and the standard errors of both. Bars stand at the last evaluation alone."""
     traces = []
     drawn_by = strokes(comparison)
     for group in comparison.groups:
-        points = [(point.step, *place(point)) for point in group.points]
-        known = [(step, x, y) for step, x, y in points if x is not None and y is not None]
+        known = [(point, x, y) for point in group.points for x, y in [place(point)] if x is not None and y is not None]
+        over = f", n = {known[-1][0].over}" if known else ""
         stroke = drawn_by[group.id]
         for role, some in (("way", known), ("way_end", known[-1:])):
             end = role == "way_end"
             traces.append(
                 go.Scatter(
-                    x=[x for _, x, _ in some], y=[y for _, _, y in some], mode="markers" if end else mode(known), name=group.label,
+                    x=[x for _, x, _ in some], y=[y for _, _, y in some], mode="markers" if end else mode(known), name=f"{group.label}{over}",
                     line={"color": stroke.colour, "width": 1.5, "dash": stroke.dash},
-                    marker={"size": 11 if end else 4, "color": stroke.colour}, customdata=[[step] for step, _, _ in some],
+                    marker={"size": 11 if end else 4, "color": stroke.colour}, customdata=[[point.step] for point, _, _ in some],
                     hovertemplate="step %{customdata[0]:,}: %{x:.3f}, %{y:.3f}", legendgroup=group.id, showlegend=not end,
                     meta={"role": role, "columns": ["step"], **stroke.meta(group.algorithm)},
                 )
             )  # fmt: skip
+        for x, y in _bars(known[-1], errors, comparison.band) if known else ():
+            traces.append(
+                go.Scatter(
+                    x=x, y=y, mode="lines", name=f"{group.label}, the last evaluation{BANDS[comparison.band].both}", showlegend=False, hoverinfo="skip",
+                    line={"color": stroke.colour, "width": 1.5}, legendgroup=group.id, meta={"role": "error", "open": 2, **stroke.meta(group.algorithm)},
+                )
+            )  # fmt: skip
     drawn = go.Figure(traces)
-    drawn.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name="large: the last evaluation", meta={"role": "reference", "algorithm": ""},
+    drawn.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name=f"large: the last evaluation{BANDS[comparison.band].both}", meta={"role": "reference", "algorithm": ""},
                                marker={"size": 11, "color": NEUTRAL}))  # fmt: skip
     drawn.update_layout(
         template=TEMPLATE, hovermode="closest", uirevision="keep", yaxis={"title": {"text": y_title}},
         xaxis={"title": {"text": f"{x_title}{every(comparison)}"}, "rangemode": "normal", "hoverformat": ".3f", "exponentformat": "power"},
     )  # fmt: skip
     return drawn
+
+
+def _bars(
+    last: tuple[Point, float, float], errors: Callable[[Point], Pair], kind: Band
+) -> list[tuple[list[float], list[float]]]:
+    """The ends of the bars of one point, across and upright; curves of their own, which can be appended to as others are. Of an unknown error
+    none is drawn."""
+    point, x, y = last
+    across, up = (float(half_width([error], [point.independent], kind)[0]) for error in errors(point))
+    found = [([x - across, x + across], [y, y]), ([x, x], [y - up, y + up])]
+    return [one for one, width in zip(found, (across, up), strict=True) if math.isfinite(width)]

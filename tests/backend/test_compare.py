@@ -106,11 +106,15 @@ def test_time_to_a_reward_is_that_of_the_first_evaluation_which_has_it() -> None
 def test_cost_of_a_reward_is_the_device_time_of_one_seed() -> None:
     seen = compare([member(0.1, 0, last=2.0), member(0.1, 1, last=2.0), member(1.0, last=0.5)])
     drawn = figures.cost_of(seen, "reward")
-    [bars] = drawn.data
-    assert (list(bars.y), list(bars.x), list(bars.text)) == (["CoPG β = 0.1"], [300.0], ["300 s, step 100"])
+    bars = drawn.data[0]
+    assert (list(bars.y), list(bars.x), list(bars.text)) == (
+        ["CoPG β = 0.1"],
+        [300.0],
+        ["300 s, step 100, n = 2 seeds"],
+    )
     assert (
         drawn.layout.xaxis.title.text
-        == "Device time to reward 1 (seconds)<br>of one run, without its parents<br>1 did not reach it"
+        == "Device time to reward 1 (seconds)<br>of one run, without its parents<br>points: each seed by itself<br>1 did not reach it"
     )
 
 
@@ -142,7 +146,7 @@ def test_bands_are_one_standard_error_or_the_interval_by_student_and_say_which()
         lower, upper = [trace for trace in drawn.data if trace.meta["role"] == "band"][:2]
         assert (lower.y[-1], upper.y[-1]) == pytest.approx((2 - times * stderr, 2 + times * stderr))
         final = figures.final(replace(seen, band=kind), "reward").data[0]
-        assert final.name == f"CoPG{words} over seeds, or over prompts where there is one"
+        assert final.name == f"CoPG{words}, n = 3 seeds or 64 prompts"
         assert list(final.error_y.array) == pytest.approx([times * stderr, half_width([0.1], [64], kind)[0]])
         many = figures.reward(replace(seen, band=kind, bands=False), "reward").data[-1]
         assert (

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import scipy.stats
 
 from backend.comparisons import compare
 from backend.figure_images import image
@@ -95,5 +97,35 @@ def test_the_csv_has_what_is_drawn_and_of_which_step() -> None:
     assert told[2] == ["0.1", "1.0", "200", "0.1", "64 prompts"], "a seed beside its mean"
     assert [row["step"] for row in rows_of("frontier", seen)][:4] == ["0", "100", "200", "200"]
     for name in ("time", "cost"):
-        assert [(row["step"], row["n"]) for row in rows_of(name, seen)] == [("100", "2 seeds"), ("100", "64 prompts")]
+        assert [(row["step"], row["n"]) for row in rows_of(name, seen)] == [
+            ("100", "2 seeds"),
+            ("100", "1 seed"),
+            ("", ""),
+            ("", ""),
+        ]
     assert {row["step"] for row in rows_of("reward", seen)} == {""}, "its x is the step"
+
+
+def test_n_stands_in_every_legend_and_errors_are_drawn_and_named() -> None:
+    seeds = [member(0.1, seed, last=last) for seed, last in enumerate((1.0, 3.0))]
+    points = [one._replace(gold=one.reward, gold_stderr=0.2) for one in member(1.0, last=2.0).points]
+    seen = compare([*seeds, replace(member(1.0), points=points)])
+    for name, words, across in (("frontier", " ± 1 s.e.", 0), ("gold", " ± 1 s.e.", 1)):
+        drawn = figures.draw(seen, figures.Look(name))  # type: ignore[arg-type]
+        legend = [one.name for one in drawn.data if one.showlegend is not False]
+        assert [one.split(", ")[1] for one in legend if "β = 1" in one] == ["n = 64 prompts"]
+        assert legend[-1] == f"large: the last evaluation{words}"
+        bars = [one for one in drawn.data if one.meta["role"] == "error" and "β = 1" in one.name]
+        assert len(bars) == 1 + across
+        assert list(bars[-1].y) == pytest.approx([1.9, 2.1] if name == "frontier" else [1.8, 2.2])
+    wide = figures.draw(seen, figures.Look("frontier", band="ci95"))
+    assert wide.data[-1].name == "large: the last evaluation, 95 % interval"
+    [up] = [one for one in wide.data if one.meta["role"] == "error" and "β = 1" in one.name]
+    assert (up.y[1] - up.y[0]) / 2 == pytest.approx(0.1 * scipy.stats.t.ppf(0.975, 63))
+
+
+def test_a_bar_has_its_n_and_each_seed_by_itself() -> None:
+    seen = compare([*(member(0.1, seed, last=last) for seed, last in enumerate((1.0, 3.0))), member(1.0, last=2.0)])
+    bars, dots = figures.draw(seen, figures.Look("time", target=1.5)).data
+    assert list(bars.text) == ["400 s, step 200, n = 2 seeds, 1 reach it", "400 s, step 200, n = 1 seed"]
+    assert (list(dots.x), list(dots.y)) == ([200.0], ["CoPG β = 0.1"]), "the other seed stays below it"

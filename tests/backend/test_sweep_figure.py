@@ -40,7 +40,11 @@ def test_each_algorithm_has_a_line_and_what_is_unfinished_stands_open() -> None:
         "Beta", 0.5,
     )  # fmt: skip
     copg, dpo, unfinished, before = drawn.data
-    assert (copg.name, list(copg.x), list(copg.error_y.array)) == ("CoPG ± 1 s.e. over prompts", [0.01, 1], [0.1, 0.1])
+    assert (copg.name, list(copg.x), list(copg.error_y.array)) == (
+        "CoPG ± 1 s.e., n = 64 prompts",
+        [0.01, 1],
+        [0.1, 0.1],
+    )
     assert (list(dpo.y), unfinished.marker.symbol, list(unfinished.y)) == ([1], "circle-open", [5])
     assert list(before.y) == [0.5, 0.5]
     assert drawn.layout.xaxis.type == "log"
@@ -52,7 +56,7 @@ def test_settings_besides_beta_and_seed_have_lines_of_their_own() -> None:
         [result(1, 1, series="learning rate 1e-05"), result(1, 2, series="learning rate 1e-06")], "Beta", None
     )
     assert [trace.name for trace in drawn.data] == [
-        f"CoPG learning rate {rate} ± 1 s.e. over prompts" for rate in ("1e-05", "1e-06")
+        f"CoPG learning rate {rate} ± 1 s.e., n = 64 prompts" for rate in ("1e-05", "1e-06")
     ]
     assert len({trace.line.dash for trace in drawn.data}) == 2
 

@@ -72,7 +72,7 @@ def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> 
     bands = page.get_by_role("radiogroup", name="Bands")
     bands.get_by_text("95 %").click()
     expect(reward).to_contain_text("95 % interval, n = 2 seeds")
-    expect(page.get_by_test_id("figure-compare-final")).to_contain_text("95 % interval over seeds")
+    expect(page.get_by_test_id("figure-compare-final")).to_contain_text("95 % interval, n = 2 seeds")
     page.wait_for_url("**band=ci95**")
     page.reload()
     expect(bands.get_by_label("95 %")).to_be_checked()

@@ -17,7 +17,7 @@ const BELOW: readonly FigureName[] = ['reward', 'best', 'final', 'frontier', 'go
 const HALF: readonly FigureName[] = ['frontier', 'gold', 'time', 'cost', 'final'];
 const TO_A_TARGET: readonly FigureName[] = ['time', 'cost'];
 const AGAINST_STEP: readonly FigureName[] = ['reward', 'best'];
-const WITH_ERRORS: readonly FigureName[] = ['reward', 'best', 'final'];
+const WITH_ERRORS: readonly FigureName[] = ['reward', 'best', 'final', 'frontier', 'gold'];
 
 const FEW = 6; // baselines that the palette lists unasked
 const SMOOTHEST = 25; // evaluations on either side, of the slider
