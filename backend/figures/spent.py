@@ -18,7 +18,7 @@ ROW, BAR, LINE, AXES = (
     15,
     72,
 )  # px: of a bar with its words, of the bar, of a line of text, of all around the bars
-LETTERS = 44  # of a line that the narrowest page shows
+LETTERS = 48  # of a line that the narrowest page shows
 
 
 def time_to(comparison: Comparison, measure: Measure, target: float | None = None) -> go.Figure:
@@ -74,8 +74,7 @@ def _until(
     unreached = f"<br>{missing} did not reach it" if missing else ""
     level_text = "" if level is None else f" to {name_of(measure).lower()} {level:.3g}"
     below = f"{title}{level_text} (seconds){of_what}{of_seeds}{unreached}"
-    named = [f"{bar.group.label}: {bar.told}" for bar in bars]
-    texts = ["<br>".join(textwrap.wrap(text, LETTERS)) for text in named]
+    texts = [_words(bar) for bar in bars]
     row = ROW + LINE * max((text.count("<br>") for text in texts), default=0)
     drawn.update_layout(
         template=TEMPLATE, hovermode="closest", uirevision="keep", bargap=1 - BAR / row,
@@ -107,6 +106,12 @@ class _Bar(NamedTuple):
     def told(self) -> str:
         few = f", {len(self.alone)} reach it" if len(self.alone) < len(self.group.members) else ""
         return f"{_seconds(self.seconds)}, step {self.reached.step:,}, n = {self.n}{few}"
+
+
+def _words(bar: _Bar) -> str:
+    """What stands above a bar: on one line where it fits, else the number on a line of its own."""
+    whole = f"{bar.group.label}: {bar.told}"
+    return whole if len(whole) <= LETTERS else "<br>".join([*textwrap.wrap(bar.group.label, LETTERS), bar.told])
 
 
 def _is_at_least(value: float | None, level: float | None) -> bool:

@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 
-from backend.comparisons import Comparison, Measure, Point
+from backend.comparisons import Comparison, Group, Measure, Point
 from backend.figures.compare_curves import UNITS, every, mode, name_of, strokes
 from backend.figures.style import BANDS, NEUTRAL, TEMPLATE
 from backend.statistics import Band, half_width
 
+Place = Callable[[Point], tuple[float | None, float | None]]
+Placed = tuple[Point, float, float]
+FRONT = "ringed: no other end has as much reward at as little KL"
+
 
 def frontier(comparison: Comparison, measure: Measure) -> go.Figure:
-    """Reward against KL to the reference: each group's way over its steps, its last evaluation a large point."""
+    """Reward against KL to the reference: each group's way over its steps, its last evaluation a large point, and a thin line through the
+    ends that no other beats, with at least as much reward at no more KL."""
     title = f"{name_of(measure)} ({UNITS[measure]})"
-    return _ways(
-        comparison,
-        lambda one: (one.kl, one.of(measure)[0]),
-        lambda one: (None, one.of(measure)[1]),
-        "KL to the reference (nats)",
-        title,
-    )
+    place: Place = lambda one: (one.kl, one.of(measure)[0])  # noqa: E731
+    drawn = _ways(comparison, place, lambda one: (None, one.of(measure)[1]), "KL to the reference (nats)", title)
+    ends = [known[-1] for group in comparison.groups if (known := _known(group, place))]
+    if len(ends) > 1:
+        front = undominated([(x, y) for _, x, y in ends])
+        drawn.add_trace(
+            go.Scatter(
+                x=[x for x, _ in front], y=[y for _, y in front], mode="lines+markers", line={"color": NEUTRAL, "width": 1}, hoverinfo="skip",
+                name=FRONT, meta={"role": "reference_front", "algorithm": "", "open": len(ends)},
+                marker={"symbol": "circle-open", "size": 17, "color": NEUTRAL},
+            )
+        )  # fmt: skip
+    return drawn
+
+
+def undominated(ends: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (KL, reward) that no other one matches in both and beats in one, by rising KL.
+
+    >>> undominated([(2.0, 1.5), (1.0, 1.0), (3.0, 1.2), (1.0, 0.5)])
+    [(1.0, 1.0), (2.0, 1.5)]
+    """
+    found: list[tuple[float, float]] = []
+    for kl, reward in sorted(set(ends), key=lambda end: (end[0], -end[1])):
+        if not found or reward > found[-1][1]:
+            found.append((kl, reward))
+    return found
 
 
 def gold(comparison: Comparison, measure: Measure) -> go.Figure:
@@ -31,17 +55,12 @@ def gold(comparison: Comparison, measure: Measure) -> go.Figure:
     return _ways(comparison, lambda one: (one.reward, one.gold), lambda one: (one.stderr, one.gold_stderr), *titles)
 
 
-Pair = tuple[float | None, float | None]
-
-
-def _ways(
-    comparison: Comparison, place: Callable[[Point], Pair], errors: Callable[[Point], Pair], x_title: str, y_title: str
-) -> go.Figure:
+def _ways(comparison: Comparison, place: Place, errors: Place, x_title: str, y_title: str) -> go.Figure:
     """`place` and `errors`: x and y of an evaluation, and the standard errors of both. Bars stand at the last evaluation alone."""
     traces = []
     drawn_by = strokes(comparison)
     for group in comparison.groups:
-        known = [(point, x, y) for point in group.points for x, y in [place(point)] if x is not None and y is not None]
+        known = _known(group, place)
         over = f", n = {known[-1][0].over}" if known else ""
         stroke = drawn_by[group.id]
         for role, some in (("way", known), ("way_end", known[-1:])):
@@ -72,9 +91,11 @@ def _ways(
     return drawn
 
 
-def _bars(
-    last: tuple[Point, float, float], errors: Callable[[Point], Pair], kind: Band
-) -> list[tuple[list[float], list[float]]]:
+def _known(group: Group, place: Place) -> list[Placed]:
+    return [(point, x, y) for point in group.points for x, y in [place(point)] if x is not None and y is not None]
+
+
+def _bars(last: Placed, errors: Place, kind: Band) -> list[tuple[list[float], list[float]]]:
     """The ends of the bars of one point, across and upright; curves of their own, which can be appended to as others are. Of an unknown error
     none is drawn."""
     point, x, y = last
