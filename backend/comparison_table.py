@@ -120,7 +120,7 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
     return CompareOut(
         measure=measure, has_gold=comparison.has_gold, groups=groups, baselines=choices, baseline=chosen, method=METHOD, notes=notes,
         fields=[FieldOut(path=path, label=named[path]) for path in comparison.fields],
-        figures=[ComparedFigure(name=name, title=figures.TITLES[name]) for name in figures.names_of(comparison)],
+        figures=[ComparedFigure(**panel._asdict()) for panel in figures.panels_of(comparison)],
         active=any(member.state not in TERMINAL for member in comparison.members),
         target=figures.default_target(comparison, measure),
     )  # fmt: skip

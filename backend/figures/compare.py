@@ -88,10 +88,22 @@ class Look(NamedTuple):
     target: float | None = None
     smoothing: int = 0
     band: Band = "stderr"
+    algorithm: str | None = None
+    """Its groups alone, told apart by beta; None: all of them, algorithms by their colours."""
+
+
+class Panel(NamedTuple):
+    """A figure that a page of these runs shows."""
+
+    name: FigureName
+    title: str
+    algorithm: str | None = None
 
 
 def draw(comparison: Comparison, look: Look, *, whole: bool = False) -> go.Figure:
     """`whole`: every evaluation and every band. Time and cost of a reward are always those of the evaluation that reached it."""
+    if look.algorithm is not None:
+        comparison = replace(comparison, groups=[one for one in comparison.groups if one.algorithm == look.algorithm])
     if look.name in TO_A_TARGET:
         return TO_A_TARGET[look.name](comparison, look.measure, look.target)
     comparison = replace(comparison, band=look.band)
@@ -114,6 +126,20 @@ def names_of(comparison: Comparison) -> list[FigureName]:
         "cost": any(point.device_seconds for group in comparison.groups for point in group.points),
     }
     return [name for name, present in has.items() if present]
+
+
+def panels_of(comparison: Comparison) -> list[Panel]:
+    """The figures of a page. Where algorithms have several groups each, rewards against the step are a figure for each algorithm, as in the
+    paper: beta has its scale there, and bands have room."""
+    algorithms = [algorithm for algorithm, _ in by_algorithm(comparison)]
+    apart = 1 < len(algorithms) < len(comparison.groups)
+    found = []
+    for name in names_of(comparison):
+        if name == "reward" and apart:
+            found += [Panel(name, f"{TITLES[name]}, {NAMES.get(one, one)}", one) for one in algorithms]
+        else:
+            found.append(Panel(name, TITLES[name]))
+    return found
 
 
 def is_empty(figure: go.Figure) -> bool:

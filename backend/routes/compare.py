@@ -44,6 +44,13 @@ BandOf = Annotated[
         "t, over the seeds of a group, or over prompts where there is one seed."
     ),
 ]
+Algorithm = Annotated[
+    str | None,
+    Query(
+        max_length=40,
+        description="Of these runs those of one algorithm, told apart by beta. None: all, told apart by algorithm.",
+    ),
+]
 State = tuple[tuple[str, int], ...]
 """The runs and the `rev` of each: an answer for it is never out of date."""
 MeasureOf = Annotated[Measure, Query(description="The reward that is maximised, or the gold reward beside it.")]
@@ -91,17 +98,17 @@ def get_compare_figure(
     target: Target = None,
     smoothing: Smoothing = 0,
     band: BandOf = "stderr",
+    algorithm: Algorithm = None,
     format: Format = "json",  # noqa: A002
 ) -> Response:
     """One figure of a comparison. Of very many evaluations every second, fourth, eighth… is drawn; the CSV has all."""
     state, comparison = _seen(context, run, sweep)
+    look = _look(comparison, figures.Look(name, measure, target, smoothing, band, algorithm))
     if format != "json":
-        drawn = figures.draw(comparison, figures.Look(name, measure, target, smoothing, band), whole=format == "csv")
-        return file(format, f"compare-{name}", drawn, lambda: figures.as_csv(drawn))
-    return Response(
-        _figure(context, state, comparison, figures.Look(name, measure, target, smoothing, band)),
-        media_type="application/json",
-    )
+        drawn = figures.draw(comparison, look, whole=format == "csv")
+        named = f"compare-{name}" + (f"-{algorithm}" if algorithm else "")
+        return file(format, named, drawn, lambda: figures.as_csv(drawn))
+    return Response(_figure(context, state, comparison, look), media_type="application/json")
 
 
 @router.get("/figures/{name}/points", response_model=FigureTails)
@@ -117,15 +124,25 @@ def get_compare_figure_points(
     target: Target = None,
     smoothing: Smoothing = 0,
     band: BandOf = "stderr",
+    algorithm: Algorithm = None,
 ) -> FigureTails:
     """How the curves of a figure that was fetched before go on."""
     state, comparison = _seen(context, run, sweep)
-    drawn = FigureOut.model_validate_json(
-        _figure(context, state, comparison, figures.Look(name, measure, target, smoothing, band))
-    )
+    look = _look(comparison, figures.Look(name, measure, target, smoothing, band, algorithm))
+    drawn = FigureOut.model_validate_json(_figure(context, state, comparison, look))
     ends = tails.after(drawn.figure, after)
     found = [] if ends is None else [TraceTail.model_validate(end) for end in ends]
     return FigureTails(cursor=drawn.cursor, reset=ends is None, traces=found)
+
+
+def _look(comparison: Comparison, look: figures.Look) -> figures.Look:
+    """Raises Invalid for an algorithm that none of the runs has."""
+    known = list(dict.fromkeys(group.algorithm for group in comparison.groups))
+    if look.algorithm is not None and look.algorithm not in known:
+        raise Invalid.field(
+            "algorithm", f"none of these runs is of {look.algorithm!r}: choose one of {', '.join(known)}"
+        )
+    return look
 
 
 def _figure(context: Studio, state: State, comparison: Comparison, look: figures.Look) -> bytes:

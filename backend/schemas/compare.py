@@ -66,6 +66,9 @@ class FieldOut(BaseModel):
 class ComparedFigure(BaseModel):
     name: FigureName
     title: str
+    algorithm: str | None = Field(
+        description="Whose groups alone it shows: asked for by `algorithm`. Null: all of them."
+    )
 
 
 class BaselineOut(BaseModel):

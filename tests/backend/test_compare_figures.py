@@ -15,8 +15,9 @@ import scipy.stats
 from backend.comparisons import compare
 from backend.figure_images import image
 from backend.figures import compare as figures
-from backend.figures.style import COLOURS, DASHES
-from tests.backend.test_compare import member
+from backend.figures.style import COLOURS, DASHES, sequential
+from tests.backend.studio_bench import API, Bench, problem
+from tests.backend.test_compare import member, trained
 from tests.backend.test_figure_images import browser
 
 __all__ = ["browser"]
@@ -143,3 +144,43 @@ def test_ends_that_no_other_beats_are_joined() -> None:
     assert front.name == "ringed: no other end has as much reward at as little KL"
     alone = figures.draw(compare(runs[:1]), figures.Look("frontier"))
     assert "reference_front" not in {one.meta["role"] for one in alone.data}
+
+
+def test_each_algorithm_has_its_own_figure_of_betas() -> None:
+    seen = compare([member(beta, algorithm=name) for name in ALGORITHMS for beta in BETAS])
+    panels = figures.panels_of(seen)
+    assert [(one.title, one.algorithm) for one in panels[:4]] == [
+        ("Reward against step, CoPG", "copg"),
+        ("Reward against step, DPO", "dpo"),
+        ("Reward against step, IPO", "ipo"),
+        ("The best of each algorithm", None),
+    ]
+    for one in panels[:3]:
+        drawn = figures.draw(seen, figures.Look(one.name, algorithm=one.algorithm))
+        means = [trace for trace in drawn.data if trace.meta["role"] == "mean"]
+        assert [trace.meta["algorithm"] for trace in means] == [one.algorithm] * 6
+        assert [trace.meta["colours"] for trace in means] == [sequential(place / 5) for place in range(6)]
+        assert sum(trace.meta["role"] == "band" for trace in drawn.data) == 12
+    one_each = compare([member(0.1, algorithm=name) for name in ALGORITHMS])
+    assert [panel.algorithm for panel in figures.panels_of(one_each) if panel.name == "reward"] == [None]
+    assert [panel.algorithm for panel in figures.panels_of(compare([member(0.1), member(1.0)]))] == [None] * 5
+
+
+def test_an_algorithms_figure_is_served_and_goes_on(bench: Bench) -> None:
+    runs = [
+        trained(bench, 1.0, beta=0.1),
+        trained(bench, 2.0, beta=1.0),
+        trained(bench, 2.0, algorithm="dpo", beta=0.1),
+    ]
+    told = [(one["name"], one["algorithm"]) for one in bench.get("/compare", run=runs)["figures"]]
+    assert told[:2] == [("reward", "copg"), ("reward", "dpo")]
+    held = bench.get("/compare/figures/reward", run=runs, algorithm="copg")
+    assert {one["meta"]["algorithm"] for one in held["figure"]["data"]} == {"copg"}
+    ends = bench.get("/compare/figures/reward/points", run=runs, algorithm="copg", after=held["cursor"])
+    assert ends["reset"] is False
+    assert bench.get("/compare/figures/reward/points", run=runs, after=held["cursor"])["reset"] is True
+    asked = {"run": runs, "algorithm": "ipo"}
+    refused = problem(bench.client.get(f"{API}/compare/figures/reward", params=asked), 422, "algorithm")
+    assert "copg, dpo" in str(refused)
+    answer = bench.client.get(f"{API}/compare/figures/reward", params={**asked, "algorithm": "dpo", "format": "csv"})
+    assert "compare-reward-dpo.csv" in answer.headers["content-disposition"]

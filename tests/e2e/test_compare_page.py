@@ -107,6 +107,22 @@ def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> 
     assert page.url.count("run=") == 2
 
 
+def test_each_algorithm_has_its_own_figure_of_betas(studio: Studio, page: Page) -> None:
+    configs = [{**BASE, "algorithm": algorithm, "beta": beta} for algorithm in ("copg", "dpo") for beta in (0.1, 1.0)]
+    runs = [studio.post("/runs", {"config": config})["id"] for config in configs]
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/compare/figures/reward" in request.url else None)
+    page.goto(f"{studio.url}/compare?{'&'.join(f'run={run}' for run in runs)}")
+    for algorithm, name in (("copg", "CoPG"), ("dpo", "DPO")):
+        figure = page.get_by_test_id(f"figure-compare-reward-{algorithm}")
+        expect(figure).to_contain_text(f"Reward against step, {name}")
+        expect(figure).to_have_attribute("data-status", "shown", timeout=240_000)
+        expect(figure.get_by_role("list", name="Legend").get_by_role("listitem")).to_have_count(2)
+    expect(page.get_by_test_id("figure-compare-reward")).to_have_count(0)
+    assert all("algorithm=" in url for url in asked)
+    assert {url for url in asked if "/points?" not in url} != set(asked), "they grow by their ends as any curve does"
+
+
 def test_nothing_chosen_and_wrong_choices_are_said(studio: Studio, page: Page) -> None:
     page.goto(f"{studio.url}/compare")
     expect(page.get_by_test_id("compare-nothing")).to_contain_text("Choose runs")

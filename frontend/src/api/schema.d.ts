@@ -2319,6 +2319,11 @@ export interface components {
             name: "reward" | "best" | "final" | "frontier" | "gold" | "time" | "cost";
             /** Title */
             title: string;
+            /**
+             * Algorithm
+             * @description Whose groups alone it shows: asked for by `algorithm`. Null: all of them.
+             */
+            algorithm: string | null;
         };
         /**
          * ComparedGroup
@@ -7603,6 +7608,8 @@ export interface operations {
                 smoothing?: number;
                 /** @description Of the figures with bands or bars: one standard error to either side, or the 95 % interval of the mean by Student's t, over the seeds of a group, or over prompts where there is one seed. */
                 band?: "stderr" | "ci95";
+                /** @description Of these runs those of one algorithm, told apart by beta. None: all, told apart by algorithm. */
+                algorithm?: string | null;
                 /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
                 format?: "json" | "csv" | "svg" | "png";
             };
@@ -7659,6 +7666,8 @@ export interface operations {
                 smoothing?: number;
                 /** @description Of the figures with bands or bars: one standard error to either side, or the 95 % interval of the mean by Student's t, over the seeds of a group, or over prompts where there is one seed. */
                 band?: "stderr" | "ci95";
+                /** @description Of these runs those of one algorithm, told apart by beta. None: all, told apart by algorithm. */
+                algorithm?: string | null;
             };
             header?: never;
             path: {

@@ -43,12 +43,13 @@ export function Legend({ entries, hidden, onHidden }: Props) {
 
 function Swatch({ trace }: { trace: Trace }) {
   const line = (trace.line ?? {}) as Line;
-  const marker = (trace.marker ?? {}) as { color?: string; size?: number };
+  const marker = (trace.marker ?? {}) as { color?: string; size?: number; symbol?: string };
+  const open = marker.symbol?.endsWith('-open');
   const mode = typeof trace.mode === 'string' ? trace.mode : 'lines';
   return (
     <svg width="38" height="12" aria-hidden>
       {mode.includes('lines') && <line x1="0" x2="38" y1="6" y2="6" stroke={line.color} strokeWidth={line.width ?? 2} strokeDasharray={DASHES[line.dash ?? '']} />}
-      {mode.includes('markers') && <circle cx="19" cy="6" r={Math.min(5, (marker.size ?? 6) / 2)} fill={marker.color} />}
+      {mode.includes('markers') && <circle cx="19" cy="6" r={Math.min(5, (marker.size ?? 6) / 2)} fill={open ? 'none' : marker.color} stroke={open ? marker.color : undefined} />}
     </svg>
   );
 }

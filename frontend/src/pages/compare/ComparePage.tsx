@@ -66,7 +66,7 @@ export function ComparePage() {
             {seen ? <p className="muted method" data-testid="method">{seen.method}{seen.notes.map((note) => <span key={note}> {note}</span>)}</p> : <div className="method"><Skeleton className="lines" /></div>}
           </section>
           <div className="figures compare">
-            {seen ? seen.figures.map(({ name, title }) => <Figure key={name} chosen={chosen} title={title} look={{ name, measure, target: TO_A_TARGET.includes(name) ? target : null, smoothing: AGAINST_STEP.includes(name) ? smoothing : 0, band: WITH_ERRORS.includes(name) ? band : 'stderr' }} seen={seen} onTarget={(value) => set('target', value)} onSmoothing={(value) => set('smoothing', value ? String(value) : null)} />)
+            {seen ? seen.figures.map(({ name, title, algorithm }) => <Figure key={`${name} ${algorithm}`} chosen={chosen} title={title} look={{ name, measure, target: TO_A_TARGET.includes(name) ? target : null, smoothing: AGAINST_STEP.includes(name) ? smoothing : 0, band: WITH_ERRORS.includes(name) ? band : 'stderr', algorithm }} seen={seen} onTarget={(value) => set('target', value)} onSmoothing={(value) => set('smoothing', value ? String(value) : null)} />)
               : [0, 1].map((place) => <section key={place} className="panel figure wide"><div className="plot"><div className="cover"><Skeleton height="86%" /></div></div></section>)}
           </div>
           {seen && seen.fields.length > 0 && <Settings seen={seen} />}
@@ -96,12 +96,12 @@ function samplesOf({ groups }: Comparison): string {
 
 interface FigureProps { chosen: Chosen; title: string; look: Look; seen: Comparison; onTarget(value: string | null): void; onSmoothing(value: number): void }
 function Figure({ chosen, title, look, seen, onTarget, onSmoothing }: FigureProps) {
-  const { name, target, smoothing } = look;
+  const { name, target, smoothing, algorithm } = look;
   const { data: answer, error } = useCompareFigure(chosen, look);
   const ofTarget = TO_A_TARGET.includes(name) && seen.target !== null;
-  const awaited = (name === 'best' ? [...new Map(seen.groups.map((group) => [group.algorithm, group])).values()] : seen.groups).map((group) => `${group.label} ± 1 s.e., n = ${group.error_over}`);
+  const awaited = (name === 'best' ? [...new Map(seen.groups.map((group) => [group.algorithm, group])).values()] : seen.groups.filter((group) => !algorithm || group.algorithm === algorithm)).map((group) => `${group.label} ± 1 s.e., n = ${group.error_over}`);
   return (
-    <Drawn name={`compare-${name}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} awaited={awaited} expected={ofTarget ? 72 + 38 * seen.groups.length : undefined} wide={!HALF.includes(name)} empty={name === 'best' ? 'No best yet: it is chosen among groups whose runs have finished and are scored alike.' : ofTarget ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
+    <Drawn name={`compare-${name}${algorithm ? `-${algorithm}` : ''}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} awaited={awaited} expected={ofTarget ? 72 + 38 * seen.groups.length : undefined} wide={!HALF.includes(name) && !algorithm} empty={name === 'best' ? 'No best yet: it is chosen among groups whose runs have finished and are scored alike.' : ofTarget ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
       {ofTarget && <Target value={target} otherwise={seen.target!} onTarget={onTarget} />}
       {AGAINST_STEP.includes(name) && <Smoothing value={smoothing} onChange={onSmoothing} />}
     </Drawn>

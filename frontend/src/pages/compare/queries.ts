@@ -8,8 +8,8 @@ export interface Chosen { runs: string[]; sweep: string | null }
 export type Measure = Comparison['measure'];
 export type FigureName = Comparison['figures'][number]['name'];
 export type Band = 'stderr' | 'ci95';
-/** Which figure, and how it is drawn: `target` for those of a reward to reach, `smoothing` for those against the step, `band` for those that show errors. */
-export interface Look { name: FigureName; measure: Measure; target: number | null; smoothing: number; band: Band }
+/** Which figure, and how it is drawn: `target` for those of a reward to reach, `smoothing` for those against the step, `band` for those that show errors, `algorithm` where each has its own. */
+export interface Look { name: FigureName; measure: Measure; target: number | null; smoothing: number; band: Band; algorithm: string | null }
 
 const query = ({ runs, sweep }: Chosen) => (sweep ? { sweep } : { run: runs });
 const key = ({ runs, sweep }: Chosen) => sweep ?? runs.join();
@@ -28,10 +28,10 @@ export const useComparison = (chosen: Chosen, measure: Measure, baseline: string
 const CURVES: readonly FigureName[] = ['reward', 'best', 'frontier', 'gold'];
 
 /** Drawn whole once; after that only how its curves go on is asked for. */
-export function useCompareFigure(chosen: Chosen, { name, measure, target, smoothing, band }: Look) {
+export function useCompareFigure(chosen: Chosen, { name, measure, target, smoothing, band, algorithm }: Look) {
   const client = useQueryClient();
-  const queryKey = ['compare', key(chosen), name, measure, target, smoothing, band];
-  const asked = { ...query(chosen), measure, target: target ?? undefined, smoothing, band };
+  const queryKey = ['compare', key(chosen), name, measure, target, smoothing, band, algorithm];
+  const asked = { ...query(chosen), measure, target: target ?? undefined, smoothing, band, algorithm: algorithm ?? undefined };
   return useQuery({
     queryKey,
     queryFn: () => refreshed(
@@ -44,13 +44,14 @@ export function useCompareFigure(chosen: Chosen, { name, measure, target, smooth
   });
 }
 
-export function csvOf(chosen: Chosen, { name, measure, target, smoothing, band }: Look): string {
+export function csvOf(chosen: Chosen, { name, measure, target, smoothing, band, algorithm }: Look): string {
   const params = new URLSearchParams(chosen.sweep ? { sweep: chosen.sweep } : chosen.runs.map((run) => ['run', run]));
   params.set('measure', measure);
   params.set('format', 'csv');
   if (target !== null) params.set('target', String(target));
   if (smoothing) params.set('smoothing', String(smoothing));
   if (band !== 'stderr') params.set('band', band);
+  if (algorithm) params.set('algorithm', algorithm);
   return `/api/v1/compare/figures/${name}?${params.toString()}`;
 }
 
