@@ -91,7 +91,7 @@ class Studio:
             if query["cursor"] is None:
                 return
 
-    def download(self, path: str, target: BinaryIO, **query: Any) -> None:
+    def download(self, path: str, target: BinaryIO, /, **query: Any) -> None:
         """Write the body of an answer to `target` as it comes."""
         request = self._request("GET", path, params=query, timeout=httpx.Timeout(30, read=300))
         try:

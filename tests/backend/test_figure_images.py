@@ -15,9 +15,11 @@ import pytest
 from backend import figure_images
 from backend.database import Database
 from backend.figure_images import HEIGHT, SCALE, WIDTH
+from backend.figures.catalogue import FIGURES
+from backend.figures.compare import TITLES
 from copg_core import events
 from tests.backend.studio_bench import API, Bench, evaluation, problem
-from tests.backend.test_commands import Copg, address, copg, file, launch, worker
+from tests.backend.test_commands import RUN, Copg, address, copg, file, launch, worker
 from tests.conftest import missing
 
 __all__ = ["address", "copg", "file", "worker"]
@@ -104,3 +106,26 @@ def test_the_command_writes_a_figure_of_one_run_and_of_several(
         "cannot be written" in copg("figure", "reward", runs[0], "--to", str(tmp_path / "no" / "a.csv"), code=1).output
     )
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_the_command_draws_as_the_page_does(copg: Copg, file: Path, worker: Bench) -> None:
+    """Every choice of the page, and every name in its help."""
+    runs = []
+    for beta in (0.1, 1.0):
+        file.write_text(f"beta = {beta}\n{RUN}")
+        runs.append(launch(copg, file))
+    for run in runs:
+        worker.record(worker.claim(run), evaluation(0), evaluation(100, reward=1.0))
+
+    def rows(name: str, *options: str) -> str:
+        return copg("figure", name, *runs, "--format", "csv", *options).stdout
+
+    assert "95 % interval, n = " in rows("reward", "--band", "ci95")
+    assert "smoothed (± 2)" in copg("figure", "reward", *runs, "--format", "json", "--smoothing", "2").stdout
+    assert rows("time", "--target", "0.5").count("\n") == 3
+    assert rows("cost", "--target", "99").count("\n") == 1
+    assert rows("reward", "--algorithm", "copg") == rows("reward")
+    assert "none of these runs is of 'dpo'" in copg("figure", "reward", *runs, "--algorithm", "dpo", code=1).output
+    assert "--band is for the figures of several" in copg("figure", "reward", runs[0], "--band", "ci95", code=1).output
+    told = copg("figure", "--help").output
+    assert [name for name in (*FIGURES, *TITLES) if name not in told] == []
