@@ -23,6 +23,7 @@ from backend.doorkeeper import Doorkeeper
 from backend.feed import Feed
 from backend.garbage import Keeper
 from backend.gate import Gate
+from backend.gpu_history import Pruner
 from backend.origins import Origins
 from backend.page_files import Page
 from backend.reconcile import Reconciler
@@ -89,7 +90,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     doorkeeper = Doorkeeper(settings, database)
     loops = (
-        reconciler, Sweeper(database, settings), Leftovers(database, settings), analyst, depositor, WebhookSender(database, settings),
+        reconciler, Sweeper(database, settings), Leftovers(database, settings), Pruner(database), analyst, depositor,
+        WebhookSender(database, settings),
     )  # fmt: skip
 
     @asynccontextmanager

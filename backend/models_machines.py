@@ -1,8 +1,8 @@
-"""SQL tables of the machines that train: their GPUs, and whether the queue hands out runs at all."""
+"""SQL tables of the machines that train: their GPUs now and over time, and whether the queue hands out runs at all."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Index, Integer, String, text
+from sqlalchemy import BigInteger, Double, ForeignKey, Index, Integer, PrimaryKeyConstraint, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models import Base
@@ -34,6 +34,31 @@ class Gpu(Base):
             postgresql_where=text("run_id IS NOT NULL"),
         ),
     )
+
+
+class GpuDevice(Base):
+    """A GPU whose history is kept, as whoever read it last described it."""
+
+    __tablename__ = "gpu_device"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    uuid: Mapped[str] = mapped_column(String(80), unique=True)
+    host: Mapped[str] = mapped_column(String(120))
+    index: Mapped[int] = mapped_column("idx", Integer)
+    name: Mapped[str] = mapped_column(String(120))
+    memory_total: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class GpuSample(Base):
+    """What a GPU did at one heartbeat. `period`: seconds until the next one is due. Clustered by time, by which it is read and
+    pruned."""
+
+    __tablename__ = "gpu_sample"
+    at: Mapped[float] = mapped_column(Double)
+    device_id: Mapped[int] = mapped_column(ForeignKey("gpu_device.id", ondelete="CASCADE"))
+    period: Mapped[float] = mapped_column(Double)
+    utilisation: Mapped[int | None] = mapped_column(Integer)
+    memory_used: Mapped[int | None] = mapped_column(BigInteger)
+    __table_args__ = (PrimaryKeyConstraint("at", "device_id"), {"sqlite_with_rowid": False})
 
 
 class QueueControl(Base):

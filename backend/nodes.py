@@ -42,8 +42,9 @@ def register(
     cpu_slots: int | None = None,
     config_schema: int = 1,
     draining: bool = False,
-) -> None:
-    """A worker's heartbeat; its first one makes the row. Workers that were silent for a day are forgotten.
+) -> float:
+    """A worker's heartbeat; its first one makes the row. Workers that were silent for a day are forgotten. Returns the database's
+    time of it.
 
     `slots` counts all runs that fit at once, `cpu_slots` those that need no GPU (None: all). A worker that was asked to
     leave stays so until it has left.
@@ -52,15 +53,16 @@ def register(
         "host": host, "pid": pid, "queue": queue, "slots": slots, "version": version, "devices": devices,
         "cpu_slots": slots if cpu_slots is None else cpu_slots, "config_schema": config_schema,
     }  # fmt: skip
-    known = update(Node).where(Node.name == name).values(seen=NOW, **facts).returning(Node.id)
-    node_id = session.scalar(known.execution_options(synchronize_session=False))
-    if node_id is None:
-        new = insert(Node).values(name=name, started_at=NOW, seen=NOW, **facts).returning(Node.id)
-        node_id = session.scalars(new).one()
+    known = update(Node).where(Node.name == name).values(seen=NOW, **facts).returning(Node.id, Node.seen)
+    row = session.execute(known.execution_options(synchronize_session=False)).one_or_none()
+    if row is None:
+        new = insert(Node).values(name=name, started_at=NOW, seen=NOW, **facts).returning(Node.id, Node.seen)
+        row = session.execute(new).one()
         session.execute(delete(Node).where(Node.seen < NOW - _FORGET_SECONDS))
     if draining:
         request_drain(session, name)
-    _write_gpus(session, node_id, gpus)
+    _write_gpus(session, row.id, gpus)
+    return float(row.seen)
 
 
 def _write_gpus(session: Session, node_id: int, gpus: Sequence[GpuReading]) -> None:

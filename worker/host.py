@@ -17,8 +17,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from backend import claims, dispatch, nodes
+from backend import claims, dispatch, gpu_history, nodes
 from backend.database import Database
 from backend.queue import send_hint
 from backend.retention import Leftovers
@@ -88,20 +89,28 @@ class Host:
 
     def beat(self) -> bool:
         """Say what this worker has and that it lives. False where the database did not take it."""
-        if self._gpus:
-            self._gpus = read_gpus() or self._gpus  # a driver that hiccups has not taken the GPUs away
-        done, _ = attempt(
-            self._database,
-            lambda session: nodes.register(
-                session, self.name, host=socket.gethostname(), pid=os.getpid(), queue=self._settings.queue,
-                slots=self.slots, cpu_slots=self.cpu_slots, version=_version(), devices=devices(self._gpus),
-                gpus=self._gpus, config_schema=max(CONFIG_SCHEMA, TRIAL_SCHEMA), draining=self.draining.is_set(),
-            ),
-        )  # fmt: skip
+        read = (read_gpus() or []) if self._gpus else []
+        self._gpus = read or self._gpus  # a driver that hiccups has not taken the GPUs away
+        host = socket.gethostname()
+
+        def write(session: Session) -> None:
+            at = nodes.register(
+                session, self.name, host=host, pid=os.getpid(), queue=self._settings.queue, slots=self.slots,
+                cpu_slots=self.cpu_slots, version=_version(), devices=devices(self._gpus), gpus=self._gpus,
+                config_schema=max(CONFIG_SCHEMA, TRIAL_SCHEMA), draining=self.draining.is_set(),
+            )  # fmt: skip
+            gpu_history.record(session, at, self._period, host, read)
+
+        done, _ = attempt(self._database, write)
         return done
 
+    @property
+    def _period(self) -> float:
+        """Seconds between heartbeats."""
+        return self._settings.lease_seconds / 4
+
     def _beat(self) -> None:
-        period = self._settings.lease_seconds / 4
+        period = self._period
         due, told = time.monotonic() + period, False
         while not self._left.wait(min(_LISTEN_SECONDS, period)):
             if not told and not self.draining.is_set() and self._asked_to_leave():
