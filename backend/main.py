@@ -41,6 +41,7 @@ from backend.routes import (
     datasets,
     estimates,
     figures,
+    gpus,
     live,
     pipelines,
     recorded,
@@ -134,7 +135,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     rooms = (
         sweep_figures, figures,  # what hundreds of viewers ask for is found first, behind the one address that it would hide
         estimates, bulk, compare, runs, recorded, samples, trials, artifacts, pipelines, sweeps, bandit, catalogue, datasets,
-        data_figures, system, queue_routes, storage, saved_views, webhooks, live, access,
+        data_figures, system, gpus, queue_routes, storage, saved_views, webhooks, live, access,
     )  # fmt: skip
     for room in rooms:
         api.include_router(room.router)

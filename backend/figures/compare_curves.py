@@ -43,7 +43,8 @@ def winners(comparison: Comparison, measure: Measure) -> Comparison:
     kept = []
     for _, groups in by_algorithm(comparison):
         if (winner := best(groups, measure)) is not None:
-            chosen = f", best of {len(groups)}" if len(groups) > 1 else ""
+            among = sum(group.finished for group in groups)
+            chosen = f", best of {among}" if among > 1 else ""
             kept.append(replace(winner, label=f"{winner.label}{chosen}"))
     return replace(comparison, groups=kept)
 

@@ -31,6 +31,8 @@ class Studio:
     comparisons: SharedAnswers[Comparison] = field(default_factory=lambda: SharedAnswers(size=4))
     compared: SharedAnswers[bytes] = field(default_factory=lambda: SharedAnswers(size=32))
     """Comparisons, and their tables and figures. Of fifty long runs they take tens of megabytes and a quarter of one: few are kept."""
+    gpus: SharedAnswers[bytes] = field(default_factory=lambda: SharedAnswers(size=16))
+    """Figures of GPUs, the same for whoever looks at them before the next heartbeat."""
 
 
 def _studio(request: Request) -> Any:

@@ -12,7 +12,7 @@ import redis
 from fastapi import APIRouter
 from sqlalchemy import func, select
 
-from backend import queue, runs
+from backend import gpu_history, queue, runs
 from backend.database import NOW, Database
 from backend.models import Node, Run
 from backend.models_machines import Gpu
@@ -40,6 +40,7 @@ def list_workers(context: Context) -> WorkerList:
             .order_by(Gpu.node_id, Gpu.index)
         ).all()
         states = runs.counts(session)
+        _, sampled_at = gpu_history.newest(session)
     items = [
         WorkerOut(
             name=node.name,
@@ -64,6 +65,7 @@ def list_workers(context: Context) -> WorkerList:
         queued=states[RunState.QUEUED],
         running=states[RunState.RUNNING] + states[RunState.CANCELLING],
         waiting=states[RunState.WAITING],
+        gpus_sampled_at=moment(sampled_at),
     )
 
 

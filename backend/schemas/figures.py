@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -18,6 +19,15 @@ class FigureOut(BaseModel):
     cursor: str = Field(description="Opaque; hand it back as `after`.")
     fence: int
     empty: bool = Field(description="Nothing to draw yet.")
+
+
+class GpuFigureOut(FigureOut):
+    """What GPUs did until now."""
+
+    reason: str = Field(description="Why there is nothing to draw; empty where there is something.")
+    hosts: list[str] = Field(description="Machines whose GPUs are known, also those that were not asked for.")
+    sampled_at: datetime | None = Field(description="When any GPU was last heard of.")
+    width_seconds: float = Field(description="Time that a point stands for: sooner, asking again shows little new.")
 
 
 class TracePoints(BaseModel):

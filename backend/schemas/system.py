@@ -42,6 +42,9 @@ class WorkerList(BaseModel):
     queued: int
     running: int
     waiting: int
+    gpus_sampled_at: datetime | None = Field(
+        description="When any GPU was last heard of: from then on its figures show more. None: not within the time that is kept."
+    )
 
 
 class Health(BaseModel):

@@ -76,7 +76,9 @@ def test_unknown_things_are_404(bench: Bench) -> None:
         "replace_webhook_secret": {},
     }  # fmt: skip
     for method, path, operation in operations(bench.client):
-        if "{" in path:
+        if (
+            "{" in path and operation["operationId"] != "get_gpu_figure"
+        ):  # of all machines: it names nothing that could be missing
             after = "0" * 16 if "/compare/" in path else "0.0"  # cursors of their own
             query = f"?run=nobody&column=nobody@last&after={after}&fence=0" if "figures/" in path else ""
             query = "?with=nobody" if path.endswith("/overlap") else query

@@ -11,6 +11,7 @@ export type Model = Schemas['ModelOut'];
 export type Preview = Schemas['DatasetPreview'];
 export type Pipeline = Schemas['PipelineOut'];
 export type FigureOut = Schemas['FigureOut'];
+export type GpuFigureOut = Schemas['GpuFigureOut'];
 export type FigurePoints = Schemas['FigurePoints'];
 export type FigureTails = Schemas['FigureTails'];
 export type DeviceEstimate = Schemas['DeviceEstimate'];

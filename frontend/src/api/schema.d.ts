@@ -1241,6 +1241,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workers/figures/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get gpu figure
+         * @description How busy the GPUs of all workers were, or how much of their memory was taken.
+         */
+        get: operations["get_gpu_figure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/queue": {
         parameters: {
             query?: never;
@@ -3749,6 +3769,48 @@ export interface components {
              * @enum {string}
              */
             kind: "gold";
+        };
+        /**
+         * GpuFigureOut
+         * @description What GPUs did until now.
+         */
+        GpuFigureOut: {
+            /** Figure */
+            figure: {
+                [key: string]: unknown;
+            };
+            /**
+             * Cursor
+             * @description Opaque; hand it back as `after`.
+             */
+            cursor: string;
+            /** Fence */
+            fence: number;
+            /**
+             * Empty
+             * @description Nothing to draw yet.
+             */
+            empty: boolean;
+            /**
+             * Reason
+             * @description Why there is nothing to draw; empty where there is something.
+             */
+            reason: string;
+            /**
+             * Hosts
+             * @description Machines whose GPUs are known, also those that were not asked for.
+             */
+            hosts: string[];
+            /**
+             * Sampled At
+             * @description When any GPU was last heard of.
+             */
+            sampled_at: string | null;
+            /**
+             * Width Seconds
+             * @description Time that a point stands for: sooner, asking again shows little new.
+             */
+            width_seconds: number;
         };
         /** GpuOut */
         GpuOut: {
@@ -7173,6 +7235,11 @@ export interface components {
             running: number;
             /** Waiting */
             waiting: number;
+            /**
+             * Gpus Sampled At
+             * @description When any GPU was last heard of: from then on its figures show more. None: not within the time that is kept.
+             */
+            gpus_sampled_at: string | null;
         };
         /** WorkerOut */
         WorkerOut: {
@@ -10194,6 +10261,54 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_gpu_figure: {
+        parameters: {
+            query?: {
+                /** @description How far back. A GPU has about 240 points. */
+                hours?: number;
+                /** @description Only the GPUs of this machine. */
+                host?: string | null;
+                /** @description Of UTC: whose clocks the axis shows. CSV is in UTC. */
+                minutes_east?: number;
+                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
+                format?: "json" | "csv" | "svg" | "png";
+            };
+            header?: never;
+            path: {
+                name: "gpu_use" | "gpu_memory";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuFigureOut"];
+                    "text/csv": string;
+                    "image/svg+xml": string;
+                    "image/png": string;
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
             /** @description Any other error, in the one shape of all (RFC 9457). */
             default: {

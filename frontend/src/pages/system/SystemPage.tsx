@@ -1,9 +1,10 @@
-/** Is everything well: database, broker, workers and what they have. */
+/** Is everything well: database, broker, workers, what they have and what it did. */
 import { Skeleton } from '@mantine/core';
 import { Link } from 'react-router';
 import { useHealth, useWorkers } from '../../api/queries';
 import { May } from '../../api/session';
 import { Failure } from '../../components/parts';
+import { Gpus } from './Gpus';
 import { PausedBanner, Queue } from './Queue';
 import { Storage } from './Storage';
 import { Worker } from './Worker';
@@ -26,14 +27,16 @@ export function SystemPage() {
         ))}
       </dl>
       <Queue />
-      <div className="cols">
+      {workers.data && <Gpus workers={workers.data} />}
+      <div className="cols" key={workers.data ? 'workers' : 'awaited'}>
         {!workers.data && !workers.isError && <Skeleton height={208} />}
         {workers.data?.items.map((worker) => (
           <Worker key={worker.name} worker={worker} />
         ))}
         {workers.data?.items.length === 0 && <section className="panel box"><h2>No worker</h2><p className="muted" style={{ margin: 0, fontSize: 13 }}>Nothing is trained until one is there: <code>copg up</code> starts one by itself, <code>celery -A worker.app worker</code> adds another.</p></section>}
       </div>
-      <Storage />
+      {/* Below what may push it down. */}
+      {(workers.data || workers.isError) && <Storage />}
     </>
   );
 }
