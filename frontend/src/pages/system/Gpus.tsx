@@ -49,7 +49,7 @@ export function Gpus({ workers }: { workers: WorkerList }) {
   }
   const known = workers.items.filter((worker) => worker.gpus.length > 0).map((worker) => worker.host); // before the figure names them
   const hosts = [...new Set([...known, ...(use.data?.hosts ?? []), ...(host ? [host] : [])])].sort();
-  const count = workers.items.reduce((sum, worker) => sum + (host === null || worker.host === host ? worker.gpus.length : 0), 0);
+  const awaited = workers.items.flatMap((worker) => (host === null || worker.host === host ? worker.gpus.map((_, place) => `${worker.host} GPU ${place}`) : []));
   return (
     <section className="over-time" aria-labelledby="gpus-title" data-testid="gpus">
       <div className="head">
@@ -59,15 +59,15 @@ export function Gpus({ workers }: { workers: WorkerList }) {
           <SegmentedControl size="xs" aria-label="Span" value={String(hours)} data={SPANS.map((span) => ({ value: String(span), label: `${span} h` }))} onChange={(value) => set('hours', value === String(SPANS[0]) ? null : value)} />
         </div>
       </div>
-      <div className="figures">{FIGURES.map(([name, title]) => <GpuFigure key={name} name={name} title={title} asked={{ hours, host }} sampledAt={sampledAt} count={count} />)}</div>
+      <div className="figures">{FIGURES.map(([name, title]) => <GpuFigure key={name} name={name} title={title} asked={{ hours, host }} sampledAt={sampledAt} awaited={awaited} />)}</div>
     </section>
   );
 }
 
-function GpuFigure({ name, title, asked, sampledAt, count }: { name: Name; title: string; asked: Asked; sampledAt: string; count: number }) {
+function GpuFigure({ name, title, asked, sampledAt, awaited }: { name: Name; title: string; asked: Asked; sampledAt: string; awaited: readonly string[] }) {
   const found = useGpuFigure(name, asked);
   const { data: answer, error } = found;
   useHeartbeats(found, sampledAt);
   const csv = new URLSearchParams({ hours: String(asked.hours), ...(asked.host ? { host: asked.host } : {}), format: 'csv' });
-  return <Drawn name={name} title={title} answer={answer} error={error} csv={`/api/v1/workers/figures/${name}?${csv.toString()}`} empty={answer?.reason ?? ''} below awaited={count + 1} wide={false} />;
+  return <Drawn name={name} title={title} answer={answer} error={error} csv={`/api/v1/workers/figures/${name}?${csv.toString()}`} empty={answer?.reason ?? ''} below awaited={awaited} wide={false} />;
 }
