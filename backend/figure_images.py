@@ -16,7 +16,7 @@ from backend.errors import Busy, Invalid
 
 ImageFormat = Literal["svg", "png"]
 WIDTH, HEIGHT, SCALE = 900, 506, 2  # pixels, and how many of a PNG's for each of them
-LINE, LETTER = 19, 7  # pixels of a legend's line and of a letter in it, about
+LINE, LETTER = 22, 7  # pixels of a legend's line and of a letter in it, about
 PATIENCE = 20.0  # seconds that a picture waits for those before it
 _ONE_AT_A_TIME = threading.Lock()  # each takes a browser
 
@@ -45,7 +45,7 @@ def image(figure: go.Figure, form: ImageFormat) -> bytes:
 def _legend_lines(figure: go.Figure) -> int:
     """About how many lines the legend takes in a picture."""
     names = [trace.name or "" for trace in figure.data if trace.showlegend is not False]
-    return math.ceil(sum(60 + LETTER * len(name) for name in names) / (0.8 * WIDTH))
+    return math.ceil(sum(60 + LETTER * len(name) for name in names) / (0.65 * WIDTH))
 
 
 def _refused(why: str) -> Invalid:
