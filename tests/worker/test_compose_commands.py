@@ -23,6 +23,7 @@ import pytest
 from backend import broker
 from copg_core.config import SFTConfig
 from copg_core.sources import PresetModel, TaskData
+from tests.conftest import missing
 from tests.torture.servers import Postgres, free_port, postgres_programs
 from tests.worker.test_compose import COMPOSE, ROOT, SERVICES
 
@@ -126,9 +127,9 @@ class Machines:
 def machines() -> Iterator[Machines]:
     programs = postgres_programs()
     if programs is None:
-        pytest.skip("no PostgreSQL: initdb and postgres are not on this machine")
+        missing("PostgreSQL", "initdb and postgres are not on this machine")
     if not (shutil.which("valkey-cli") or shutil.which("redis-cli")):
-        pytest.skip("no client of Valkey or Redis, which the health check is made with")
+        missing("Redis", "no client of Valkey or Redis, which the health check is made with")
     folder = Path(tempfile.mkdtemp(prefix="copg-machines-"))
     folder.chmod(0o755)
     machines = Machines(folder, programs)

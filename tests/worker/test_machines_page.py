@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 from backend.queue import celery_app, ping, send_hint
 from backend.routes.system import _ping_broker
 from backend.settings import Settings
+from tests.conftest import missing
 from tests.torture.servers import free_port
 from tests.worker.test_compose import COMPOSE, KNOWN, ROOT
 
@@ -81,7 +82,7 @@ def test_the_broker_is_reached_over_tls_with_its_password_from_a_file(
     """The unit's variables with this machine's paths, against a server that speaks nothing but TLS."""
     server, openssl = shutil.which("redis-server"), shutil.which("openssl")
     if server is None or openssl is None:
-        pytest.skip("no redis-server built with TLS, or no openssl")
+        missing("Redis", "no redis-server built with TLS, or no openssl")
     subprocess.run(
         [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "ca.crt", "-days", "1",
          "-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1"], cwd=tmp_path, check=True, capture_output=True,
