@@ -102,13 +102,14 @@ class Orphan:
     bytes: int
 
 
-def orphans(session: Session, settings: Settings) -> list[Orphan]:
+def orphans(database: Database, settings: Settings) -> list[Orphan]:
     """Such folders in the data folder and in the store. Folders are listed before the runs are asked for: a run's row is
-    older than its folder, so that a new run is never taken for an orphan."""
+    older than its folder, so that a new run is never taken for an orphan. Raises Unreachable."""
     keep = Store(settings)
     places = {f"{settings.data_path}/runs", keep.location("runs")}
     found = [(place, name) for place in sorted(places) for name in store.folders(place) if _RUN.fullmatch(name)]
-    known = {run.uid for run in _runs(session, sorted({name for _, name in found}))}
+    with database.snapshot() as session:
+        known = {run.uid for run in _runs(session, sorted({name for _, name in found}))}
     listed = []
     for place, name in found:
         if name in known:

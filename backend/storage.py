@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from backend import artifacts, fetched, recorded, retention, store
 from backend.database import Database
@@ -55,7 +54,12 @@ def survey(database: Database, settings: Settings) -> StorageOut:
         ).all()
         runs = session.execute(_largest()).all()
         removals = session.scalar(select(func.count()).select_from(Removal)) or 0
-        freeable = [_count(session, settings, action) for action in _TITLES]
+    freeable, trouble = [], None
+    for action in _TITLES:
+        try:
+            freeable.append(_count(database, settings, action))
+        except store.Unreachable as error:  # the rest is known without it
+            trouble = str(error)
     references, copies = _files(settings.cache_path, skip=fetched.folder(settings)), _files(fetched.folder(settings))
     return StorageOut(
         store=keep.root,
@@ -72,13 +76,13 @@ def survey(database: Database, settings: Settings) -> StorageOut:
         volumes=_volumes(settings, keep),
         removals=removals,
         freeable=freeable,
+        trouble=trouble,
     )
 
 
 def free(database: Database, settings: Settings, action: FreeAction, *, dry_run: bool) -> FreeAnswer:
     """Free what an action names, or only count it. Asking twice frees nothing twice."""
-    with database.snapshot() as session:
-        counted = _count(session, settings, action)
+    counted = _count(database, settings, action)
     count, size = counted.count, counted.bytes
     if not dry_run:
         if action == "checkpoints":
@@ -89,17 +93,17 @@ def free(database: Database, settings: Settings, action: FreeAction, *, dry_run:
         elif action == "fetched":
             count, size = fetched.make_room(fetched.folder(settings), 0)
         else:
-            with database.snapshot() as session:
-                lost = retention.orphans(session, settings)
+            lost = retention.orphans(database, settings)
             for orphan in lost:
                 store.remove(orphan.location)
             count, size = len(lost), sum(orphan.bytes for orphan in lost)
     return FreeAnswer(action=action, count=count, bytes=size, freed=not dry_run)
 
 
-def _count(session: Session, settings: Settings, action: FreeAction) -> Freeable:
+def _count(database: Database, settings: Settings, action: FreeAction) -> Freeable:
     if action == "checkpoints":
-        rows = session.execute(_dispensable()).all()
+        with database.snapshot() as session:
+            rows = session.execute(_dispensable()).all()
         count, size = len(rows), sum(row.bytes for row in rows)
     elif action == "cache":
         files = _files(settings.cache_path, skip=fetched.folder(settings))
@@ -107,7 +111,7 @@ def _count(session: Session, settings: Settings, action: FreeAction) -> Freeable
     elif action == "fetched":
         count, size = fetched.make_room(fetched.folder(settings), 0, dry_run=True)
     else:
-        lost = retention.orphans(session, settings)
+        lost = retention.orphans(database, settings)
         count, size = len(lost), sum(orphan.bytes for orphan in lost)
     title, description = _TITLES[action]
     return Freeable(action=action, title=title, description=description, count=count, bytes=size)

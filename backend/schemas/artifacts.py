@@ -116,6 +116,7 @@ class StorageOut(BaseModel):
     volumes: list[Volume]
     removals: int = Field(description="Places that were given up and are still to be cleared.")
     freeable: list[Freeable]
+    trouble: str | None = Field(None, description="Why the store could not be asked; what only it knows is left out.")
 
 
 class FreeRequest(Body):

@@ -49,6 +49,17 @@ def test_an_empty_studio(bench: Bench) -> None:
         assert free(bench, action, dry_run=False) == (0, 0, True)
 
 
+def test_a_store_that_is_away_leaves_out_what_only_it_knows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(location: str) -> list[str]:
+        raise store.Unreachable(f"{location} does not answer")
+
+    monkeypatch.setattr(store, "folders", away)
+    seen = bench.get("/storage")
+    assert [one["action"] for one in seen["freeable"]] == ["checkpoints", "cache", "fetched"]
+    assert "does not answer" in seen["trouble"]
+    problem(bench.client.post(f"{API}/storage/free", json={"action": "orphans"}), 503)
+
+
 def test_use_by_kind_and_run(bench: Bench) -> None:
     uid, _ = finished(bench)
     other = bench.launch()

@@ -5869,6 +5869,11 @@ export interface components {
             removals: number;
             /** Freeable */
             freeable: components["schemas"]["Freeable"][];
+            /**
+             * Trouble
+             * @description Why the store could not be asked; what only it knows is left out.
+             */
+            trouble?: string | null;
         };
         /**
          * StoredFile

@@ -60,6 +60,7 @@ function Use({ use }: { use: StorageUse }) {
       <section className="panel box">
         <h3>Free up</h3>
         <ul className="list">{use.freeable.map((one) => <FreeRow key={one.action} one={one} />)}</ul>
+        {use.trouble && <p className="note" role="status" style={{ marginTop: 10, overflowWrap: 'anywhere' }}><b>What only the store knows is missing:</b> {use.trouble}</p>}
       </section>
     </div>
   );
