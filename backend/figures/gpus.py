@@ -130,12 +130,12 @@ def _over_time(name: GpuFigureName, history: History, minutes_east: int) -> go.F
         drawn.add_trace(go.Scatter(
             x=_ticks(moments, minutes_east), y=values, name=label, mode="lines+markers" if dots else "lines",
             line={"color": COLOURS[hue], "width": 1.75, "dash": dash}, marker={"size": 3, "color": COLOURS[hue]},
-            hovertemplate=figure.hover, meta={"role": name, "algorithm": hue}, uid=line.uuid,
+            hovertemplate=figure.hover, meta={"role": name, "algorithm": hue}, uid=line.uuid, legendgroup=line.uuid,
         ))  # fmt: skip
     thinned = any(point.period < history.width for line in history.lines for point in line.points)
     drawn.update_layout(
         template=TEMPLATE,
-        uirevision=f"{history.until - history.since:.0f}",  # zoom and hidden GPUs survive until another span is chosen
+        uirevision=f"{history.until - history.since:.0f}",  # zoom survives until another span is chosen
         showlegend=True,
         hovermode="x unified" if len(history.lines) <= _MOST_HOVERED else "closest",
         xaxis={

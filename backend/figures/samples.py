@@ -39,7 +39,7 @@ def histogram(columns: Sequence[Column], measure: Measure) -> go.Figure:
         mean = f", mean {sum(mine) / len(mine):.3g}" if mine else ""
         traces.append(
             go.Scatter(
-                x=edges.tolist() if mine else [], y=[*shares, shares[-1]] if mine else [], mode="lines",
+                x=edges.tolist() if mine else [], y=[*shares, shares[-1]] if mine else [], mode="lines", legendgroup=str(place),
                 name=f"{label}: n = {len(mine):,}{mean}", hovertemplate="%{y:.1%}",
                 line={"color": colour, "width": 2, "shape": "hv", "dash": "solid" if one_algorithm else DASHES[number % len(DASHES)]},
                 meta={"role": "histogram", "algorithm": column.run.algorithm, **({"colours": colours} if colours else {})},

@@ -127,7 +127,7 @@ def test_a_wrong_number_is_shown_beside_its_control(studio: Studio, page: Page) 
 def test_a_share_that_is_typed_passes_over_one_without_losing_the_others(studio: Studio, page: Page) -> None:
     page.goto(f"{studio.url}/bandit?epochs=5&mu1=0.2,0.6,0.2")
     share = page.get_by_test_id("number-mu1-1")
-    share.focus()
+    share.click()
     share.fill("1")
     expect(page.get_by_test_id("number-mu1-2")).to_have_value("0")
     share.fill("0.6")

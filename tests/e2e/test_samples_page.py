@@ -67,7 +67,8 @@ def test_completions_stand_side_by_side(studio: Studio, page: Page) -> None:
     page.get_by_role("button", name="Steps of the whole run").click()
     expect(page.get_by_test_id("samples-column")).to_have_count(3)  # before training, and both evaluations
     expect(page).to_have_url(re.compile(r"(@|%40)0&.*(@|%40)2&.*(@|%40)4$"))
-    expect(page.get_by_role("button", name="Steps of the whole run")).to_have_count(0)
+    expect(page.get_by_role("button", name="Steps of the whole run")).to_have_attribute("aria-disabled", "true")
+    expect(page.get_by_role("button", name="Steps of the whole run")).to_be_focused()
 
     page.goto(f"{studio.url}/runs/{runs[0]}/samples")
     page.get_by_role("link", name="Side by side").click()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Locator, Page, Request, expect
 from sqlalchemy import select
 
 from backend import gpu_history, nodes
@@ -57,6 +57,10 @@ def an_hour(database: Database) -> None:
 
 
 @pytest.mark.timeout(600)
+def legend(figure: Locator) -> Locator:
+    return figure.get_by_role("list", name="Legend").get_by_role("listitem")
+
+
 def test_gpus_over_time_and_what_the_queue_waits_for(
     studio: Studio, page: Page, database: Database, tmp_path: Path
 ) -> None:
@@ -77,8 +81,8 @@ def test_gpus_over_time_and_what_the_queue_waits_for(
     figure = page.get_by_test_id("figure-gpu_use")
     expect(figure).to_have_attribute("data-status", "shown")
     expect(page.get_by_test_id("figure-gpu_memory")).to_have_attribute("data-status", "shown")
-    expect(figure.locator(".legendtext")).to_have_text(["GPU 0", "GPU 1"])
-    expect(page.get_by_test_id("figure-gpu_memory").locator(".legendtext").last).to_have_text("141 GiB in all")
+    expect(legend(figure)).to_have_text(["GPU 0", "GPU 1"])
+    expect(legend(page.get_by_test_id("figure-gpu_memory")).last).to_have_text("141 GiB in all")
     # A worker that was away is not drawn as if it had been there.
     expect(figure.locator(".scatterlayer .trace").first.locator(".js-line")).to_have_count(2)
 

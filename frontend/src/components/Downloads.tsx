@@ -6,7 +6,7 @@ import { plotly, type PlotlyFigure, themed } from './plotly';
 interface Props { title: string; file: string; csv: string; element: RefObject<HTMLDivElement | null>; shown: boolean; layout(): Record<string, unknown> | undefined }
 const FORMATS = ['svg', 'png'] as const;
 const SIZE = { width: 900, height: 506, scale: 2 };
-const LINE = 19; // px of a legend's line, of which one has about three entries
+const LINE = 22, LETTER = 7; // px of a legend's line and of a letter in it, about: as in backend/figure_images.py
 
 export function Downloads({ title, file, csv, element, shown, layout }: Props) {
   const draw = async (format: (typeof FORMATS)[number]): Promise<void> => {
@@ -17,9 +17,11 @@ export function Downloads({ title, file, csv, element, shown, layout }: Props) {
     const figure = themed({ data: drawn, layout: given }, 'light');
     // A picture has no fonts of the page: text that was measured in one and shown in another would overlap.
     const font = { ...(figure.layout.font as object), family: 'Arial, Helvetica, sans-serif' };
-    const entries = drawn.filter((trace) => trace.showlegend !== false && trace.visible !== false).length;
-    const height = (given.height as number | undefined) ?? SIZE.height + LINE * Math.max(0, Math.ceil(entries / 3) - 2);
-    const url = await toImage({ data: figure.data, layout: { ...figure.layout, font, paper_bgcolor: '#ffffff', plot_bgcolor: '#ffffff' } }, { format, ...SIZE, height });
+    const names = drawn.filter((trace) => trace.showlegend !== false && trace.visible !== false).map((trace) => String(trace.name ?? ''));
+    const lines = Math.ceil(names.reduce((sum, name) => sum + 60 + LETTER * name.length, 0) / (0.65 * SIZE.width));
+    const height = (given.height as number | undefined) ?? SIZE.height + LINE * Math.max(0, lines - 2);
+    const legend = { ...(figure.layout.legend as object), maxheight: 0.8 }; // a picture does not scroll
+    const url = await toImage({ data: figure.data, layout: { ...figure.layout, legend, font, paper_bgcolor: '#ffffff', plot_bgcolor: '#ffffff' } }, { format, ...SIZE, height });
     Object.assign(document.createElement('a'), { href: url, download: `${file}.${format}` }).click();
   };
   const offers = [

@@ -1,9 +1,10 @@
 /** A figure's legend as words of the page: it wraps where the page is narrow, is as high as it must be, and each entry hides its curve. */
-import type { MouseEvent } from 'react';
+import { type MouseEvent, useRef } from 'react';
 import type { Trace } from './plotly';
 
 interface Entry { key: string; name: string; trace: Trace }
 type Line = { color?: string; dash?: string; width?: number };
+const TWICE = 500; // ms
 const DASHES: Record<string, string> = { dash: '6 4', dot: '2 3', dashdot: '8 3 2 3', longdash: '12 4', longdashdot: '14 3 2 3' };
 
 /** Traces of one key are shown and hidden together. */
@@ -27,7 +28,13 @@ interface Props { entries: Entry[]; hidden: ReadonlySet<string>; onHidden(hidden
 
 export function Legend({ entries, hidden, onHidden }: Props) {
   const keys = entries.map((one) => one.key);
-  const press = (key: string, event: MouseEvent): void => onHidden(pressed(hidden, key, keys, event.detail === 2));
+  const last = useRef({ key: '', at: 0 });
+  const press = (key: string, event: MouseEvent): void => {
+    // Of a key that is pressed the browser counts no clicks.
+    const again = last.current.key === key && event.timeStamp - last.current.at < TWICE;
+    last.current = again ? { key: '', at: 0 } : { key, at: event.timeStamp };
+    onHidden(pressed(hidden, key, keys, again));
+  };
   return (
     <ul className="legend" aria-label="Legend">
       {entries.map(({ key, name, trace }, place) => (

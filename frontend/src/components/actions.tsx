@@ -69,6 +69,8 @@ export function ActionsProvider({ children }: { children: ReactNode }) {
   );
 }
 
+/** What can still be taken back, the last deletion last: the key takes that one. */
+const undos = new Set<() => void>();
 const MOMENT = 8_000; // in which a deletion can be taken back; longer while the pointer rests on the notice
 
 /** Hide runs at once and delete them a moment later, unless somebody takes it back. */
@@ -77,13 +79,20 @@ function deleteSoon(runs: readonly RunSummary[], perform: () => Promise<unknown>
   const id = `delete-${ids[0]}`;
   let kept = false;
   hide(ids);
-  const undo = (): void => { kept = true; show(ids); notifications.hide(id); };
+  const undo = (): void => {
+    if (!undos.delete(undo)) return; // its time was up while the notice faded
+    kept = true;
+    show(ids);
+    notifications.hide(id);
+  };
+  undos.add(undo);
   notifications.show({
     id,
     autoClose: MOMENT,
     message: <Deleted what={runs.length === 1 ? runs[0]!.name : `${runs.length} runs`} undo={undo} />,
     closeButtonProps: { 'aria-label': 'Close' },
     onClose: () => {
+      undos.delete(undo);
       if (kept) return;
       void perform()
         .catch((error: unknown) => notifications.show({ color: 'red', title: 'Not everything could be deleted', message: messageOf(error), autoClose: 10_000 }))
@@ -94,7 +103,7 @@ function deleteSoon(runs: readonly RunSummary[], perform: () => Promise<unknown>
 
 /** While it stands there, the key and the palette take the deletion back too: the notice is the last thing that Tab reaches. */
 function Deleted({ what, undo }: { what: string; undo: () => void }) {
-  useKeys({ u: undo });
+  useKeys({ u: () => [...undos].at(-1)?.() });
   return (
     <Group gap={10} wrap="nowrap" justify="space-between">
       <Offers group="Undo" offers={[{ id: what, label: `Take back: deleted ${what}`, act: undo }]} />

@@ -60,6 +60,7 @@ export function useEditing<T extends D, D extends object>(first: Read<T>, { fiel
     setBase(found);
     setDraft(left);
     setTheirs(null);
+    form.current?.querySelector<HTMLElement>('input, textarea')?.focus(); // the button that was pressed goes
   }
 
   const told = failure instanceof ApiError ? failure.problem.errors : [];
@@ -72,7 +73,8 @@ export function useEditing<T extends D, D extends object>(first: Read<T>, { fiel
       noValidate: true,
       onSubmit: (event: FormEvent): void => { event.preventDefault(); if (!theirs && !busy) void save(base.etag); },
       onKeyDown: (event: KeyboardEvent): void => {
-        if (event.key === 'Escape' && !Object.keys(mine).length) onClose(); // what was typed is never lost by a key
+        const list = (event.target as HTMLElement).closest('[data-mantine-stop-propagation=true]'); // Escape closes an open list alone
+        if (event.key === 'Escape' && !list && !Object.keys(mine).length) onClose(); // what was typed is never lost by a key
         if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
         (event.target as HTMLElement).blur(); // a tag that is still being typed becomes one
         setTimeout(() => form.current?.requestSubmit());

@@ -4,6 +4,7 @@ type Refresh = () => Promise<unknown>;
 const PATIENCE = 5_000;
 const SHOWN = 50; // a figure that was drawn is made visible a moment later
 const places = new Set<Refresh>();
+let printing = false;
 
 /** Call this before the page is printed; returns how to take it back. */
 export function whenPrinted(refresh: Refresh): () => void {
@@ -16,14 +17,20 @@ const refreshed = (): Promise<unknown> => Promise.allSettled([...places].map((re
 
 /** Print when every figure is current, or after a few seconds without an answer. */
 export async function printPage(): Promise<void> {
-  await Promise.race([refreshed(), wait(PATIENCE)]);
-  await wait(SHOWN);
-  window.print();
+  if (printing) return; // the key is held, or pressed again while the figures come
+  printing = true;
+  try {
+    await Promise.race([refreshed(), wait(PATIENCE)]);
+    await wait(SHOWN);
+    window.print();
+  } finally {
+    printing = false;
+  }
 }
 
 /** The browser's own menu does not wait: by it, what has already been fetched is drawn in time. */
 export function listenForPrinting(): () => void {
-  const before = (): void => void refreshed();
+  const before = (): void => { if (!printing) void refreshed(); };
   window.addEventListener('beforeprint', before);
   return () => window.removeEventListener('beforeprint', before);
 }

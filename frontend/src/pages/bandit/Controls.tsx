@@ -12,7 +12,7 @@ const ARMS = { min: 2, max: 10 };
 interface DialProps {
   label: string; name: string; value: number; onChange(value: number): void; min: number; max: number; step?: number;
   /** The slider moves through powers of ten. */
-  log?: boolean; whole?: boolean; unit?: string; grip?(held: boolean): void; wrong?: boolean; hint?: string;
+  log?: boolean; whole?: boolean; unit?: string; grip?(by: 'slider' | 'field', held: boolean): void; wrong?: boolean; hint?: string;
 } // prettier-ignore
 
 /** Label, slider and number of one quantity. The number may leave the slider's range; the server says what is too much. */
@@ -30,11 +30,11 @@ function Dial({ label, name, value, onChange, min, max, step = 0.01, log = false
       <input
         id={id} type="range" data-testid={`dial-${name}`} min={log ? Math.log10(min) : min} max={log ? Math.log10(max) : max} step={log ? 0.01 : step}
         value={log ? Math.log10(near) : near} aria-valuetext={`${number(value)}${unit ? ` ${unit}` : ''}`} onChange={(event) => { setDraft(null); onChange(from(event.target.value)); }}
-        onPointerDown={() => grip?.(true)} onPointerUp={() => grip?.(false)} onPointerCancel={() => grip?.(false)}
+        onPointerDown={() => grip?.('slider', true)} onPointerUp={() => grip?.('slider', false)} onPointerCancel={() => grip?.('slider', false)}
       />
       <input
         type="number" step="any" data-testid={`number-${name}`} aria-label={`${label}, as a number${unit ? ` (${unit})` : ''}`} aria-invalid={wrong || undefined} title={unit}
-        value={draft ?? String(value)} onFocus={() => grip?.(true)} onBlur={() => { setDraft(null); grip?.(false); }}
+        value={draft ?? String(value)} onFocus={() => grip?.('field', true)} onBlur={() => { setDraft(null); grip?.('field', false); }}
         onChange={(event) => {
           setDraft(event.target.value);
           if (event.target.value !== '' && Number.isFinite(event.target.valueAsNumber)) onChange(event.target.valueAsNumber);
@@ -79,11 +79,11 @@ const SHARES: { name: Distribution; title: string; note: string }[] = [
 /** Drawn anew when the experiment changes, not with each answer. */
 export const Controls = memo(function Controls({ config, change, errors }: ControlsProps) {
   // While a share is held, the others follow from where they were when it was taken: back is back.
-  const held = useRef<{ name: Distribution; shares: number[] } | null>(null);
+  const held = useRef<{ by: 'slider' | 'field'; name: Distribution; shares: number[] } | null>(null);
   const latest = useRef(config);
   latest.current = config;
   useEffect(() => {
-    const drop = (): void => { held.current = null; };
+    const drop = (): void => { if (held.current?.by === 'slider') held.current = null; };
     window.addEventListener('pointerup', drop);
     return () => window.removeEventListener('pointerup', drop);
   }, []);
@@ -129,7 +129,7 @@ export const Controls = memo(function Controls({ config, change, errors }: Contr
           {sharesOf(config, name).map((value, index) => (
             <Dial
               key={index} name={`${name}-${index + 1}`} label={`Arm ${index + 1}`} min={0} max={1} step={0.005} value={value} onChange={(next) => move(name, index, next)}
-              grip={(taken) => { held.current = taken ? { name, shares: sharesOf(latest.current, name) } : null; }}
+              grip={(by, taken) => { if (taken) held.current = { by, name, shares: sharesOf(latest.current, name) }; else if (held.current?.by === by) held.current = null; }}
             />
           ))}
         </Group>

@@ -38,7 +38,7 @@ export function DataSetPage() {
         {set.source.kind === 'hub' && <section className="panel box"><p className="note"><b>A data set of the hub is read when a run starts</b>, on the machine of its worker: there is no preview of it here, and no report. Whether its columns are understood the run says in its first seconds.</p></section>}
         {isFile && !set.report && set.state === 'ready' && !set.deleted_at && <section className="panel box"><p className="note">Nobody has looked at all of this file yet. Runs can use it; <b>Analyse</b> counts its rows, lengths and duplicates.</p></section>}
         {set.state === 'analysing' && <div aria-busy="true" style={{ display: 'grid', gap: 14 }}><Skeleton height={120} /><Skeleton height={250} /></div>}
-        {set.report && <Whole set={set} />}
+        {set.report && <Whole key={`${set.id} ${JSON.stringify(set.report.mapping)}`} set={set} />}
         {isFile && !set.report && set.state === 'unreadable' && <div className="cols"><May scope="launch"><Columns key={JSON.stringify(set.source)} set={set} /></May></div>}
         {set.used_by.length > 0 && (
           <section className="panel box"><h2>Runs that read it</h2>

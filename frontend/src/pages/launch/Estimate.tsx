@@ -23,7 +23,7 @@ export function Estimate({ config }: { config: Record<string, unknown> }) {
     queryKey: ['estimate', settled],
     queryFn: async () => (await data(api.POST('/api/v1/runs/estimate', { body: { config: settled } as never, headers: DRAFT }))).items,
     placeholderData: keepPreviousData,
-    refetchInterval: ({ state }) => (state.status === 'error' ? false : REFRESH),
+    refetchInterval: ({ state }) => (state.error instanceof ApiError && state.error.problem.status === 422 ? false : REFRESH), // what is wrong stays so
     retry: false,
   });
   const devices = estimate.data ?? [];

@@ -56,7 +56,7 @@ export function RunPage() {
         <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}>
           <ActionButtons runs={[run]} group="This run" then={(action) => action === 'delete' && void navigate('/runs')} />
           <May scope="launch">
-            <Offers group="This run" offers={[{ id: 'clone', label: 'Clone', act: () => void navigate(cloned) }]} />
+            <Offers group="This run" offers={[{ id: 'clone', label: 'Clone', act: () => void navigate(cloned) }, ...(shown ? [] : [{ id: 'edit', label: 'Edit name, notes and tags', act: () => void edit('name') }])]} />
             <Button component={Link} to={cloned} size="xs" variant="default" leftSection={<IconCopyPlus size={14} />}>Clone</Button>
           </May>
         </div>

@@ -66,7 +66,7 @@ export function SamplesPage() {
             {/* Until the answer to a change is there, the columns are those of the answer before. */}
             <ol>{seen ? seen.columns.slice(0, asked.columns.length).map((column, at) => <Column key={at} column={column} at={at} columns={asked.columns} onColumns={setColumns} />) : asked.columns.map((one) => <li key={one}><Skeleton height={39} /></li>)}</ol>
             {asked.columns.length < MOST && <Add columns={asked.columns} onColumns={setColumns} />}
-            {course && <Button size="xs" variant="default" onClick={course}>Steps of the whole run</Button>}
+            {steps.length > 1 && <Button size="xs" variant="default" aria-disabled={course ? undefined : true} data-disabled={course ? undefined : true} onClick={() => course?.()}>Steps of the whole run</Button>}
           </section>
           <div className="figures compare histograms">
             {HISTOGRAMS.filter(([name]) => name !== 'gold' || !seen || seen.has_gold).map(([name, title]) => <Figure key={name} columns={asked.columns} name={name} title={title} known={seen !== undefined} />)}
