@@ -174,8 +174,8 @@ def _pairs(
             untested[group.id] = why
             continue
         step = group.last.step if ground is None else last_common_step(group, ground)
-        if step is None:
-            untested[group.id] = "no step in common yet"
+        if not step:  # step 0 says nothing of what was trained
+            untested[group.id] = "no step in common yet" if ground else "nothing is trained yet"
             continue
         mine = [(member.uid, step) for member in group.measured]
         pairs[group.id] = _Pair(step, mine, starts if ground is None else [(one.uid, step) for one in ground.measured])

@@ -127,7 +127,9 @@ def _settle(session: Session, parent_ids: Sequence[int] | None) -> int:
     while parent_ids is None or parent_ids:
         if parent_ids is not None and not _have_children(session, parent_ids):
             break
+        # Locked in the order of their numbers, as everywhere: two who lock many never wait for each other.
         waiting = select(Run.id).where(Run.state == RunState.WAITING.value, _is_decided()).order_by(Run.id)
+        waiting = waiting.with_for_update(key_share=True)
         if parent_ids is not None:
             waiting = waiting.where(Run.id.in_(select(RunParent.run_id).where(RunParent.parent_id.in_(parent_ids))))
         # What comes after the first so many is decided in the loop's next turns.
@@ -199,8 +201,9 @@ def revive_children(session: Session, parent_ids: Sequence[int]) -> None:
         parent_ids = [
             one.id
             for name, ids in by_name.items()
+            for begin in range(0, len(ids), _AT_ONCE)
             for one in move(
-                session, [Run.id.in_(ids)], RunState.CANCELLED, RunState.WAITING,
+                session, [Run.id.in_(sorted(ids)[begin : begin + _AT_ONCE])], RunState.CANCELLED, RunState.WAITING,
                 reason=f"its parent run {name!r} goes on", actor="queue", error=None, error_kind=None, finished_at=None,
             )
         ]  # fmt: skip

@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def sweep_leftovers(database: Database, settings: Settings) -> int:
     ]
     for path in gone:
         _log.info("removing %s: its run has ended and nothing refers to it", path)
-        store.remove(str(path))
+        with suppress(FileNotFoundError):  # a worker of this folder was faster
+            store.remove(str(path))
     return len(gone)
 
 

@@ -261,17 +261,15 @@ def _is_database(url: str) -> bool:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         return False
-    return parsed.drivername == "postgresql+psycopg" or (parsed.drivername == "sqlite" and bool(parsed.database))
+    return parsed.drivername == "postgresql+psycopg" or (
+        parsed.get_backend_name() == "sqlite" and bool(parsed.database)
+    )
 
 
 def _is_broker(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return (
-            parts.scheme in _BROKERS
-            and (parts.port is None or bool(parts.hostname))
-            and bool(parts.netloc or parts.path)
-        )
+        return parts.scheme in _BROKERS and parts.port != 0 and bool(parts.netloc or parts.path)
     except ValueError:  # of a port that is none
         return False
 

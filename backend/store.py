@@ -195,12 +195,15 @@ def remove(location: str) -> None:
             local.unlink(missing_ok=True)
         return
     system, path = _system(location)
-    if system.exists(path):
-        try:
+    try:
+        if system.exists(path):
             system.rm(path, recursive=True)
-        except FileNotFoundError:  # a worker and the sweep may remove the same at once
-            if system.exists(path):
-                raise
+            return
+    except FileNotFoundError:  # a worker and the sweep may remove the same at once
+        if system.exists(path):
+            raise
+    if why := _no_bucket(location):  # nothing is gone because its bucket is
+        raise Unreachable(f"{location} is not removed ({why})")
 
 
 def folders(location: str) -> list[str]:

@@ -48,14 +48,6 @@ def spec_of(sweep: Sweep) -> SweepSpec:
     return SweepSpec.model_validate(sweep.spec)
 
 
-def members(session: Session, sweep: Sweep, *, parents: bool = True) -> Sequence[Run]:
-    """The sweep's runs in the order of their making, those that it made as parents first."""
-    query = select(Run).join(SweepMember, SweepMember.run_id == Run.id).where(SweepMember.sweep_id == sweep.id)
-    if not parents:
-        query = query.where(SweepMember.parent.is_(None))
-    return session.scalars(query.order_by(SweepMember.position).execution_options(populate_existing=True)).all()
-
-
 def create(session: Session, request: SweepCreate, planned: Plan, *, queue: str = "default") -> Sweep:
     """The sweep with all its runs. The plan's parents have been looked up (`sweep_plan.check_references`)."""
     differing = varying(one.overrides for one in planned.members)
@@ -250,6 +242,7 @@ def delete_some(session: Session, sweep: Sweep) -> list[str]:
     one of them since `begin_to_delete`; what was deleted until then stays deleted.
     """
     last = _numbers(sweep).order_by(SweepMember.position.desc()).limit(_DELETED_AT_ONCE)
+    left = session.scalar(select(func.count()).select_from(_numbers(sweep).subquery()))
     found = many_runs.locked(session, session.scalars(last).all(), to_delete=True)
     if not found:
         session.execute(sql_delete(Sweep).where(Sweep.id == sweep.id))
@@ -257,7 +250,6 @@ def delete_some(session: Session, sweep: Sweep) -> list[str]:
     try:
         many_runs.delete(session, found)
     except StateConflict as error:
-        left = session.scalar(select(func.count()).select_from(_numbers(sweep).subquery()))
         raise Conflict(f"{error}. {left} runs of sweep {sweep.name!r} are left: delete it again after that") from error
     return [run.uid for run in found]
 

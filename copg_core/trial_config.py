@@ -29,7 +29,7 @@ class TrialReference(Frozen):
     task: TaskData | None = Field(
         None, title="Task", description="Whose words a new model without a tokenizer of its own knows; none: bytes."
     )
-    seed: int = Field(0, title="Seed", description="Of a new model's weights.")
+    seed: int = Field(0, ge=0, lt=2**31, title="Seed", description="Of a new model's weights.")
 
 
 class TrialPolicy(Frozen):
@@ -98,8 +98,23 @@ def parents(job: Job) -> dict[str, str]:
     and keeps nobody from deleting them."""
     if not isinstance(job, TrialConfig):
         return parents_of_run(job)
-    scored_by = [part.run for _, part in parts(job.reward) if isinstance(part, RunReward)]
-    references = [policy.reference.policy for policy in job.policies if policy.reference]
-    measured_to = [source.run for source in references if isinstance(source, RunModel)]
-    runs = dict.fromkeys([*(policy.run for policy in job.policies), *measured_to, *scored_by])
+    runs = dict.fromkeys([*_policies(job), *_measured_to(job), *_scored_by(job)])
     return {f"trial.{place}": run for place, run in enumerate(runs)}
+
+
+def only_measured_to(job: TrialConfig) -> set[str]:
+    """Runs without which there is no KL, and everything else."""
+    return {*_measured_to(job)} - {*_policies(job), *_scored_by(job)}
+
+
+def _policies(job: TrialConfig) -> list[str]:
+    return [policy.run for policy in job.policies]
+
+
+def _measured_to(job: TrialConfig) -> list[str]:
+    references = [policy.reference.policy for policy in job.policies if policy.reference]
+    return [source.run for source in references if isinstance(source, RunModel)]
+
+
+def _scored_by(job: TrialConfig) -> list[str]:
+    return [part.run for _, part in parts(job.reward) if isinstance(part, RunReward)]

@@ -49,6 +49,7 @@ class Keeper:
         self._log: Path | None = None
         self._log_bytes = 0
         self._thread: threading.Thread | None = None
+        self._part = self._furthest = 0  # parts of the event at hand: of this try, and most of any
         self.moved = time.monotonic()
         """When the store last took a part of something. One that refuses takes parts of what it refuses, which do not count."""
         self.trouble = ""
@@ -202,6 +203,7 @@ class Keeper:
 
     def _drop(self, event: CheckpointSaved) -> None:
         self._waiting.remove(event)
+        self._furthest = 0
         shutil.rmtree(event.path, ignore_errors=True)
 
     def _work(self) -> None:
@@ -218,6 +220,7 @@ class Keeper:
             if event is None:
                 self._send_log()
                 continue
+            self._part = 0
             try:
                 records = self._keep(event)
             except FileNotFoundError as error:  # pruned meanwhile, or it never was there
@@ -233,7 +236,7 @@ class Keeper:
                 with self._turn:
                     self._supersede(event)
                 continue
-            wait, self.trouble = _FIRST_WAIT, ""
+            wait, self.trouble, self._furthest = _FIRST_WAIT, "", 0
             with self._turn:
                 if not self._given_up:
                     self._waiting.remove(event)
@@ -277,6 +280,7 @@ class Keeper:
 
     def _must_stop(self) -> bool:
         """Asked before each part of a transfer: whether to stop it."""
-        if not self.trouble:
-            self.moved = time.monotonic()
+        self._part += 1
+        if self._part > self._furthest:  # a try after a failed one gets on where it passes that
+            self._furthest, self.moved = self._part, time.monotonic()
         return self._closed.is_set() or self._given_up

@@ -24,7 +24,7 @@ from backend.states import RunState
 from backend.store import Damaged, Interrupted
 from backend.telemetry import LEASES_LOST
 from copg_core.events import CheckpointSaved, Event, Failed, Finished
-from copg_core.trial_config import TrialConfig
+from copg_core.trial_config import TrialConfig, only_measured_to
 from worker import child, spool, uploads
 from worker.artifacts import Keeper
 from worker.attempt import AttemptFiles, Inputs, ProcessTree, write_job
@@ -72,6 +72,8 @@ class Supervisor:
         A fault of our own ends the attempt like a process that died, at once: nobody waits for the lease to run out.
         """
         with logs.about(run=self._claim.uid, attempt=self._claim.fence):
+            verdict: Verdict | None = None
+            sound = True
             try:
                 try:
                     verdict = self._attempt()
@@ -80,12 +82,10 @@ class Supervisor:
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it is, the run's next attempt must not wait for it
                     _log.exception("run %s: a fault of its worker", self._claim.uid)
-                    verdict = (
-                        Verdict(RunState.CANCELLED, "stopped")
-                        if self._cancelling
-                        else faulted(self._claim, self._settings.backoff, _line(error))
-                    )
-                if self._finish(verdict) not in (RunState.QUEUED, None):
+                    sound = False
+                    if verdict is None:  # what is decided stays so: nothing depends on the log
+                        verdict = self._after_fault(error)
+                if self._finish(verdict) not in (RunState.QUEUED, None) and sound:
                     self._keeper.drop_working_copies()
             except LeaseLost as error:
                 LEASES_LOST.inc()
@@ -93,6 +93,11 @@ class Supervisor:
             finally:
                 self._keeper.close()
                 self._fetcher.close()
+
+    def _after_fault(self, error: Exception) -> Verdict:
+        if self._cancelling:
+            return Verdict(RunState.CANCELLED, "stopped")
+        return faulted(self._claim, self._settings.backoff, _line(error))
 
     def _attempt(self) -> Verdict:
         claim = self._claim
@@ -158,7 +163,8 @@ class Supervisor:
 
     def _fetch(self, resume_from: str | None, stop: Callable[[], bool]) -> Inputs:
         """Local paths of the checkpoint and of the parents' outputs. A parent that is nowhere keeps its location, which
-        the trainer will not find and explain. Of a trial one policy may be damaged: the others answer."""
+        the trainer will not find and explain. Of a trial one policy may be damaged: the others answer; and a reference may be out
+        of reach: what was written stands without its KL."""
         claim = self._claim
         self._keeper.follow_log(self._files.log)
         checkpoint = None
@@ -171,10 +177,15 @@ class Supervisor:
         for uid, location in claim.parents.items():
             try:
                 inputs.parents[uid] = str(self._fetcher.fetch(location, claim.kept.get(location), stop) or location)
-            except Damaged as error:
-                if not isinstance(claim.config, TrialConfig):
+            except Interrupted:
+                raise
+            except Exception as error:
+                spared = isinstance(claim.config, TrialConfig) and (
+                    isinstance(error, Damaged) or uid in only_measured_to(claim.config)
+                )
+                if not spared:
                     raise
-                inputs.damaged[uid] = str(error)
+                inputs.damaged[uid] = _line(error)
         return inputs
 
     def _meanwhile(self, work: Callable[[Callable[[], bool]], T], seconds: float = float("inf")) -> T:

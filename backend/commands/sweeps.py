@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,6 @@ def sweep(
     if dry_run:
         _preview(studio.post("/sweeps/preview", body), as_json=as_json)
         return
-    duplicates = studio.post("/sweeps/preview", body)["duplicates"]
     made = studio.create("/sweeps", body, key)
     if as_json:
         print_json(made)
@@ -62,8 +62,9 @@ def sweep(
         click.echo(
             f"{made['id']}  {made['name']}  {counted(made['total'], 'run')}  {studio.page('sweeps/' + made['id'])}"
         )
-    if duplicates:
-        click.echo(f"{counted(duplicates, 'duplicate')} left out", err=True)
+    with suppress(click.ClickException):  # what was made with this key before may have no plan any more
+        if duplicates := studio.post("/sweeps/preview", body)["duplicates"]:
+            click.echo(f"{counted(duplicates, 'duplicate')} left out", err=True)
     if follow:
         _wait(studio, made["id"], None)
 

@@ -62,3 +62,11 @@ def test_faults_in_every_attempt_end_the_run_with_the_last_one(bench: Bench, mon
     assert (run.state, run.error_kind) == ("failed", "worker")
     assert "no such thing" in (run.error or "")
     assert "resume" in (run.error or "")
+
+
+def test_a_fault_after_the_end_leaves_what_is_decided(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def odd(_: supervisor.Supervisor) -> None:
+        raise RuntimeError("the log cannot be kept")
+
+    monkeypatch.setattr(supervisor.Supervisor, "_leave_behind", odd)
+    assert bench.execute(bench.new(20)).state == "succeeded"

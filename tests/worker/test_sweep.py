@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from backend import sweep_plan, sweep_views, sweeps
+from backend.models import Run
+from backend.models_sweeps import SweepMember
 from backend.schemas.sweeps import SweepCreate
 from tests.worker.stack import Stack
 
@@ -35,7 +38,7 @@ def test_reference_and_rewards_are_computed_once(tmp_path: Path, sqlite_url: str
         stack.worker()  # two runs begin at the same time: one of them computes, the other waits for it
         stack.reconciler.wake()
         with stack.database.snapshot() as session:
-            members = sweeps.members(session, sweep)
+            members = session.scalars(select(Run).join(SweepMember).where(SweepMember.sweep_id == sweep.id)).all()
         shared = [stack.ended(run).report["pairs"] for run in members]
         for what in ("reference_from_cache", "rewards_from_cache"):
             assert sorted(pairs[what] for pairs in shared) == [False, True, True], what
