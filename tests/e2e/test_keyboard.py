@@ -131,7 +131,9 @@ def test_what_is_printed_is_drawn_before(studio: Studio, page: Page) -> None:
     expect(figures.first).to_have_attribute("data-status", "shown")
     statuses = "[...document.querySelectorAll('.figure[data-status]')].map((one) => one.dataset.status)"
     assert "loading" in page.evaluate(statuses), "what is out of sight has not been fetched"
-    page.evaluate(f"window.print = () => {{ window.printed = {statuses}; }}")
+    page.evaluate(
+        f"() => {{ window.print = () => {{ window.printed = {statuses}; }}; }}"
+    )  # a bare function would be called
     page.keyboard.press("Control+p")
     page.wait_for_function("window.printed")
     assert len(page.evaluate("window.printed")) > 1
