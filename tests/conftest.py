@@ -24,20 +24,16 @@ from backend.migrations import upgrade
 
 POSTGRES = os.environ.get("COPG_TEST_POSTGRES", "postgresql+psycopg://root@127.0.0.1/test")
 REDIS = os.environ.get("COPG_TEST_REDIS", "redis://127.0.0.1:6379/3")
-# Tests that start whole studios or workers take longest and wait most: one at a time in each of two rows, before all others.
-_ROWS = {"e2e": "pages", "worker": "processes", "torture": "processes"}
-
-
-def _row(path: Path) -> str | None:
-    return next((_ROWS[part] for part in path.parts if part in _ROWS), None)
+# Tests that start whole studios, kill processes and look for survivors on the machine: one at a time, side by side with others.
+_ONE_AT_A_TIME = {"worker", "torture", "e2e"}
 
 
 class ByRoom(LoadScopeScheduling):
-    """Which process runs which tests: a file's stay together and share what the file sets up; a row's too, and come first."""
+    """Which process runs which tests: a file's stay together and share what the file sets up; whole processes come first."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return _row(Path(file)) or file
+        return "processes" if _ONE_AT_A_TIME & set(Path(file).parts) else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -48,7 +44,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByRoom:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest of all, first."""
-    items.sort(key=lambda item: _row(item.path.relative_to(Path(__file__).parent)) is None)
+    items.sort(key=lambda item: not _ONE_AT_A_TIME & set(item.path.relative_to(Path(__file__).parent).parts))
 
 
 def missing(service: str, why: str) -> NoReturn:
