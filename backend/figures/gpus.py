@@ -58,7 +58,7 @@ def gpu_memory(history: History, minutes_east: int = 0) -> go.Figure:
     for total in sorted({line.memory_total for line in history.lines if line.memory_total}):
         drawn.add_trace(go.Scatter(
             x=ends, y=[round(total / GIB, 3)] * 2, name=f"{total / GIB:.3g} GiB in all", mode="lines", hoverinfo="skip",
-            line={"color": NEUTRAL, "width": 1.5, "dash": "dash"}, meta={"role": "limit", "algorithm": ""}, uid=f"limit-{total}",
+            line={"color": NEUTRAL, "width": 1.5, "dash": "dash"}, meta={"role": "memory_total", "algorithm": ""}, uid=f"limit-{total}",
         ))  # fmt: skip
     return drawn.update_yaxes(rangemode="tozero")
 

@@ -46,6 +46,10 @@ def test_the_curve_follows_the_slider_and_the_address_the_experiment(studio: Stu
     paper = page.evaluate(LAST_REGRET, "copg")
     assert paper == pytest.approx(end(studio.post("/bandit/figures", {}, status=200), "copg"))
     expect(page.get_by_test_id("preset-paper")).to_have_attribute("aria-pressed", "true")
+    colours = page.evaluate("""() => document.querySelector('[data-testid="figure-regret"] .js-plotly-plot').data
+        .filter((one) => one.meta.algorithm === 'ipo').map((one) => `${one.meta.role} ${one.line.color}`)""")
+    assert len({one.split()[1] for one in colours}) == 1, "a limit has the colour of its algorithm"
+    assert {one.split()[0] for one in colours} >= {"regret", "limit"}
     expect(page.get_by_test_id("outcome-ipo")).to_contain_text("0.1525")
     expect(page.get_by_test_id("outcome-ipo")).to_contain_text("regresses every preference to one margin")
 

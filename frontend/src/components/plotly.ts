@@ -62,7 +62,7 @@ function alphaOf(colour: unknown): number {
 }
 
 const GOLD_ROLES = ['gold', 'unfinished', 'margin'];
-const NEUTRAL_ROLES = ['reference', 'other_length', 'longer', 'kl_k', 'contrast_alignment', 'log_ratio_other', 'gradient_clip', 'truncated_share', 'flop_utilisation', 'limit'];
+const NEUTRAL_ROLES = ['reference', 'other_length', 'longer', 'kl_k', 'contrast_alignment', 'log_ratio_other', 'gradient_clip', 'truncated_share', 'flop_utilisation', 'memory_total'];
 const isGold = (role: string): boolean => GOLD_ROLES.some((start) => role.startsWith(start));
 const isNeutral = (role: string): boolean => NEUTRAL_ROLES.some((start) => role.startsWith(start));
 const isInk = (role: string): boolean => role.startsWith('optimum');
