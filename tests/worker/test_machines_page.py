@@ -41,8 +41,9 @@ class _Unit(configparser.RawConfigParser):
         return dict(line.split("=", 1) for line in lines)
 
 
-def block(language: str) -> str:
-    [found] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+def block(language: str, of: str = "") -> str:
+    """The one block of a language, or the one in which something stands."""
+    [found] = [text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if of in text]
     return str(found)
 
 
@@ -89,7 +90,7 @@ def test_the_broker_is_reached_over_tls_with_its_password_from_a_file(
     )  # fmt: skip
     (tmp_path / "broker_password").write_text("not: in/the@url\n")
     port = free_port()
-    override = yaml.safe_load(block("yaml"))["services"]["valkey"]["command"][-1]
+    override = yaml.safe_load(block("yaml", "valkey:"))["services"]["valkey"]["command"][-1]
     script = (
         override.replace("$$", "$")
         .replace("/run/secrets", str(tmp_path))
@@ -123,7 +124,7 @@ def test_the_broker_is_reached_over_tls_with_its_password_from_a_file(
 
 
 def test_the_override_changes_services_that_exist_and_keeps_their_settings() -> None:
-    override: dict[str, Any] = yaml.safe_load(block("yaml"))
+    override: dict[str, Any] = yaml.safe_load(block("yaml", "valkey:"))
     assert set(override["services"]) <= set(COMPOSE["services"])
     plain = COMPOSE["services"]["valkey"]["command"][-1].splitlines()
     with_tls = override["services"]["valkey"]["command"][-1].splitlines()

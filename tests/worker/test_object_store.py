@@ -171,9 +171,8 @@ def test_what_no_run_refers_to_is_found(bench: Bench, machines: Machines, s3: S3
     settings = replace(machines.settings("one"), orphan_hours=0.0)
     lost = uuid.uuid4().hex
     Store(settings).put(folder(settings, model=b"lost"), f"runs/{lost}/attempt-1/output")
-    with bench.database.snapshot() as session:
-        assert retention.orphans(session, settings) == [retention.Orphan(f"{url}/runs/{lost}", 4)]
-        assert retention.orphans(session, replace(settings, orphan_hours=1.0)) == []
+    assert retention.orphans(bench.database, settings) == [retention.Orphan(f"{url}/runs/{lost}", 4)]
+    assert retention.orphans(bench.database, replace(settings, orphan_hours=1.0)) == []
 
 
 def model(bench: Bench, run: Run, s3: S3, url: str) -> bytes:

