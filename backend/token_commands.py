@@ -132,7 +132,7 @@ def _find(url: str) -> tuple[str, bool]:
     from backend.database import create_database_engine
 
     parsed = make_url(url)
-    if parsed.drivername == "sqlite":
+    if parsed.get_backend_name() == "sqlite":
         where = str(parsed.database)
         if not Path(where).is_file():
             return where, False

@@ -1,5 +1,6 @@
 /** A form over something that others may edit meanwhile: nothing that was typed is lost, and one decides whose words stay. */
 import { Button } from '@mantine/core';
+import { notifications } from '@mantine/notifications';
 import { type FormEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 'react';
 import { ApiError, messageOf } from '../api/client';
 import { changes, listed, withTheirs } from './edits';
@@ -8,6 +9,25 @@ import './tags.css';
 
 /** What was read, with the ETag that came with it. */
 export interface Read<T> { row: T; etag: string }
+/** Whether the page of `id` shows its form, which begins with what the server has when it is opened, and how to open and close it. */
+export function useOpened<T extends { id: string }, F>(id: string, read: (id: string) => Promise<Read<T>>) {
+  const [opened, setOpened] = useState<{ read: Read<T>; focus: F } | null>(null);
+  const pencil = useRef<HTMLButtonElement>(null);
+  const before = useRef(false);
+  useEffect(() => { // the keyboard goes on where it came from
+    if (before.current && !opened) pencil.current?.focus();
+    before.current = opened !== null;
+  }, [opened]);
+  const edit = async (focus: F): Promise<void> => {
+    try {
+      setOpened({ read: await read(id), focus });
+    } catch (failure) {
+      notifications.show({ color: 'red', title: 'It cannot be edited', message: messageOf(failure) });
+    }
+  };
+  return { shown: opened?.read.row.id === id ? opened : null, pencil, edit, close: () => setOpened(null) };
+}
+
 interface Options<T, D> {
   fields: readonly (keyof D & string)[];
   read: () => Promise<Read<T>>;

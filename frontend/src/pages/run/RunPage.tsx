@@ -1,15 +1,14 @@
 /** One run: its curves as they grow, samples, log, configuration, files and history. */
 import { ActionIcon, Button, Skeleton, Tabs } from '@mantine/core';
-import { notifications } from '@mantine/notifications';
 import { useQuery } from '@tanstack/react-query';
 import { IconCopyPlus, IconPencil } from '@tabler/icons-react';
-import { type RefObject, useEffect, useRef, useState } from 'react';
+import { type RefObject, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
-import { api, data, messageOf, type RunDetail } from '../../api/client';
+import { api, data, type RunDetail } from '../../api/client';
 import { useRun } from '../../api/queries';
 import { May } from '../../api/session';
 import { ActionButtons } from '../../components/actions';
-import type { Read } from '../../components/editing';
+import { useOpened } from '../../components/editing';
 import { Figure } from '../../components/Figure';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, Progress, StateChip } from '../../components/parts';
@@ -27,21 +26,7 @@ export function RunPage() {
   const { id = '', tab = 'curves' } = useParams();
   const navigate = useNavigate();
   const { data: run, error, isError } = useRun(id);
-  const [editing, setEditing] = useState<{ read: Read<RunDetail>; focus: Field } | null>(null);
-  const shown = editing?.read.row.id === id ? editing : null;
-  const edit = async (focus: Field): Promise<void> => {
-    try {
-      setEditing({ read: await readRun(id), focus });
-    } catch (failure) {
-      notifications.show({ color: 'red', title: 'It cannot be edited', message: messageOf(failure) });
-    }
-  };
-  const pencil = useRef<HTMLButtonElement>(null);
-  const edited = useRef(false);
-  useEffect(() => { // the keyboard goes on where it came from
-    if (edited.current && !editing) pencil.current?.focus();
-    edited.current = editing !== null;
-  }, [editing]);
+  const { shown, pencil, edit, close } = useOpened<RunDetail, Field>(id, readRun);
   useEffect(() => { document.title = run ? `${run.name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [run?.name]);
   if (isError && !run) return <Failure title="This run cannot be shown" error={error}><p><Link to="/runs">All runs</Link></p></Failure>;
   if (!run) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
@@ -61,7 +46,7 @@ export function RunPage() {
           </May>
         </div>
       </div>
-      {shown ? <EditRun key={id} {...shown} onClose={() => setEditing(null)} /> : <About run={run} onEdit={(focus) => void edit(focus)} />}
+      {shown ? <EditRun key={id} {...shown} onClose={close} /> : <About run={run} onEdit={(focus) => void edit(focus)} />}
       {run.error && (
         <Failure title={run.state === 'failed' ? 'This run failed' : 'What went wrong'} error={run.error}>
           <p style={{ marginTop: 6 }} className="muted">{advice(run)} <Link to={`/runs/${id}/log`}>Read the log</Link></p>

@@ -1,12 +1,11 @@
 /** One sweep: where it stands, what it costs, reward against beta, and its runs by what differs. */
 import { ActionIcon, Button, Group, Modal, Skeleton, Text } from '@mantine/core';
-import { notifications } from '@mantine/notifications';
 import { IconChartLine, IconPencil, IconPlayerPlay, IconPlayerStop, IconPlus, IconTrash } from '@tabler/icons-react';
-import { type ReactNode, useEffect, useRef, useState } from 'react';
+import { type ReactNode, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
-import { messageOf, type Sweep } from '../../api/client';
+import type { Sweep } from '../../api/client';
 import { May } from '../../api/session';
-import type { Read } from '../../components/editing';
+import { useOpened } from '../../components/editing';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, StateChip } from '../../components/parts';
 import { duration } from '../../format';
@@ -28,21 +27,7 @@ export function SweepPage() {
   const sweep = useSweep(id);
   const members = useMembers(id);
   useSweepEvents(id, [...(members.data?.items ?? []).map((one) => one.run.id), ...(sweep.data?.parents ?? []).map((one) => one.id)]);
-  const [editing, setEditing] = useState<{ read: Read<Sweep>; focus: Field } | null>(null);
-  const shown = editing?.read.row.id === id ? editing : null;
-  const edit = async (focus: Field): Promise<void> => {
-    try {
-      setEditing({ read: await readSweep(id), focus });
-    } catch (failure) {
-      notifications.show({ color: 'red', title: 'It cannot be edited', message: messageOf(failure) });
-    }
-  };
-  const pencil = useRef<HTMLButtonElement>(null);
-  const edited = useRef(false);
-  useEffect(() => { // the keyboard goes on where it came from
-    if (edited.current && !editing) pencil.current?.focus();
-    edited.current = editing !== null;
-  }, [editing]);
+  const { shown, pencil, edit, close } = useOpened<Sweep, Field>(id, readSweep);
   const name = sweep.data?.name;
   useEffect(() => { document.title = name ? `${name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [name]);
   if (sweep.isError && !sweep.data) return <Failure title="This sweep cannot be shown" error={sweep.error}><p><Link to="/sweeps">All sweeps</Link></p></Failure>;
@@ -63,7 +48,7 @@ export function SweepPage() {
         <Offers group="This sweep" offers={[{ id: 'compare', label: 'Compare its runs', act: () => void navigate(`/compare?sweep=${id}`) }]} />
         <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button><May scope="launch"><Actions sweep={seen} /></May></div>
       </div>
-      {shown ? <EditSweep key={id} {...shown} onClose={() => setEditing(null)} /> : <About sweep={seen} onEdit={(focus) => void edit(focus)} />}
+      {shown ? <EditSweep key={id} {...shown} onClose={close} /> : <About sweep={seen} onEdit={(focus) => void edit(focus)} />}
       {seen.note && <Failure title="Before you compare" error={seen.note} />}
       <Facts sweep={seen} />
       <SweepFigure sweep={id} />
