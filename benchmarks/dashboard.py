@@ -8,7 +8,8 @@ show ask for the points after their cursor, one request in flight, the newest pe
 right before its transaction, so that its age at the viewer is the clock minus the value. Every seventh viewer loses its
 connection every few seconds and connects again. At the end each viewer must hold every point of its run, none twice.
 
-Meanwhile one client asks for everything else that a page asks for, five times a second, and its answers are timed.
+Meanwhile one client asks for everything else that the pages ask for (everything_else.py), launches, edits and cancels, one question after
+the other, and its answers are timed. The runs write an evaluation with 64 completions every twenty steps.
 """
 
 from __future__ import annotations
@@ -38,22 +39,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backend import claims, runs
 from backend.database import Database
 from backend.migrations import upgrade
+from benchmarks.everything_else import ask, prepare, summary
 from benchmarks.goals import tell
 from copg_core.config import CopgConfig
-from copg_core.events import Metrics
+from copg_core.events import Evaluation, Metrics, Sample
 
 FIGURE = "loss"
 GOALS = {"point_to_viewer_p95_s": 1.0, "everything_else_p95_ms": 100.0}
 _REV = re.compile(rb'"rev":(\d+)')
-BESIDE = (
-    "/runs?limit=100",
-    "/runs/{run}",
-    "/runs/{run}/evaluations",
-    "/health",
-    "/workers",
-    "/algorithms",
-    "/figures/reward?run={run}",
-)
+PROMPTS, EVERY = 64, 20  # of an evaluation, and the steps between two of them
 
 
 def write(url: str, count: int, seconds: float, per_second: float, pipe: Any) -> None:
@@ -77,12 +71,29 @@ def write(url: str, count: int, seconds: float, per_second: float, pipe: Any) ->
             event = Metrics(
                 step=step, values={FIGURE: now, "gradient_norm": 1.0, "accuracy": 0.5, "tokens_per_second": 100.0}
             )
+            events: list[Metrics | Evaluation] = [event]
+            if step % EVERY == place % EVERY or step == 0:
+                events.append(evaluation(step))
             with database.transaction() as session:
-                claims.renew(session, run_id, fence, 600.0, [event])
+                claims.renew(session, run_id, fence, 600.0, events)
             due = begin + (step + (place + 1) / count) / per_second
             time.sleep(max(0.0, due - time.perf_counter()))
         step += 1
     pipe.send(step)
+
+
+def evaluation(step: int) -> Evaluation:
+    """As a run writes it every now and then, with a completion for each prompt."""
+    samples = tuple(
+        Sample(
+            prompt_index=place, prompt=f"Prompt {place} " * 20, completion=f"Completion of step {step} " * 10,
+            reward=float(place % 7), kl=0.5, length=60, finished=True,
+        )
+        for place in range(PROMPTS)
+    )  # fmt: skip
+    return Evaluation(
+        step=step, n=PROMPTS, reward_mean=3.0, reward_stderr=0.2, kl=0.5, length_mean=60.0, samples=samples
+    )
 
 
 class Tab:
@@ -205,17 +216,6 @@ class Viewer:
         await asyncio.gather(*running)
 
 
-async def everything_else(client: httpx.AsyncClient, run: str, stop: asyncio.Event) -> list[float]:
-    found = []
-    while not stop.is_set():
-        for path in BESIDE:
-            begin = time.perf_counter()
-            (await client.get(path.format(run=run))).raise_for_status()
-            found.append((time.perf_counter() - begin) * 1e3)
-            await asyncio.sleep(0.2)
-    return found
-
-
 async def watch(port: int, uids: list[str], viewers: int, pipe: Any, seconds: float, server: int) -> dict[str, Any]:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60) as client:
         stop = asyncio.Event()
@@ -223,7 +223,8 @@ async def watch(port: int, uids: list[str], viewers: int, pipe: Any, seconds: fl
         tasks = [asyncio.create_task(one.live(drops=number % 7 == 3, stop=stop)) for number, one in enumerate(crowd)]
         await asyncio.sleep(3)
         used = _cpu_seconds(server)
-        beside = asyncio.create_task(everything_else(client, uids[0], stop))
+        places = {"run": uids[0], "other": uids[1], **await prepare(client)}
+        beside = asyncio.create_task(ask(client, places, stop))
         pipe.send("go")
         last = await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
         used = _cpu_seconds(server) - used
@@ -231,15 +232,16 @@ async def watch(port: int, uids: list[str], viewers: int, pipe: Any, seconds: fl
         while time.monotonic() < deadline and any(one.steps[-1:] != [last - 1] for one in crowd):
             await asyncio.sleep(0.1)
         stop.set()
-        others = await beside
+        others, slowest = summary(await beside)
         await asyncio.gather(*tasks)
+    for name, middle, count in slowest[:8]:
+        print(f"  slow: {name:70} median {middle:7.1f} ms of {count}")
     ages = np.array([age for one in crowd for age in one.ages])
     return {
         "point_to_viewer_p50_s": float(np.quantile(ages, 0.5)),
         "point_to_viewer_p95_s": float(np.quantile(ages, 0.95)),
         "point_to_viewer_max_s": float(ages.max()),
-        "everything_else_p50_ms": float(np.quantile(others, 0.5)),
-        "everything_else_p95_ms": float(np.quantile(others, 0.95)),
+        **others,
         "points_seen": len(ages),
         "steps_written_per_run": last,
         "events": sum(one.events for one in crowd),

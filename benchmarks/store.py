@@ -5,8 +5,8 @@
 A database of 10,000 runs with whole configurations and 50 M metric points is made anew for each engine, in a temporary folder and in a
 PostgreSQL database of its own that is dropped at the end. Then the same functions that the API calls are timed: median of the
 rounds, wall time, on as quiet a machine as there is. `--peers` names the Python of another environment with
-`mlflow-skinny==3.17.2` and `trackio==0.43.0` (the extra `peers`): they write 100,000 points of one run and read one curve
-back through their own stores, on SQLite both. Ours does the same beside them, and the ratios are printed.
+`mlflow-skinny==3.17.2` and `trackio==0.43.0` (the extra `peers`): 1,000 runs with whole configurations, points written in batches, one curve, twenty thinned
+ones and three lists of runs, through their own stores, on SQLite both. Ours does the same beside them, and the ratios are printed.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from backend.main import create_app
 from backend.migrations import upgrade
 from backend.models import Metric
 from backend.settings import Settings
+from benchmarks.side_by_side import our_store, store_calls
 from copg_core.config import CopgConfig
 
 METRICS = 5
@@ -171,29 +172,21 @@ def measure(database: Database, run_ids: list[int], points: int, rounds: int) ->
     return found
 
 
-def beside_peers(python: str, folder: Path) -> dict[str, dict[str, float]]:
-    """The same two things by everybody: 100,000 points of one run written in batches of 1,000, and the curve read back."""
-    ours = Database(f"sqlite:///{folder / 'ours.sqlite3'}")
-    upgrade(ours.url)
-    run_id = make_runs(ours, 1)[0]
-    begin = time.perf_counter()
-    for first in range(0, 100_000, 1000):
-        with ours.transaction() as session:
-            metrics.append(session, run_id, {step: {"loss": float(step)} for step in range(first, first + 1000)})
-    wrote = time.perf_counter() - begin
-    begin = time.perf_counter()
-    with ours.snapshot() as session:
-        [(steps, _)] = metrics.curve(session, run_id, ["loss"], max_points=100_000).values()
-    read = time.perf_counter() - begin
-    assert len(steps) == 100_000
-    ours.close()
-    found = {"ours": {"points_per_second": 100_000 / wrote, "read_seconds": read}}
+def beside_peers(python: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """The same runs, points and questions in ours, MLflow and trackio, one after the other; their answers must be the same."""
+    made = our_store.runs_of_all(store_calls.RUNS)
+    (folder / "runs.json").write_text(json.dumps(made))
+    found = {"ours": store_calls.measure(our_store.Ours(folder / "ours"), made)}
+    script = Path(our_store.__file__).parent / "peers.py"
     for peer in ("mlflow", "trackio"):
-        script = Path(__file__).parent / "side_by_side" / "peers.py"
         answer = subprocess.run(
-            [python, str(script), peer, str(folder / peer)], check=True, capture_output=True, text=True
+            [python, str(script), peer, str(folder / peer), str(folder / "runs.json")],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         found[peer] = json.loads(answer.stdout.splitlines()[-1])
+        assert found[peer]["found"] == found["ours"]["found"], f"{peer} lists other runs"
     return found
 
 
@@ -256,12 +249,9 @@ def show(found: dict[str, Any]) -> None:
             )
     peers = found.get("peers", {})
     for peer in [name for name in peers if name != "ours"]:
-        write = peers["ours"]["points_per_second"] / peers[peer]["points_per_second"]
-        read = peers[peer]["read_seconds"] / peers["ours"]["read_seconds"]
-        print(
-            f"beside {peer:8} writes {write:.1f}x as many points/s (ours {peers['ours']['points_per_second']:,.0f}), "
-            f"reads a curve of 100,000 points {read:.1f}x as fast (ours {peers['ours']['read_seconds']:.2f} s)"
-        )
+        for call, theirs in peers[peer]["milliseconds"].items():
+            ours = peers["ours"]["milliseconds"][call]
+            print(f"beside {peer:8} {call:34} ours {ours:9,.1f} ms, theirs {theirs:9,.1f} ms: {theirs / ours:.1f}x")
 
 
 if __name__ == "__main__":

@@ -1,55 +1,122 @@
-"""What MLflow and trackio need for the two things that benchmarks/store.py times of ours. Runs in an environment of their own.
+"""MLflow and trackio behind the calls of store_calls.py. Runs in an environment of their own.
 
-    python peers.py mlflow|trackio FOLDER
+    python peers.py mlflow|trackio FOLDER RUNS
 
-Writes 100,000 points of one metric in batches of 1,000 into a store in FOLDER (SQLite both), reads the curve back, and prints
-points per second and seconds as JSON. Each through its own store class, without server, network or queue in between.
+RUNS is a JSON file of runs. Both keep them on SQLite in FOLDER; each through its own store class, without server, network or queue in between.
+MLflow's parameters are strings that cannot be compared by size, so what is filtered and sorted by is written as metrics too. trackio has no
+search: its configurations are read and filtered here, as its page does.
 """
 
 import json
 import os
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-POINTS, BATCH = 100_000, 1_000
-
-
-def mlflow(folder: Path) -> tuple[float, float]:
-    from mlflow import MlflowClient
-    from mlflow.entities import Metric
-
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    run = client.create_run(client.create_experiment("store")).info.run_id
-    begin = time.perf_counter()
-    for first in range(0, POINTS, BATCH):
-        client.log_batch(run, [Metric("loss", float(step), 1000 + step, step) for step in range(first, first + BATCH)])
-    wrote = time.perf_counter() - begin
-    begin = time.perf_counter()
-    curve = client.get_metric_history(run, "loss")
-    read = time.perf_counter() - begin
-    assert len(curve) == POINTS, len(curve)
-    return wrote, read
+from store_calls import PAGE, THINNED, Store, measure
 
 
-def trackio(folder: Path) -> tuple[float, float]:
-    os.environ["TRACKIO_DIR"] = str(folder)
-    from trackio.sqlite_storage import SQLiteStorage
+class Mlflow:
+    def __init__(self, folder: Path) -> None:
+        from mlflow import MlflowClient
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    begin = time.perf_counter()
-    for first in range(0, POINTS, BATCH):
-        steps = list(range(first, first + BATCH))
-        SQLiteStorage.bulk_log("store", "run", [{"loss": float(step)} for step in steps], steps=steps)
-    wrote = time.perf_counter() - begin
-    begin = time.perf_counter()
-    curve = SQLiteStorage.get_logs("store", "run", max_points=POINTS)
-    read = time.perf_counter() - begin
-    assert len(curve) == POINTS, len(curve)
-    return wrote, read
+        url = f"sqlite:///{folder / 'mlflow.db'}"
+        self.client = MlflowClient(url)
+        self.store = SqlAlchemyStore(url, str(folder / "artifacts"))  # what the server answers its page with
+        self.experiment = self.client.create_experiment("store")
+        self.ids: dict[str, str] = {}
+
+    def make_runs(self, runs: Sequence[dict[str, Any]]) -> None:
+        from mlflow.entities import Metric, Param
+
+        for run in runs:
+            tags = {"paper": "yes"} if run["paper"] else {}
+            uid = self.client.create_run(self.experiment, run_name=run["name"], tags=tags).info.run_id
+            self.ids[run["name"]] = uid
+            config = run["config"]
+            numbers = {
+                "beta": config["beta"],
+                "rate": config["optimizer.learning_rate"],
+                "last_reward": run["last_reward"],
+            }
+            self.client.log_batch(
+                uid,
+                metrics=[Metric(name, value, 1000, 0) for name, value in numbers.items()],
+                params=[Param(name, str(value)) for name, value in config.items()],
+            )
+
+    def write(self, run: str, steps: range) -> None:
+        from mlflow.entities import Metric
+
+        self.client.log_batch(self.ids[run], [Metric("loss", float(step), 1000 + step, step) for step in steps])
+
+    def read(self, run: str) -> int:
+        return len(self.client.get_metric_history(self.ids[run], "loss"))
+
+    def thinned(self, runs: Sequence[str]) -> list[int]:
+        ids = [self.ids[run] for run in runs]
+        points = self.store.get_metric_history_bulk_interval(ids, "loss", THINNED, None, None)
+        return [sum(point.run_id == uid for point in points) for uid in ids]
+
+    def newest(self) -> list[str]:
+        return self._search("", "attributes.start_time DESC")
+
+    def conditions(self) -> list[str]:
+        return self._search("metrics.beta >= 0.03 and metrics.rate < 1e-5 and tags.paper = 'yes'", "metrics.beta DESC")
+
+    def by_rate(self) -> list[str]:
+        return self._search("", "metrics.rate ASC")
+
+    def _search(self, condition: str, order: str) -> list[str]:
+        found = self.client.search_runs([self.experiment], condition, order_by=[order], max_results=PAGE)
+        return [run.info.run_name for run in found]
+
+
+class Trackio:
+    def __init__(self, folder: Path) -> None:
+        os.environ["TRACKIO_DIR"] = str(folder)
+        from trackio.sqlite_storage import SQLiteStorage
+
+        self.storage = SQLiteStorage
+
+    def make_runs(self, runs: Sequence[dict[str, Any]]) -> None:
+        for run in runs:
+            config = {**run["config"], "tags": ["paper"] if run["paper"] else []}
+            self.storage.bulk_log("store", run["name"], [{"last_reward": run["last_reward"]}], steps=[0], config=config)
+
+    def write(self, run: str, steps: range) -> None:
+        self.storage.bulk_log("store", run, [{"loss": float(step)} for step in steps], steps=list(steps))
+
+    def read(self, run: str) -> int:
+        return sum("loss" in row for row in self.storage.get_logs("store", run, max_points=1_000_000))
+
+    def thinned(self, runs: Sequence[str]) -> list[int]:
+        asked = [{"run": run} for run in runs]
+        answers = self.storage.get_logs_batch("store", asked, max_points=THINNED)
+        return [sum("loss" in row for row in answer["logs"]) for answer in answers]
+
+    def newest(self) -> list[str]:
+        configs = self.storage.get_all_run_configs("store")
+        records = self.storage.get_run_records("store")
+        return [record["name"] for record in reversed(records) if record["id"] in configs][:PAGE]
+
+    def conditions(self) -> list[str]:
+        chosen = {
+            name: config["beta"]
+            for name, config in self.storage.get_all_run_configs("store").items()
+            if config["beta"] >= 0.03 and config["optimizer.learning_rate"] < 1e-5 and "paper" in config["tags"]
+        }
+        return sorted(chosen, key=lambda name: -chosen[name])[:PAGE]
+
+    def by_rate(self) -> list[str]:
+        configs = self.storage.get_all_run_configs("store")
+        return sorted(configs, key=lambda name: configs[name]["optimizer.learning_rate"])[:PAGE]
 
 
 if __name__ == "__main__":
     place = Path(sys.argv[2])
     place.mkdir(parents=True, exist_ok=True)
-    seconds = {"mlflow": mlflow, "trackio": trackio}[sys.argv[1]](place)
-    print(json.dumps({"points_per_second": POINTS / seconds[0], "read_seconds": seconds[1]}))
+    peer: Store = {"mlflow": Mlflow, "trackio": Trackio}[sys.argv[1]](place)
+    print(json.dumps(measure(peer, json.loads(Path(sys.argv[3]).read_text(encoding="utf-8")))))
