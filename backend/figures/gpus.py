@@ -16,7 +16,7 @@ from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE
 from backend.gpu_history import History, Line, Point
 
 GpuFigureName = Literal["gpu_use", "gpu_memory"]
-GIB = 2**30
+GB = 10**9
 AWAY = 4  # periods of its heartbeat after which a worker is not alive any more: a lease
 _HUES = ("copg", "dpo", "ipo", "policy_gradient", "reward_model", "sft")  # of algorithms, because they stay apart
 _MOST_HOVERED = 10  # lines in one box beside the pointer
@@ -37,10 +37,10 @@ FIGURES: Mapping[GpuFigureName, GpuFigure] = {
     "gpu_use": GpuFigure("Use of GPUs", "Use (%)", lambda point: _rounded(point.use, 1), "means over", "%{y:.0f} %"),
     "gpu_memory": GpuFigure(
         "Memory of GPUs",
-        "Memory (GiB)",
-        lambda point: None if point.memory is None else round(point.memory / GIB, 3),
+        "Memory (GB)",
+        lambda point: None if point.memory is None else round(point.memory / GB, 3),
         "highest in",
-        "%{y:.1f} GiB",
+        "%{y:.1f} GB",
     ),
 }
 
@@ -57,7 +57,7 @@ def gpu_memory(history: History, minutes_east: int = 0) -> go.Figure:
     ends = _ticks([history.since, history.until], minutes_east)
     for total in sorted({line.memory_total for line in history.lines if line.memory_total}):
         drawn.add_trace(go.Scatter(
-            x=ends, y=[round(total / GIB, 3)] * 2, name=f"{total / GIB:.3g} GiB in all", mode="lines", hoverinfo="skip",
+            x=ends, y=[round(total / GB, 3)] * 2, name=f"{total / GB:.3g} GB in all", mode="lines", hoverinfo="skip",
             line={"color": NEUTRAL, "width": 1.5, "dash": "dash"}, meta={"role": "memory_total", "algorithm": ""}, uid=f"limit-{total}",
         ))  # fmt: skip
     return drawn.update_yaxes(rangemode="tozero")
@@ -103,15 +103,15 @@ def with_gaps(line: Line, value: Callable[[Point], float | None]) -> tuple[list[
 
 
 def as_csv(name: GpuFigureName, history: History) -> str:
-    """Every number drawn, one a line: `host,gpu,uuid,name,time,use_percent` or `…,memory_gib,total_gib`."""
+    """Every number drawn, one a line: `host,gpu,uuid,name,time,use_percent` or `…,memory_gb,total_gb`."""
     out = io.StringIO()
     writer = csv.writer(out)
     memory = name == "gpu_memory"
     writer.writerow(
-        ["host", "gpu", "uuid", "name", "time", *(["memory_gib", "total_gib"] if memory else ["use_percent"])]
+        ["host", "gpu", "uuid", "name", "time", *(["memory_gb", "total_gb"] if memory else ["use_percent"])]
     )
     for line in history.lines:
-        total = [_rounded(line.memory_total and line.memory_total / GIB, 3)] if memory else []
+        total = [_rounded(line.memory_total and line.memory_total / GB, 3)] if memory else []
         for moment, value in zip(*with_gaps(line, FIGURES[name].value), strict=True):
             if value is not None:
                 time = datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -12,7 +12,7 @@ import pytest
 from backend.figures import gpus as figures
 from backend.gpu_history import KEPT_HOURS, History, Line, Point
 from tests.backend.studio_bench import API, Bench, problem
-from tests.backend.test_gpu_history import GIB, PERIOD, beats, reading
+from tests.backend.test_gpu_history import GB, PERIOD, beats, reading
 
 
 def figure(bench: Bench, name: str = "gpu_use", **asked: Any) -> dict[str, Any]:
@@ -20,8 +20,8 @@ def figure(bench: Bench, name: str = "gpu_use", **asked: Any) -> dict[str, Any]:
 
 
 def line(*ago: float, uuid: str = "GPU-a", index: int = 0, use: float | None = 50.0) -> Line:
-    points = [Point(1000.0 - one, 1000.0 - one, PERIOD, use, 20 * GIB) for one in ago]
-    return Line("box", index, uuid, "H200", 80 * GIB, points)
+    points = [Point(1000.0 - one, 1000.0 - one, PERIOD, use, 20 * GB) for one in ago]
+    return Line("box", index, uuid, "H200", 80 * GB, points)
 
 
 def history(*lines: Line) -> History:
@@ -58,12 +58,12 @@ def test_memory_has_its_limit_and_use_its_scale() -> None:
     use, memory = figures.gpu_use(one), figures.gpu_memory(one, 120)
     assert (use.layout.yaxis.range, use.layout.xaxis.range) == ((0, 100), (0, 1_000_000))
     gpu, limit = memory.data
-    assert (list(gpu.y), list(limit.y), limit.name) == ([20, 20], [80, 80], "80 GiB in all")
+    assert (list(gpu.y), list(limit.y), limit.name) == ([20, 20], [80, 80], "80 GB in all")
     assert list(limit.x) == [7_200_000, 8_200_000]
     assert memory.layout.xaxis.title.text == "Time (UTC+02:00)"
     assert figures.zone(-210) == "UTC-03:30"
     thinned = History(
-        0.0, 1000.0, 90.0, ["box"], 1000.0, [Line("box", 0, "u", "H200", None, [Point(1, 30, 15, 5, GIB)])]
+        0.0, 1000.0, 90.0, ["box"], 1000.0, [Line("box", 0, "u", "H200", None, [Point(1, 30, 15, 5, GB)])]
     )
     assert figures.gpu_memory(thinned).layout.xaxis.title.text == "Time (UTC); highest in 90 s"
     assert figures.gpu_use(thinned).layout.xaxis.title.text == "Time (UTC); means over 90 s"
@@ -88,7 +88,7 @@ def test_figures_over_the_api(bench: Bench) -> None:
     text = bench.client.get(f"{API}/workers/figures/gpu_memory", params={"format": "csv", "hours": 24}).text
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 3
-    assert (rows[-1]["uuid"], rows[-1]["memory_gib"], rows[-1]["total_gib"]) == ("GPU-a", "20.0", "80.0")
+    assert (rows[-1]["uuid"], rows[-1]["memory_gb"], rows[-1]["total_gb"]) == ("GPU-a", "20.0", "80.0")
     assert rows[-1]["time"].endswith("+00:00")
     beats(bench.database, 0.0, gpus=(reading(use=5),))
     assert figure(bench)["figure"]["data"][0]["y"][-1] == 5  # who asked before the heartbeat is not answered from then

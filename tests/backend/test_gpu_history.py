@@ -15,12 +15,12 @@ from backend.settings import Settings
 from worker import host
 from worker.host import Host
 
-GIB = 2**30
+GB = 10**9
 PERIOD = 15.0
 
 
-def reading(uuid: str = "GPU-a", index: int = 0, use: int | None = 50, used: int | None = 20 * GIB) -> GpuReading:
-    return GpuReading(index, uuid, "H200", 80 * GIB, used, use)
+def reading(uuid: str = "GPU-a", index: int = 0, use: int | None = 50, used: int | None = 20 * GB) -> GpuReading:
+    return GpuReading(index, uuid, "H200", 80 * GB, used, use)
 
 
 def beats(database: Database, *ago: float, host: str = "box", gpus: tuple[GpuReading, ...] = (reading(),)) -> None:
@@ -45,12 +45,12 @@ def load(database: Database, hours: int = 1, host: str | None = None) -> History
 def test_a_heartbeat_writes_one_row_for_each_gpu_and_none_where_the_driver_did_not_answer(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = [[reading(use=70), reading("GPU-b", 1, None, GIB)], None, [reading(use=80), reading("GPU-b", 1)]]
+    answers = [[reading(use=70), reading("GPU-b", 1, None, GB)], None, [reading(use=80), reading("GPU-b", 1)]]
     monkeypatch.setattr(host, "first_gpus", lambda: [reading()])
     monkeypatch.setattr(host, "read_gpus", lambda: answers.pop(0))
     worker = Host(None, Settings(database_url=database_url, lease_seconds=40.0, worker_name="w"))
     assert worker.beat()
-    assert samples(database) == [("GPU-a", 70, 20 * GIB), ("GPU-b", None, GIB)]
+    assert samples(database) == [("GPU-a", 70, 20 * GB), ("GPU-b", None, GB)]
     assert worker.beat()  # the worker keeps its GPUs, and nobody knows what they do
     assert len(samples(database)) == 2
     assert worker.beat()
@@ -96,12 +96,12 @@ def test_a_long_span_has_as_few_points_as_a_short_one_and_keeps_mean_and_peak(da
     with database.transaction() as session:
         now = session.scalars(select(NOW)).one()
         for number in range(24 * 60):  # one a minute, for a day
-            busy = reading(use=100 if number % 2 else 0, used=70 * GIB if number == 700 else GIB)
+            busy = reading(use=100 if number % 2 else 0, used=70 * GB if number == 700 else GB)
             gpu_history.record(session, now - 60 * number, 60.0, "box", [busy])
     for hours in (1, 24):
         [line] = load(database, hours).lines
         assert 59 <= len(line.points) <= POINTS + 1
-    assert max(point.memory or 0 for point in line.points) == 70 * GIB
+    assert max(point.memory or 0 for point in line.points) == 70 * GB
     assert line.points[5].use == pytest.approx(50)
     again = load(database, 24).lines[0].points
     assert [point.first for point in again[5:-5]] == [point.first for point in line.points[5:-5]]
@@ -122,4 +122,4 @@ def test_a_gpu_whose_total_changes_is_described_anew(database: Database) -> None
     with database.transaction() as session:
         session.execute(update(GpuDevice).values(memory_total=1))
     beats(database, 0.0)
-    assert load(database).lines[0].memory_total == 80 * GIB
+    assert load(database).lines[0].memory_total == 80 * GB

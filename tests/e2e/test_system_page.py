@@ -19,7 +19,7 @@ from tests.e2e.test_sweeps_page import TINY
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded"]
 
-GIB = 2**30
+GB = 10**9
 PERIOD = 15.0
 AWAY = range(20 * 60, 35 * 60)  # seconds ago
 
@@ -34,8 +34,8 @@ def database(studio: Studio) -> Iterator[Database]:
 
 def gpus(second: int) -> list[GpuReading]:
     return [
-        GpuReading(0, "GPU-a", "H200", 141 * GIB, (60 + second // 60 % 7) * GIB, 70 + second // 15 % 20),
-        GpuReading(1, "GPU-b", "H200", 141 * GIB, 8 * GIB, second // 60 % 30),
+        GpuReading(0, "GPU-a", "H200", 141 * GB, (60 + second // 60 % 7) * GB, 70 + second // 15 % 20),
+        GpuReading(1, "GPU-b", "H200", 141 * GB, 8 * GB, second // 60 % 30),
     ]
 
 
@@ -82,7 +82,7 @@ def test_gpus_over_time_and_what_the_queue_waits_for(
     expect(figure).to_have_attribute("data-status", "shown")
     expect(page.get_by_test_id("figure-gpu_memory")).to_have_attribute("data-status", "shown")
     expect(legend(figure)).to_have_text(["GPU 0", "GPU 1"])
-    expect(legend(page.get_by_test_id("figure-gpu_memory")).last).to_have_text("141 GiB in all")
+    expect(legend(page.get_by_test_id("figure-gpu_memory")).last).to_have_text("141 GB in all")
     # A worker that was away is not drawn as if it had been there.
     expect(figure.locator(".scatterlayer .trace").first.locator(".js-line")).to_have_count(2)
 
