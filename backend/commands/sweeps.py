@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +61,8 @@ def sweep(
         click.echo(
             f"{made['id']}  {made['name']}  {counted(made['total'], 'run')}  {studio.page('sweeps/' + made['id'])}"
         )
-    with suppress(click.ClickException):  # what was made with this key before may have no plan any more
-        if duplicates := studio.post("/sweeps/preview", body)["duplicates"]:
-            click.echo(f"{counted(duplicates, 'duplicate')} left out", err=True)
+    if made["duplicates"]:
+        click.echo(f"{counted(made['duplicates'], 'duplicate')} left out", err=True)
     if follow:
         _wait(studio, made["id"], None)
 

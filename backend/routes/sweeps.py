@@ -28,6 +28,7 @@ from backend.schemas.sweeps import (
     SweepExtend,
     SweepForm,
     SweepList,
+    SweepMade,
     SweepOut,
     SweepPatch,
     SweepPreview,
@@ -72,8 +73,8 @@ def preview_sweep(body: SweepCreate, context: Context) -> SweepPreview:
     )
 
 
-@router.post("", status_code=201, response_model=SweepOut)
-def create_sweep(body: SweepCreate, context: Context, response: Response, key: IdempotencyKey = None) -> SweepOut:
+@router.post("", status_code=201, response_model=SweepMade)
+def create_sweep(body: SweepCreate, context: Context, response: Response, key: IdempotencyKey = None) -> SweepMade:
     """Queue all runs of a sweep, or none. Every run is checked before anything is stored; equal ones are made once."""
     planned = _plan(context, body)
     with context.database.transaction() as session:
@@ -87,7 +88,7 @@ def create_sweep(body: SweepCreate, context: Context, response: Response, key: I
         response.status_code = 200
     response.headers["Location"] = f"/api/v1/sweeps/{created.id}"
     context.wake()
-    return created
+    return SweepMade(**dict(created), duplicates=planned.duplicates)
 
 
 def _make(session: Session, body: SweepCreate, planned: Plan, queue: str) -> Sweep:

@@ -220,6 +220,12 @@ class SweepOut(SweepSummary):
     note: str | None = Field(None, description="What one should know before comparing its members.")
 
 
+class SweepMade(SweepOut):
+    """A sweep that was just made."""
+
+    duplicates: int = Field(description="Combinations left out because an equal one was there before.")
+
+
 class SweepList(BaseModel):
     items: list[SweepSummary]
     next_cursor: str | None

@@ -87,7 +87,8 @@ def test_equal_runs_are_made_once_and_counted(bench: Bench) -> None:
     assert [one["name"] for one in preview["members"]] == ["copg β=0.1", "copg β=0.2", "copg β=0.3 seed 0"]
     assert bench.get("/runs")["total"] == 0
     assert bench.get("/sweeps")["items"] == []
-    assert make(bench, body)["total"] == 3
+    made = make(bench, body)
+    assert (made["total"], made["duplicates"]) == (3, 3)
 
 
 def test_parents_are_made_once_and_shared(bench: Bench) -> None:

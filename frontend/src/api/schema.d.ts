@@ -6139,6 +6139,87 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
+        /**
+         * SweepMade
+         * @description A sweep that was just made.
+         */
+        SweepMade: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Notes */
+            notes: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Priority */
+            priority: number;
+            /** Total */
+            total: number;
+            /**
+             * States
+             * @description How many runs are in each state; states without runs are 0.
+             */
+            states: {
+                [key: string]: number;
+            };
+            /**
+             * Active
+             * @description Whether a run waits, is queued or is trained.
+             */
+            active: boolean;
+            /** Steps Done */
+            steps_done: number;
+            /**
+             * Steps Total
+             * @description Null while a run's number of steps is not known.
+             */
+            steps_total: number | null;
+            /**
+             * Progress
+             * @description Share of the steps that are done, 0 to 1; runs that ended count as whole.
+             */
+            progress: number;
+            /** Stopped Early */
+            stopped_early: number;
+            /**
+             * Device Seconds
+             * @description Time that workers held its runs, times their GPUs; all attempts, those at work included.
+             */
+            device_seconds: number;
+            remaining: components["schemas"]["Remaining"];
+            /** @description Null where nothing is finished or rewards cannot be compared. */
+            best: components["schemas"]["Best"] | null;
+            /** Best By Algorithm */
+            best_by_algorithm: components["schemas"]["Best"][];
+            /**
+             * Fields
+             * @description The fields that differ between members.
+             */
+            fields: string[];
+            /** Algorithms */
+            algorithms: ("sft" | "reward_model" | "copg" | "dpo" | "ipo" | "policy_gradient")[];
+            spec: components["schemas"]["SweepSpec"];
+            early_stop: components["schemas"]["EarlyStop"] | null;
+            /**
+             * Parents
+             * @description The runs that it made once for all members.
+             */
+            parents: components["schemas"]["RunSummary"][];
+            /**
+             * Note
+             * @description What one should know before comparing its members.
+             */
+            note?: string | null;
+            /**
+             * Duplicates
+             * @description Combinations left out because an equal one was there before.
+             */
+            duplicates: number;
+        };
         /** SweepOut */
         SweepOut: {
             /** Id */
@@ -9185,7 +9266,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SweepOut"];
+                    "application/json": components["schemas"]["SweepMade"];
                 };
             };
             /** @description Successful Response */
@@ -9194,7 +9275,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SweepOut"];
+                    "application/json": components["schemas"]["SweepMade"];
                 };
             };
             401: components["responses"]["Unauthenticated"];
