@@ -11,15 +11,16 @@ Beside the parents that its configuration names, a run may wait for others: role
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from backend.database import NOW
 from backend.models import TRIAL, Run, RunParent
+from backend.models_sweeps import Sweep, SweepMember
 from backend.moves import move
 from backend.run_errors import AwaitedError, ParentError
 from backend.states import TERMINAL, RunState
@@ -72,6 +73,25 @@ def find_awaited(session: Session, after: Sequence[str], after_any: Sequence[str
                 raise AwaitedError(kind, f"run {awaited.name!r} is {awaited.state}: resume it first, or leave it out")
             found[f"{kind}.{count}"] = awaited
     return found
+
+
+def check_staying(session: Session, found: Mapping[str, Run]) -> None:
+    """Raise ParentError or AwaitedError where a sweep that is being deleted takes one of these runs, by role, along.
+
+    To be asked when the rows of `run_parent` stand: these keep the runs from a deletion that begins later.
+    """
+    going = leaving(session, [run.id for run in found.values()])
+    for role, run in found.items():
+        if run.id in going:
+            why = f"run {run.name!r} is being deleted with its sweep {going[run.id]!r}: choose another run"
+            raise ParentError(role, why) if is_parent(role) else AwaitedError(_kind(role), why)
+
+
+def leaving(session: Session, run_ids: Collection[int]) -> dict[int, str]:
+    """Which of these runs a sweep that is being deleted takes along, with the name of the sweep."""
+    query = select(SweepMember.run_id, Sweep.name).join(Sweep, Sweep.id == SweepMember.sweep_id)
+    rows = session.execute(query.where(SweepMember.run_id.in_(run_ids), Sweep.deleting_at.is_not(None)))
+    return {row.run_id: row.name for row in rows}
 
 
 def satisfied(role: str, state: str) -> bool:
@@ -182,6 +202,7 @@ def _have_children(session: Session, parent_ids: Sequence[int]) -> bool:
 def revive_children(session: Session, parent_ids: Sequence[int]) -> None:
     """Let the runs that were cancelled because one of these did not succeed wait for it again, and theirs in turn."""
     above = aliased(Run)
+    because = Run.error_kind == PARENT_KIND
     while parent_ids:
         children = session.execute(
             select(Run.id, above.name)
@@ -191,7 +212,7 @@ def revive_children(session: Session, parent_ids: Sequence[int]) -> None:
                 RunParent.parent_id.in_(parent_ids),
                 RunParent.role.not_like(f"{AFTER_ANY}.%"),
                 Run.state == RunState.CANCELLED.value,
-                Run.error_kind == PARENT_KIND,
+                because,
             )
             .order_by(Run.id, RunParent.role)
         ).all()
@@ -203,7 +224,13 @@ def revive_children(session: Session, parent_ids: Sequence[int]) -> None:
             for name, ids in by_name.items()
             for begin in range(0, len(ids), _AT_ONCE)
             for one in move(
-                session, [Run.id.in_(sorted(ids)[begin : begin + _AT_ONCE])], RunState.CANCELLED, RunState.WAITING,
+                session, [Run.id.in_(sorted(ids)[begin : begin + _AT_ONCE]), because], RunState.CANCELLED, RunState.WAITING,
                 reason=f"its parent run {name!r} goes on", actor="queue", error=None, error_kind=None, finished_at=None,
             )
         ]  # fmt: skip
+
+
+def forget_why(session: Session, run_ids: Collection[int]) -> None:
+    """Let none of these runs be revived that were cancelled because of a parent."""
+    gone = update(Run).where(Run.id.in_(run_ids), Run.error_kind == PARENT_KIND).values(error_kind=None)
+    session.execute(gone.execution_options(synchronize_session=False))

@@ -60,6 +60,7 @@ from backend.routes.context import Studio
 from backend.routes.metrics import router as metrics_router
 from backend.schemas.problems import Problem
 from backend.settings import Settings
+from backend.sweep_deletion import Deletions
 from backend.webhook_sender import WebhookSender
 
 API = "/api/v1"
@@ -91,8 +92,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     doorkeeper = Doorkeeper(settings, database)
     loops = (
-        reconciler, Sweeper(database, settings), Leftovers(database, settings), Pruner(database), analyst, depositor,
-        WebhookSender(database, settings),
+        reconciler, Sweeper(database, settings), Leftovers(database, settings), Pruner(database),
+        Deletions(database, settings), analyst, depositor, WebhookSender(database, settings),
     )  # fmt: skip
 
     @asynccontextmanager

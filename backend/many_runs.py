@@ -115,8 +115,8 @@ def resume(session: Session, found: Sequence[Row], spared: Collection[int], why:
 
 
 def take_up(session: Session, found: Sequence[Row], reason: str, values: dict[str, Any]) -> tuple[int, dict[int, str]]:
-    """Queue runs that have ended again, or let them wait for their parents, with all their attempts and `values`; the runs that were
-    cancelled because of them wait again too. Returns how many, and by number why others were not."""
+    """Queue `locked` runs that have ended again, or let them wait for their parents, with all their attempts and `values`; the runs
+    that were cancelled because of them wait again too. Returns how many, and by number why others were not."""
     refused, waiting = _obstacles(session, found)
     groups: dict[tuple[RunState, RunState], list[int]] = defaultdict(list)
     for run in found:
@@ -159,6 +159,8 @@ def _obstacles(session: Session, found: Sequence[Row]) -> tuple[dict[int, str], 
             refused.setdefault(up.run_id, why)
         if not lineage.satisfied(up.role, up.state):
             waiting.add(up.run_id)
+    for run, sweep in lineage.leaving(session, names).items():
+        refused[run] = f"run {names[run]!r} is being deleted with its sweep {sweep!r}: clone it"
     return data_sets.without_files(session, names) | refused, waiting
 
 

@@ -29,6 +29,8 @@ class Sweep(Base):
     alpha_before: Mapped[float] = mapped_column(Double, server_default="0")
     """Of that, what was spent when the sweep was last extended."""
     created_at: Mapped[float] = mapped_column(Double)
+    deleting_at: Mapped[float | None] = mapped_column(Double)
+    """When its deletion last got on; NULL: nobody deletes it."""
 
 
 class SweepMember(Base):

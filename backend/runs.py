@@ -82,7 +82,7 @@ def create(
     """A new run: WAITING while a parent has not succeeded, QUEUED otherwise. Who makes many may call `run_fields.write` for all of
     them at last, and says `findable=False` before.
 
-    Raises ParentError (a parent is unknown, of the wrong kind, failed or cancelled), AwaitedError (the same of a run that it
+    Raises ParentError (a parent is unknown, of the wrong kind, failed, cancelled or being deleted), AwaitedError (the same of a run that it
     only waits for), DataMissing (an uploaded data set is unknown, deleted or unreadable) and RewardRefused (a reward function does not
     take its options).
     """
@@ -116,6 +116,9 @@ def create(
     session.add(run)
     session.flush()
     session.add_all(RunParent(run_id=run.id, role=role, parent_id=parent.id) for role, parent in parents.items())
+    if parents:
+        session.flush()
+        lineage.check_staying(session, parents)
     data_sets.link(session, run.id, links)
     session.execute(insert(RunEvent).values(run_id=run.id, fence=0, target=run.state, actor=who.actor(), at=NOW))
     if findable:
@@ -194,10 +197,11 @@ def retry(session: Session, run: Run) -> Run:
 
 
 def _again(session: Session, run: Run, reason: str, values: dict[str, Any]) -> Run:
+    found = many_runs.locked(session, [run.id])
     run = get(session, run.uid)
     if RunState(run.state) not in RESUMABLE:
         raise StateConflict(f"run {run.name!r} is {run.state}: only a failed or cancelled run can be taken up again")
-    moved, refused = many_runs.take_up(session, [run], reason, values)
+    moved, refused = many_runs.take_up(session, found, reason, values)
     if refused:
         raise StateConflict(refused[run.id])
     if not moved:

@@ -16,14 +16,13 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
-from backend import many_runs, run_fields, runs, yardsticks
+from backend import lineage, many_runs, run_fields, runs, yardsticks
 from backend.database import NOW
 from backend.errors import Conflict, Invalid, NotFound
 from backend.models import Run
 from backend.models_sweeps import Sweep, SweepMember
 from backend.pipelines import resolved
 from backend.preconditions import tag_of
-from backend.run_errors import StateConflict
 from backend.schemas.sweeps import MOST_MEMBERS, Skipped, SweepCreate, SweepExtend, SweepPatch, SweepSpec
 from backend.states import OWNED
 from backend.sweep_names import name_of, sweep_name, varying
@@ -118,8 +117,9 @@ def extend(
     """Make the runs of the wider specification that are new; `asked` are the hashes of what was asked for before.
 
     A combination that was made once and deleted since is not made again. Returns how many were made; raises Invalid over
-    the cap.
+    the cap, Conflict where the sweep is being deleted.
     """
+    _check_stays(sweep)
     query = select(SweepMember).where(SweepMember.sweep_id == sweep.id)
     there = session.scalars(query.order_by(SweepMember.position)).all()
     known = asked | {row.config_hash for row in there}
@@ -204,7 +204,11 @@ def cancel(session: Session, sweep: Sweep) -> int:
 
 
 def resume(session: Session, sweep: Sweep, *, stopped_early: bool = False) -> tuple[int, list[Skipped]]:
-    """Take every failed or cancelled run up again, its parents first. Runs stopped early stay, unless they are asked for."""
+    """Take every failed or cancelled run up again, its parents first. Runs stopped early stay, unless they are asked for.
+
+    Raises Conflict where the sweep is being deleted.
+    """
+    _check_stays(sweep)
     given_up = _numbers(sweep).where(SweepMember.stopped.is_not(None))
     hopeless = set() if stopped_early else set(session.scalars(given_up))
     found = many_runs.locked(session, _numbers(sweep))
@@ -219,8 +223,14 @@ def _numbers(sweep: Sweep) -> Select[int]:
     return select(SweepMember.run_id).where(SweepMember.sweep_id == sweep.id)
 
 
+def _check_stays(sweep: Sweep) -> None:
+    if sweep.deleting_at is not None:
+        raise Conflict(f"sweep {sweep.name!r} is being deleted: make a new one")
+
+
 def begin_to_delete(session: Session, sweep: Sweep) -> None:
-    """Say whether a sweep may be deleted as a whole, and see to it that no worker takes one of its runs any more.
+    """Say whether a sweep may be deleted as a whole, and see to it that no worker takes one of its runs any more, nobody takes one
+    up again, and nobody builds on one.
 
     Raises Conflict while a worker has one, StateConflict where another run builds on one: then nothing is changed.
     """
@@ -232,25 +242,23 @@ def begin_to_delete(session: Session, sweep: Sweep) -> None:
         )
     many_runs.check_unneeded(session, found)
     many_runs.cancel(session, found, "its sweep was deleted")
+    lineage.forget_why(session, [run.id for run in found])
+    session.execute(sql_update(Sweep).where(Sweep.id == sweep.id).values(deleting_at=NOW))
 
 
 def delete_some(session: Session, sweep: Sweep) -> list[str]:
     """Forget some of a sweep's runs, the last first, with everything recorded about them; where none is left, the sweep. To be called
     until nothing comes back, each time in a transaction of its own: what a thousand runs have recorded takes long to delete.
 
-    Returns the ids of the runs, whose folders are the caller's to remove. Raises Conflict where somebody took up or built on
-    one of them since `begin_to_delete`; what was deleted until then stays deleted.
+    Returns the ids of the runs, whose folders are the caller's to remove.
     """
     last = _numbers(sweep).order_by(SweepMember.position.desc()).limit(_DELETED_AT_ONCE)
-    left = session.scalar(select(func.count()).select_from(_numbers(sweep).subquery()))
     found = many_runs.locked(session, session.scalars(last).all(), to_delete=True)
     if not found:
         session.execute(sql_delete(Sweep).where(Sweep.id == sweep.id))
         return []
-    try:
-        many_runs.delete(session, found)
-    except StateConflict as error:
-        raise Conflict(f"{error}. {left} runs of sweep {sweep.name!r} are left: delete it again after that") from error
+    many_runs.delete(session, found)
+    session.execute(sql_update(Sweep).where(Sweep.id == sweep.id).values(deleting_at=NOW))
     return [run.uid for run in found]
 
 

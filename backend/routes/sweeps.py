@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from contextlib import suppress
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend import idempotency, runs, sweep_plan, sweep_views, sweeps
+from backend import idempotency, sweep_deletion, sweep_plan, sweep_views, sweeps
 from backend.data_checks import DataChecks
 from backend.early_stop import EarlyStop
-from backend.errors import Conflict, NotFound
+from backend.errors import Conflict
 from backend.models_sweeps import Sweep
 from backend.preconditions import IfMatch, check
 from backend.routes.context import Context, IdempotencyKey, Studio
@@ -42,7 +39,6 @@ router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
 _SHOWN = 200  # members of a preview
 _EXTENSIONS = "sweep extensions"
-_GAP_SECONDS = 0.1
 
 
 def _plan(context: Studio, spec: SweepSpec) -> Plan:
@@ -163,17 +159,8 @@ def delete_sweep(sweep_id: str, context: Context) -> None:
     """Delete a sweep with its runs and their files. Refused while one is being trained, or where other runs build on one."""
     with context.database.transaction() as session:
         sweeps.begin_to_delete(session, sweeps.get(session, sweep_id, lock=True))
-    while True:
-        begin = time.monotonic()
-        uids: list[str] = []
-        with context.database.transaction() as session, suppress(NotFound):  # somebody else deletes it too
-            uids = sweeps.delete_some(session, sweeps.get(session, sweep_id, lock=True))
-        if not uids:
-            break
-        for uid in uids:
-            shutil.rmtree(runs.folder(context.settings, uid), ignore_errors=True)
-        # Whoever waits for SQLite's write lock looks every tenth of a second: without a gap nobody would find it free.
-        time.sleep(min(_GAP_SECONDS, time.monotonic() - begin))
+    while sweep_deletion.go_on(context.database, context.settings, sweep_id):
+        pass
 
 
 @router.post("/{sweep_id}/cancel", response_model=SweepChange)

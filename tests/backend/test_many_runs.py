@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, select, update
 from sqlalchemy.orm import Session
 
-from backend import runs, sweeps
-from backend.database import Database
-from backend.errors import Conflict
+from backend import runs, sweep_deletion, sweeps
+from backend.database import NOW, Database
 from backend.models import MetricPoint, Run, RunEvent
 from backend.models_sweeps import Sweep, SweepMember
 from backend.states import RunState
@@ -115,24 +114,60 @@ def test_a_sweep_goes_in_short_transactions_and_a_second_request_finishes_what_o
     problem(bench.client.delete(f"{API}/sweeps/{sweep}"), 404)
 
 
-def test_a_run_that_is_built_on_meanwhile_stops_the_deletion_and_the_rest_stays(
+def test_nobody_takes_up_or_builds_on_what_is_being_deleted_so_that_it_ends(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeps, "_DELETED_AT_ONCE", 1)
+    outside = bench.launch()
+    body = {"config": {**COPG, "policy": {"kind": "run", "run": outside}}, "grid": {"seed": [0, 1, 2]}}
+    sweep = bench.client.post(f"{API}/sweeps", json=body).json()["id"]
+    bench.client.post(f"{API}/runs/{outside}/cancel")  # its members with it
+    first, second, _ = uids(bench, sweep)
+    steer(bench.database, sweep, sweeps.begin_to_delete)
+    bench.client.post(f"{API}/runs/{outside}/resume")
+    assert bench.row(first).state == "cancelled"  # it does not wait for its parent again
+    for path, sent in (
+        (f"/runs/{first}/resume", None),
+        (f"/runs/{first}/retry", None),
+        (f"/sweeps/{sweep}/resume", None),
+        (f"/sweeps/{sweep}/extend", {"grid": {"seed": [3]}}),
+    ):
+        assert "is being deleted" in problem(bench.client.post(f"{API}{path}", json=sent), 409)["detail"], path
+    asked = {"action": "resume", "ids": [second]}
+    [item] = bench.client.post(f"{API}/runs/bulk", json=asked).json()["items"]
+    assert (item["outcome"], "is being deleted with its sweep" in item["reason"]) == ("refused", True)
+    assert len(steer(bench.database, sweep, sweeps.delete_some)) == 1
+    assert bench.client.delete(f"{API}/sweeps/{sweep}").status_code == 204
+    assert bench.get("/runs")["total"] == 1
+
+
+def test_no_new_run_names_one_that_is_being_deleted(bench: Bench) -> None:
     sweep = make(bench, 2)
     for uid in (bench.get(f"/sweeps/{sweep}")["parents"][0]["id"], *uids(bench, sweep)):
         bench.succeed(uid)
     first, _ = uids(bench, sweep)
     steer(bench.database, sweep, sweeps.begin_to_delete)
-    child = bench.launch(policy={"kind": "run", "run": first})
-    assert len(steer(bench.database, sweep, sweeps.delete_some)) == 1
-    with pytest.raises(Conflict, match=r"builds on it: delete that first\. 2 runs of sweep"):
-        steer(bench.database, sweep, sweeps.delete_some)
-    problem(bench.client.delete(f"{API}/sweeps/{sweep}"), 409)
-    assert bench.get(f"/sweeps/{sweep}")["total"] == 1
-    assert bench.client.delete(f"{API}/runs/{child}").status_code == 204
-    assert bench.client.delete(f"{API}/sweeps/{sweep}").status_code == 204
-    assert bench.get("/runs")["total"] == 0
+    policy = {"config": {**COPG, "policy": {"kind": "run", "run": first}}}
+    told = problem(bench.client.post(f"{API}/runs", json=policy), 422, "config.policy.run")
+    assert "is being deleted with its sweep" in told["detail"]
+    problem(bench.client.post(f"{API}/runs", json={"config": COPG, "after": [first]}), 422, "after")
+    assert bench.get("/runs")["total"] == 3
+
+
+def test_another_process_finishes_a_deletion_that_stopped_half_way(bench: Bench) -> None:
+    gone, kept = make(bench, 3), make(bench, 2)
+    steer(bench.database, gone, sweeps.begin_to_delete)
+    folder = bench.settings.runs_path / uids(bench, gone)[0]
+    folder.mkdir(parents=True)
+    deletions = sweep_deletion.Deletions(bench.database, bench.settings)
+    deletions.step()
+    assert bench.get(f"/sweeps/{gone}")["total"] == 3  # whoever was asked may still be at work
+    with bench.database.transaction() as session:
+        session.execute(update(Sweep).where(Sweep.uid == gone).values(deleting_at=NOW - 61))
+    deletions.step()
+    problem(bench.client.get(f"{API}/sweeps/{gone}"), 404)
+    assert not folder.exists()
+    assert bench.get(f"/sweeps/{kept}")["total"] == 2
 
 
 def test_a_refused_deletion_changes_nothing(bench: Bench) -> None:
