@@ -137,7 +137,7 @@ def _offer(session: Session, made: Plan) -> list[tuple[str, str]]:
     for place, ids in chosen.items():
         rows = session.execute(
             update(Run)
-            .where(Run.id.in_(ids), Run.state == RunState.QUEUED.value)
+            .where(_free(Run.id.in_(ids), Run.state == RunState.QUEUED.value))
             .values(published_at=NOW, offered_to=place)
             .returning(Run.id, Run.uid)
             .execution_options(synchronize_session=False)
@@ -147,4 +147,10 @@ def _offer(session: Session, made: Plan) -> list[tuple[str, str]]:
 
 
 def _set(session: Session, where: list[ColumnElement[bool]], **values: Any) -> None:
-    session.execute(update(Run).where(*where).values(**values).execution_options(synchronize_session=False))
+    session.execute(update(Run).where(_free(*where)).values(**values).execution_options(synchronize_session=False))
+
+
+def _free(*where: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Matching runs that nobody else is changing. The others are left to a later turn: this one writes in the order of the line, and
+    who steers a whole sweep locks in the order of numbers; if either waited for the other, both could wait for ever."""
+    return Run.id.in_(select(Run.id).where(*where).with_for_update(skip_locked=True, key_share=True))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import update
 
-from backend import dispatch, nodes
+from backend import dispatch, many_runs, nodes
 from backend.database import NOW, Database
 from backend.models import Run
 from backend.settings import Settings
@@ -39,3 +40,16 @@ def test_one_wake_up_for_each_free_slot_the_most_urgent_first(database: Database
     assert hints() == [low.uid]
     do(database, lambda s: nodes.forget(s, "w"))
     assert do(database, lambda s: nodes.silent_seconds(s, "w")) is None
+
+
+def test_a_run_that_somebody_else_is_changing_is_left_to_the_next_turn(postgres_url: str) -> None:
+    settings = Settings(lease_seconds=LEASE)
+    facts: dict[str, Any] = {"host": "h", "pid": 1, "queue": "default", "version": "0", "devices": []}
+    with closing(Database(postgres_url)) as database:
+        first, second = new(database, priority=1), new(database)
+        do(database, lambda s: nodes.register(s, "w", slots=2, **facts))
+        with database.transaction() as other:
+            many_runs.locked(other, [first.id])
+            # Waiting for it would end after five seconds with an error.
+            assert do(database, lambda s: dispatch.due_hints(s, settings)) == [(second.uid, "node.w")]
+        assert do(database, lambda s: dispatch.due_hints(s, settings)) == [(first.uid, "node.w")]
