@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
-from sqlalchemy import update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import text, update
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from backend import claims, nodes, runs
+from backend import claims, lineage, nodes, runs
 from backend.database import NOW, Database
 from backend.models import Run
-from backend.reconcile import Reconciler
+from backend.reconcile import Reconciler, is_outage
 from backend.settings import Settings
 from copg_core.config import SFTConfig
 
@@ -100,3 +101,63 @@ def test_the_loop_outlives_a_database_that_is_away(
     until(lambda: len(turns) >= 3)
     reconciler.stop()
     assert reconciler._healthy_since is None
+
+
+def test_a_step_that_fails_each_turn_keeps_no_other_from_being_taken(
+    database: Database,
+    sent: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("backend.reconcile.time.monotonic", lambda: clock[0])
+
+    def fail(session: object) -> None:
+        raise IntegrityError("update run", {}, Exception("a row that cannot be"))
+
+    monkeypatch.setattr(lineage, "release_waiting", fail)
+    with database.transaction() as session:
+        nodes.register(session, "w", host="h", pid=1, queue="default", slots=1, version="0", devices=[])
+    lost = lost_run(database)
+    reconciler = loop(database, sent, lease=60)
+    lines = []
+    for wait in (0.0, 61.0, 61.0, 61.0):
+        clock[0] += wait
+        caplog.clear()
+        reconciler.step()
+        lines.append(len([one for one in caplog.records if "releasing runs that waited failed" in one.message]))
+    assert state(database, lost) == "queued"  # it was taken from its worker
+    assert [uid for uid, _ in sent] == []  # and waits before its next attempt
+    with database.transaction() as session:
+        other = runs.create(session, SFTConfig())
+    reconciler.step()
+    assert [uid for uid, _ in sent] == [other.uid]
+    assert lines == [1, 1, 0, 1]  # at once, after a minute, then after two
+
+
+def test_a_database_that_is_away_ends_the_turn(
+    database: Database, sent: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = OperationalError("select", {}, Exception("server closed the connection"))
+    assert is_outage(away)
+
+    def fail(session: object) -> None:
+        raise away
+
+    monkeypatch.setattr(lineage, "release_waiting", fail)
+    reconciler = loop(database, sent)
+    with pytest.raises(OperationalError):
+        reconciler.step()
+    assert reconciler._healthy_since is None
+
+
+def test_one_row_that_somebody_holds_is_no_outage(postgres_url: str) -> None:
+    with closing(Database(postgres_url)) as database:
+        with database.transaction() as session:
+            run = runs.create(session, SFTConfig())
+        with database.transaction() as holder, database.transaction() as waiting:
+            runs.reschedule(holder, run, priority=1)
+            waiting.execute(text("SET LOCAL lock_timeout = '10ms'"))
+            with pytest.raises(OperationalError) as caught, waiting.begin_nested():
+                runs.reschedule(waiting, run, priority=2)
+    assert not is_outage(caught.value)
