@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from backend import nodes, queue_control, standing, who
-from backend.errors import NotFound
+from backend.errors import Conflict, NotFound
 from backend.routes.context import Context
 from backend.schemas.queue import QueueOut, QueueState
+from copg_core.estimate import duration
 
 router = APIRouter(tags=["system"])
 
@@ -44,5 +45,11 @@ def drain_worker(name: str, context: Context) -> None:
     Under `copg up` a fresh worker takes its place; pause the queue first to keep the runs from starting there.
     """
     with context.database.transaction() as session:
-        if not nodes.request_drain(session, name):
+        silent = nodes.silent_seconds(session, name)
+        if silent is None or (silent <= context.settings.lease_seconds and not nodes.request_drain(session, name)):
             raise NotFound(f"no worker is called {name!r}: it may have left already")
+    if silent > context.settings.lease_seconds:
+        raise Conflict(
+            f"worker {name!r} has not been heard of for {duration(silent)}, so nobody there can be asked to leave. Its runs go back "
+            "to the queue by themselves"
+        )

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from backend import nodes
 from backend.database import NOW
-from backend.models import Run
+from backend.models import Node, Run
 from backend.nodes import GpuReading
 from backend.states import RunState
 from tests.backend.studio_bench import API, COPG, Bench, problem
@@ -112,6 +112,16 @@ def test_a_worker_is_asked_to_leave_by_its_name(bench: Bench) -> None:
     worker(bench, "box/1:2")  # its heartbeat does not undo it
     assert bench.get("/workers")["items"][0]["draining"] is True
     assert "no worker is called" in problem(bench.client.post(f"{API}/workers/none/drain"), 404)["detail"]
+
+
+def test_a_worker_that_is_silent_cannot_be_asked_to_leave(bench: Bench) -> None:
+    worker(bench, "gone")
+    with bench.database.transaction() as session:
+        session.execute(update(Node).values(seen=NOW - 3 * bench.settings.lease_seconds))
+    told = problem(bench.client.post(f"{API}/workers/gone/drain"), 409)["detail"]
+    assert "worker 'gone' has not been heard of for 3 min" in told
+    worker(bench, "gone")  # back again, and nobody has asked it to leave
+    assert bench.get("/workers")["items"][0]["draining"] is False
 
 
 def test_what_a_run_asks_of_the_queue_is_kept_and_can_be_changed_while_it_waits(bench: Bench) -> None:
