@@ -40,6 +40,7 @@ from backend.run_errors import (
     RunNotFound,
     StateConflict,
 )
+from backend.schemas.body import NUL
 from backend.schemas.problems import FieldError, Problem
 from backend.store import Unreachable
 
@@ -196,6 +197,10 @@ def field_errors(errors: Sequence[Mapping[str, Any]], *, root: str = "") -> list
         elif item["type"] == "json_invalid":
             # Its location is a position in the text, which is no field.
             message, location = f"the body is not valid JSON ({item['ctx']['error']} at {item['loc'][-1]})", ("body",)
+        elif item["type"] == NUL:
+            place = (field_path(item["loc"], root=root), *item["ctx"]["path"])
+            found.append(FieldError(field=".".join(filter(None, place)), message=message))
+            continue
         else:
             location = tuple(item["loc"])
         found.append(FieldError(field=field_path(location, root=root), message=message))

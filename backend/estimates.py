@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import store
 from backend.database import NOW
 from backend.models import Node, Run
+from backend.schemas.body import Body
 from backend.settings import Settings
 from copg_core.config import RunConfig, parse_config
 from copg_core.errors import ConfigError
@@ -21,8 +22,7 @@ from copg_core.inputs import Lookup
 NOBODY = "the device (no worker has told of one)"
 
 
-class EstimateRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class EstimateRequest(Body):
     config: RunConfig = Field(discriminator="algorithm")
     device: str | None = Field(
         None, max_length=200, description="Name of a device to estimate for, as its driver says it."

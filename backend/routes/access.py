@@ -14,6 +14,7 @@ from backend.gate import cookie, cookie_name, session_cookie
 from backend.models_security import AccessToken
 from backend.origins import Origins
 from backend.routes.context import Context, IdempotencyKey
+from backend.schemas.body import Body
 from backend.scopes import Scope
 from backend.views import moment
 
@@ -26,10 +27,10 @@ def _not_public(scope: Scope) -> Scope:
     return scope
 
 
-class TokenCreate(BaseModel):
+class TokenCreate(Body):
     """A token to make."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "nightly", "scope": "launch"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nightly", "scope": "launch"}]})
     name: str = Field(
         min_length=1, max_length=80, pattern=r"^\S(.*\S)?$",
         description="Who or what will carry it; stands in the history of runs.", examples=["nightly", "Ada's laptop"],
@@ -63,10 +64,9 @@ class TokenList(BaseModel):
     items: list[TokenOut]
 
 
-class SessionCreate(BaseModel):
+class SessionCreate(Body):
     """The token to log in with."""
 
-    model_config = ConfigDict(extra="forbid")
     token: str = Field(min_length=1, max_length=500, description="`copg_...`, or the studio's own admin token.")
 
 

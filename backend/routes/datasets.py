@@ -26,6 +26,7 @@ from backend.models_data import Dataset
 from backend.preconditions import IfMatch
 from backend.routes.context import Context, IdempotencyKey, Studio
 from backend.routes.paging import Cursor, pack, unpack_numbers
+from backend.schemas.body import Storable
 from backend.schemas.datasets import (
     DatasetCreate,
     DatasetDetail,
@@ -123,10 +124,12 @@ async def upload_dataset(
     context: Context,
     filename: Annotated[
         str,
+        Storable,
         Query(min_length=1, max_length=500, description="Its ending says the format.", examples=["pairs.jsonl.gz"]),
     ],
     name: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Name of the data set. Empty: the file's name.")
+        Annotated[str, Storable] | None,
+        Query(min_length=1, max_length=200, description="Name of the data set. Empty: the file's name."),
     ] = None,
     key: IdempotencyKey = None,
 ) -> UploadOut:
