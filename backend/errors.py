@@ -19,10 +19,10 @@ goes to the log.
 from __future__ import annotations
 
 import logging
-import re
+import sys
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_type_hints
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -32,6 +32,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from backend import logs
+from backend.field_words import field_errors
 from backend.run_errors import (
     AwaitedError,
     IdempotencyConflict,
@@ -40,7 +41,6 @@ from backend.run_errors import (
     RunNotFound,
     StateConflict,
 )
-from backend.schemas.body import NUL
 from backend.schemas.problems import FieldError, Problem
 from backend.store import Unreachable
 
@@ -53,26 +53,7 @@ KINDS = {
 }  # fmt: skip
 """What `type` says by default of each status; `state-conflict` and `idempotency-conflict` are further kinds of 409."""
 
-_TAGGED = {"policy", "data", "reward", "source", "config"}
-_TAGS = {
-    *(
-        "hub",
-        "folder",
-        "preset",
-        "run",
-        "task",
-        "file",
-        "upload",
-        "sft",
-        "reward_model",
-        "copg",
-        "dpo",
-        "ipo",
-        "policy_gradient",
-    ),
-    *("gold", "data", "function", "unit_tests", "entailment", "sum"),
-}
-_CLASS_TAG = re.compile(r"[A-Z]\w*$|function-|nullable")
+_NO_JSON = "the body has to be JSON and to say so: send the header `Content-Type: application/json`"
 
 
 def problem_type(kind: str) -> str:
@@ -153,60 +134,6 @@ DRAFTS = frozenset({"/api/v1/runs/estimate", "/api/v1/sweeps/preview", "/api/v1/
 LENIENT = "handling=lenient"
 
 
-def field_path(location: Sequence[str | int], *, root: str = "") -> str:
-    """The dotted path of a field as it stands in the request, from pydantic's location.
-
-    Pydantic names the branch of a union that it tried, which no form has as a field: `config.copg.policy.run.run`. In
-    our bodies a union stands only in `config`, `policy`, `data`, `reward` and `source`, so that one word after those
-    which names a branch is dropped.
-
-    >>> field_path(("body", "config", "copg", "policy", "run", "run"))
-    'config.policy.run'
-    >>> field_path(("sft", "reward", "RunReward", "run"), root="config")
-    'config.reward.run'
-    >>> field_path(("copg", "reward", "sum", "rewards", 1, "reward", "run", "run"), root="config")
-    'config.reward.rewards.1.reward.run'
-    """
-    parts = [str(part) for part in location]
-    if parts and parts[0] in {"body", "query", "path", "header", "cookie"}:
-        parts = parts[1:]
-    parts = [*root.split("."), *parts] if root else parts
-    kept: list[str] = []
-    after_union = False
-    for part in parts:
-        if after_union and (part in _TAGS or _CLASS_TAG.match(part)):
-            after_union = False
-            continue
-        kept.append(part)
-        after_union = part in _TAGGED
-    return ".".join(kept)
-
-
-def field_errors(errors: Sequence[Mapping[str, Any]], *, root: str = "") -> list[FieldError]:
-    """Pydantic's errors as fields and sentences. An error of a whole object says so at the object's path."""
-    found = []
-    for item in errors:
-        message = str(item["msg"]).removeprefix("Value error, ")
-        if item["type"] == "union_tag_not_found":
-            key = str(item["ctx"]["discriminator"]).strip("'")
-            message, location = f"say which: {key!r} is missing", (*item["loc"], key)
-        elif item["type"] == "union_tag_invalid":
-            key = str(item["ctx"]["discriminator"]).strip("'")
-            message = f"{item['ctx']['tag']!r} is not one of {item['ctx']['expected_tags']}"
-            location = (*item["loc"], key)
-        elif item["type"] == "json_invalid":
-            # Its location is a position in the text, which is no field.
-            message, location = f"the body is not valid JSON ({item['ctx']['error']} at {item['loc'][-1]})", ("body",)
-        elif item["type"] == NUL:
-            place = (field_path(item["loc"], root=root), *item["ctx"]["path"])
-            found.append(FieldError(field=".".join(filter(None, place)), message=message))
-            continue
-        else:
-            location = tuple(item["loc"])
-        found.append(FieldError(field=field_path(location, root=root), message=message))
-    return found
-
-
 def invalid_fields(errors: Sequence[FieldError]) -> Invalid:
     """An Invalid whose sentence lists the fields, for people who read only `detail`."""
     return Invalid("; ".join(f"{item.field or 'body'}: {item.message}" for item in errors[:5]), errors)
@@ -255,6 +182,26 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def _body_of(request: Request) -> object:
+    """The type of the request's body, as its route is annotated."""
+    found = get_type_hints(request.scope["endpoint"])
+    return next((one for name, one in found.items() if name in {"body", "config"}), None)
+
+
+def _unread(cause: BaseException | None) -> str | None:
+    """Why a body could not be read as JSON; None where that is not what went wrong."""
+    if isinstance(cause, RecursionError):
+        return "the body is nested too deeply"
+    if isinstance(cause, UnicodeDecodeError):
+        return "the body is not UTF-8, in which JSON is written"
+    if isinstance(cause, ValueError):
+        most = f"{sys.get_int_max_str_digits():,}"
+        return (
+            f"a whole number in the body has more than {most} digits: give a smaller one, or write it with an exponent"
+        )
+    return None
+
+
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
 
@@ -264,11 +211,15 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        problem = invalid_fields(field_errors(error.errors()))
+        if isinstance(error.body, bytes):  # FastAPI gives it to the body's model as it came
+            return _answer(request, 415, _NO_JSON)
+        problem = invalid_fields(field_errors(error.errors(), within=_body_of(request)))
         return _answer(request, problem.status, problem.detail, problem.errors)
 
     @app.exception_handler(HTTPException)
     def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        if (why := _unread(error.__cause__)) is not None:
+            return _answer(request, 422, why)
         detail = {404: f"nothing at {request.url.path}", 405: f"{request.method} is not allowed here"}.get(
             error.status_code, error.detail
         )

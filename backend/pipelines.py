@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from backend import presets, runs
 from backend.data_checks import DataChecks
 from backend.database import NOW
-from backend.errors import Invalid, field_errors, invalid_fields
+from backend.errors import Invalid, invalid_fields
+from backend.field_words import field_errors
 from backend.models import Pipeline
 from backend.run_errors import ParentError, field_of
 from backend.schemas.pipelines import PipelineCreate

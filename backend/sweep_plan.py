@@ -20,7 +20,8 @@ from sqlalchemy.orm import Session
 
 from backend import data_sets, lineage
 from backend.data_checks import DataChecks
-from backend.errors import Invalid, field_errors, invalid_fields
+from backend.errors import Invalid, invalid_fields
+from backend.field_words import field_errors
 from backend.pipelines import aliases
 from backend.run_errors import ParentError, field_of
 from backend.schemas.problems import FieldError

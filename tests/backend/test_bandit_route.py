@@ -44,7 +44,7 @@ def test_seeds_give_a_band_and_points_thin_the_curves(bench: Bench) -> None:
         ({"mu1": [0.2, 0.2, 0.2]}, "sums to 0.6"),
         ({"beta": -1}, "greater than or equal to 0.000001"),
         ({"algorithms": ["reinforce"]}, "copg"),
-        ({"colour": "red"}, "Extra inputs"),
+        ({"lerning_rate": 1}, "did you mean 'learning_rate'"),
         ({"seeds": 100, "epochs": 10000}, "fewer epochs or seeds"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from backend import errors, openapi
+from backend import errors, field_words, openapi
 from backend.main import create_app
 from backend.settings import Settings
 from tests.backend.studio_bench import API, LOCAL, Bench, problem
@@ -117,6 +117,50 @@ def test_a_body_that_is_no_json_says_where_it_breaks(bench: Bench) -> None:
     assert "at 11" in body["detail"]
 
 
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "words"),
+    [
+        (b'{"name": "x"}', None, 415, "Content-Type: application/json"),
+        (b'{"name": "x"}', "text/plain", 415, "Content-Type: application/json"),
+        (b'{"priority": ' + b"9" * 5000 + b"}", "application/json", 422, "4,300 digits"),
+        (b'{"notes": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "application/json", 422, "nested too deeply"),
+        (b'{"notes": "\xff"}', "application/json", 422, "UTF-8"),
+    ],
+)
+def test_a_body_that_cannot_be_read_says_what_to_do(
+    bench: Bench, content: bytes, kind: str | None, status: int, words: str
+) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    assert words in problem(bench.client.post(f"{API}/runs", content=content, headers=headers), status)["detail"]
+
+
+def test_patterns_are_told_in_words(bench: Bench) -> None:
+    patterns = set(
+        re.findall(r'"pattern": "((?:[^"\\\\]|\\\\.)*)"', json.dumps(bench.client.get("/openapi.json").json()))
+    )
+    assert {json.loads(f'"{one}"') for one in patterns} == set(field_words.SHAPES)
+    told = problem(bench.client.post(f"{API}/runs", json={"config": {"algorithm": "sft"}, "tags": ["two words"]}), 422)
+    assert told["errors"] == [{"field": "tags.0", "message": field_words.SHAPES[r"^[\w.+:/-]+$"]}]
+
+
+def test_an_unknown_field_is_told_which_may_be_meant(bench: Bench) -> None:
+    copg = {"algorithm": "copg"}
+    for path, body, field, meant in (
+        ("/runs", {"config": {**copg, "betta": 1}}, "config.betta", "'beta'"),
+        ("/runs", {"config": copg, "priorty": 1}, "priorty", "'priority'"),
+        ("/runs", {"config": {**copg, "policy": {"kind": "hub", "ids": "a"}}}, "config.policy.ids", "'id'"),
+        ("/sweeps", {"config": copg, "lists": []}, "lists", "'list'"),
+        ("/sweeps", {"config": copg, "grid": {"optimiser.learning_rate": [1]}}, "grid.optimiser.learning_rate.0", "'optimizer'"),
+        ("/sweeps", {"config": copg, "list": [{"optimizer.lerning_rate": 1}]}, "list.0", "'learning_rate'"),
+    ):  # fmt: skip
+        told = problem(bench.client.post(f"{API}{path}", json=body), 422, field)
+        [said] = [one["message"] for one in told["errors"] if one["field"] == field]
+        assert "there is no field" in said, said
+        assert f"did you mean {meant}" in said, said
+    sft = problem(bench.client.post(f"{API}/runs", json={"config": {"algorithm": "sft", "betta": 1}}), 422)
+    assert "'beta'" not in sft["detail"]  # which SFT does not have
+
+
 def test_unknown_addresses_are_404(bench: Bench) -> None:
     for path in (f"{API}/nothing", "/api", "/api/v2/runs", "/favicon.none", f"{API}/runs/"):
         problem(bench.client.get(path, follow_redirects=False), 404)
@@ -176,7 +220,7 @@ def test_database_that_is_away_is_503(tmp_path: Path) -> None:
 
 
 def test_union_tags_are_dropped_from_paths() -> None:
-    assert doctest.testmod(errors).failed == 0
+    assert doctest.testmod(errors).failed == doctest.testmod(field_words).failed == 0
     cases = {
         ("body", "config", "copg", "data", "file", "path"): "config.data.path",
         ("body", "config", "copg", "data", "file", "columns", "prompt"): "config.data.columns.prompt",
@@ -186,8 +230,8 @@ def test_union_tags_are_dropped_from_paths() -> None:
         ("body", "steps", 1, "alias"): "steps.1.alias",
     }
     for location, field in cases.items():
-        assert errors.field_path(location) == field
-    assert errors.field_path(("ipo", "policy", "hub", "id"), root="steps.0.config") == "steps.0.config.policy.id"
+        assert field_words.field_path(location) == field
+    assert field_words.field_path(("ipo", "policy", "hub", "id"), root="steps.0.config") == "steps.0.config.policy.id"
 
 
 def test_openapi_dump_is_the_same_every_time(tmp_path: Path) -> None:
