@@ -86,7 +86,7 @@ def create(
     only waits for), DataMissing (an uploaded data set is unknown, deleted or unreadable) and RewardRefused (a reward function does not
     take its options).
     """
-    _check_reward(config)
+    check_reward(config)
     parents = lineage.find_parents(session, config)
     parents |= lineage.find_awaited(session, schedule.after, schedule.after_any)
     config, links = data_sets.pinned(session, config)
@@ -126,7 +126,8 @@ def create(
     return get(session, run.uid)
 
 
-def _check_reward(config: RunConfig) -> None:
+def check_reward(config: RunConfig) -> None:
+    """Raise RewardRefused where a reward function of ours does not take its options."""
     for role, part in parts(getattr(config, "reward", None)):
         if isinstance(part, FunctionReward):
             try:

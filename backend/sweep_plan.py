@@ -23,7 +23,8 @@ from backend.data_checks import DataChecks
 from backend.errors import Invalid, invalid_fields
 from backend.field_words import field_errors
 from backend.pipelines import aliases
-from backend.run_errors import ParentError, field_of
+from backend.run_errors import ParentError, RewardRefused, field_of
+from backend.runs import check_reward
 from backend.schemas.problems import FieldError
 from backend.schemas.sweeps import MOST_MEMBERS, SweepBase, SweepSpec
 from backend.sweep_values import parse_values
@@ -323,6 +324,10 @@ class _Checks:
                 errors.append(
                     FieldError(field=field_of(role), message=f"${alias} cannot be the {role.partition('.')[0]}")
                 )
+        try:
+            check_reward(config)
+        except RewardRefused as error:
+            errors.append(FieldError(field=error.field, message=str(error)))
         if (message := self._data.error(config)) is not None:
             errors.append(FieldError(field="data", message=message))
         return errors, config

@@ -77,3 +77,10 @@ def test_a_planned_parent_tells_its_shape(bench: Bench) -> None:
 def test_a_wrong_field_is_a_problem(bench: Bench) -> None:
     answer = bench.client.post(f"{API}/runs/estimate", json={"config": {**PAPER, "batch_size": 0}})
     problem(answer, 422, "config.batch_size")
+
+
+def test_options_that_a_reward_function_does_not_take_are_told_before_the_launch(bench: Bench) -> None:
+    config = {**PAPER, "reward": {"kind": "function", "name": "length", "options": {"aim": 3}}}
+    for path in ("/runs/estimate", "/runs"):
+        answer = bench.client.post(f"{API}{path}", json={"config": config})
+        assert "It takes target, unit" in problem(answer, 422, "config.reward.options")["detail"]

@@ -130,6 +130,7 @@ def test_parents_that_are_runs_are_shared(bench: Bench) -> None:
     problem(bench.client.delete(f"{API}/runs/{sft}"), 409)
 
 
+LENGTH = {"kind": "function", "name": "length"}
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"grid": {"beta": [0.1, -1]}}, "grid.beta.1", "config.beta: Input should be greater than 0"),
     ({"list": [{}, {}, {}, {"beta": 0}]}, "list.3", "config.beta: Input should be greater than 0"),
@@ -147,6 +148,19 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         {"config": {"algorithm": "sft"}, "grid": {"data": [{"kind": "file", "path": "/no"}]}},
         "grid.data.0",
         "config.data: ",
+    ),
+    (
+        {
+            "config": {**COPG, "reward": LENGTH},
+            "grid": {"reward.options.unit": ["words"], "reward.options.tarhget": [3]},
+        },
+        "grid.reward.options.unit.0",
+        "config.reward.options: the reward function 'length' cannot be called with these options: ",
+    ),
+    (
+        {"config": {**COPG, "reward": {**LENGTH, "options": {"aim": 3}}}, "grid": {"seed": [0, 1]}},
+        "config.reward.options",
+        "It takes target, unit",
     ),
     ({"bases": [{}, {"grid": {"beta": [-1]}}]}, "bases.1.grid.beta.0", "config.beta: "),
     ({"bases": [{"config": {"algorithm": "ppo"}}]}, "bases.0.config.algorithm", "is not one of"),
