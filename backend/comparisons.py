@@ -25,6 +25,7 @@ from backend.statistics import Band, local_fit, mean_and_stderr
 from backend.sweep_names import labels, varying, worded
 from backend.yardsticks import Measure as Measure
 from copg_core.config import variant_of
+from copg_core.wording import number
 
 MOST_RUNS = 100
 NAMES = {"copg": "CoPG", "dpo": "DPO", "ipo": "IPO", "policy_gradient": "Policy gradient", "sft": "SFT",
@@ -192,7 +193,7 @@ def compare(members: Sequence[Member]) -> Comparison:
         first = found[0]
         named = apart[first.algorithm]
         words = [NAMES.get(first.algorithm, first.algorithm), f"({first.variant})" if first.variant else ""]
-        words.append(f"β = {first.beta:g}" if first.beta is not None else "")
+        words.append(f"β = {number(first.beta, 6)}" if first.beta is not None else "")
         words += [worded(path, first.settings[path], named) for path in named if path in first.settings]
         made.append(Group(key, " ".join(filter(None, words))[:120], first.algorithm, first.beta, found, _mean(found)))
     order = list(NAMES)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from copg_core.wording import number
+
 _WIDTH, _HEIGHT = 720, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 20, 20, 52
 _INK, _GRID = "#57606a", "#8c959f"  # legible on white and on black
@@ -85,4 +87,4 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def _label(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return number(value)

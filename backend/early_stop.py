@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.statistics import as_array, paired
+from copg_core.wording import number, with_error
 
 LEAST_PROMPTS = 30  # below this nobody trusts a p-value of one in ten thousand
 LEAST_RIVALS = 3  # a median of fewer is one run's luck
@@ -88,13 +89,16 @@ class Evidence(BaseModel):
         begin = f"stopped early at step {self.step}: "
         if self.rule == "median":
             return (
-                f"{begin}its best reward so far, {self.reward:.3g}, is below {self.rival_reward:.3g}, the median of the "
+                f"{begin}its best reward so far, {number(self.reward, 3)}, is below {number(self.rival_reward, 3)}, the median of the "
                 f"averages of {self.rivals} other runs"
             )
+        assert self.p_value is not None  # of the paired rule
+        assert self.level is not None
+        assert self.margin is not None
         return (
-            f"{begin}reward {self.reward:.3g} below the best ({self.rival_name}, {self.rival_reward:.3g}) by "
-            f"{-self.difference:.2g} ± {self.stderr:.1g} over {self.n} prompts, p = {self.p_value:.1g} for a gap within "
-            f"{self.margin:.2g} (below {self.level:.1g} required: {self.looks} looks, {self.comparisons} comparisons)"
+            f"{begin}reward {number(self.reward, 3)} below the best ({self.rival_name}, {number(self.rival_reward, 3)}) by "
+            f"{with_error(-self.difference, self.stderr)} over {self.n} prompts, p = {number(self.p_value, 2)} for a gap within "
+            f"{number(self.margin, 2)} (below {number(self.level, 2)} required: {self.looks} looks, {self.comparisons} comparisons)"
         )
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from backend.figures.data import EvaluationRow
+from copg_core.wording import number, with_error
 
 Form = Literal["policy", "adapters", "classifier"]
 CURVE = "curve.svg"
@@ -116,7 +117,7 @@ def _value(row: EvaluationRow, name: str, error: str | None) -> str:
     value, spread = row[name], row[error] if error else None
     if value is None:
         return "–"
-    return f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}"
+    return number(value) if spread is None else with_error(value, spread)
 
 
 _LOAD = {

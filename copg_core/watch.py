@@ -20,6 +20,7 @@ from copg_core.errors import CheckpointError, DivergenceError
 from copg_core.events import Evaluation
 from copg_core.objectives import Table
 from copg_core.update import Step
+from copg_core.wording import number
 
 # A mean over few prompts is itself uncertain: a fall within so many standard errors of the difference is noise.
 NOISE = 5.0
@@ -92,9 +93,10 @@ class Watch:
         if not self._low:
             self._sane = seen.step
         elif self._low >= self._limits.evaluations:
+            assert seen.reward_mean is not None, "one that is low"
             self._diverged(
                 seen.step,
-                f"the reward has collapsed from {self._start_reward:.3g} at the start to {seen.reward_mean:.3g}, "
+                f"the reward has collapsed from {number(self._start_reward, 3)} at the start to {number(seen.reward_mean, 3)}, "
                 f"more than {self._limits.reward_drop:g} standard deviations over prompts ({self._start_spread:.3g}) in "
                 f"{self._low} evaluations in a row",
             )

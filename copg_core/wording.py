@@ -1,9 +1,11 @@
-"""Columns and values inside of messages, however many or long they are. Torch-free."""
+"""Columns, values and numbers inside of what people read, however many or long they are. Torch-free."""
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Iterable
+from decimal import ROUND_HALF_UP, Context, Decimal
 from itertools import islice
 from typing import Any
 
@@ -29,3 +31,55 @@ def brief(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 128:
         return "an integer of dozens of digits"  # Python refuses to write the longest of them
     return reprlib.repr(value)
+
+
+# Numbers as the page writes them (frontend/src/format.ts): halves are rounded away from zero, where Python would round 0.0625 to
+# 0.062, and the minus is one. What a program reads, a CSV or a name, has neither.
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Significant digits, without zeros at the end.
+
+    >>> number(-5.6249), number(0.0625, 2), number(12345), number(-1.25e-6, 3)
+    ('−5.625', '0.063', '12,345', '−1.3e−6')
+    """
+    if not math.isfinite(value) or value == 0:
+        return _minus(f"{value:g}") if value else "0"
+    exact = Decimal(value)
+    if abs(value) >= 1e6 or abs(value) < 1e-3:
+        return _minus(f"{_significant(exact, digits - 1):e}".replace("e+", "e"))
+    return _minus(f"{exact:,.0f}" if exact == int(exact) else f"{_significant(exact, digits):f}")
+
+
+def fixed(value: float, places: int = 3) -> str:
+    """So many places behind the point, whatever they are.
+
+    >>> fixed(-1.5), fixed(0.0625), fixed(2.5, 0)
+    ('−1.500', '0.063', '3')
+    """
+    if not math.isfinite(value) or abs(value) >= 1e21:
+        return number(value)
+    return _minus(f"{Decimal(value).quantize(Decimal(1).scaleb(-places), context=_EXACT):f}")
+
+
+def with_error(mean: float, error: float | None) -> str:
+    """The error to two digits, and the mean no finer than the error.
+
+    >>> with_error(-17.0812, 1.787), with_error(1.23456, 0.03456), with_error(1.0, None)
+    ('−17.1 ± 1.8', '1.235 ± 0.035', '1.000')
+    """
+    if error is None or not math.isfinite(error):
+        return fixed(mean)
+    places = min(6, max(0, 1 - math.floor(math.log10(error)))) if error > 0 else 3
+    return f"{fixed(mean, places)} ± {fixed(error, places)}"
+
+
+_EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
+
+
+def _significant(exact: Decimal, digits: int) -> Decimal:
+    return Context(prec=digits, rounding=ROUND_HALF_UP).plus(exact).normalize()
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

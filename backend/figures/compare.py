@@ -18,6 +18,7 @@ from backend.figures.style import COLOURS
 from backend.figures.thinning import thinned
 from backend.figures.ways import frontier, gold
 from backend.statistics import Band
+from copg_core.wording import number
 
 __all__ = ["best_of_each", "cost_of", "default_target", "frontier", "gold", "reward", "time_to"]
 
@@ -41,7 +42,9 @@ def final(comparison: Comparison, measure: Measure) -> go.Figure:
     for group in comparison.groups:
         if group.beta is None:
             continue
-        series = group.label.removeprefix(NAMES.get(group.algorithm, "")).replace(f"β = {group.beta:g}", "").strip()
+        series = (
+            group.label.removeprefix(NAMES.get(group.algorithm, "")).replace(f"β = {number(group.beta, 6)}", "").strip()
+        )
         for member in group.members:
             if not member.points or (value := member.points[-1].of(measure)[0]) is None:
                 continue

@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from backend.comparisons import Comparison, Group, Measure, best, by_algorithm
 from backend.figures.style import BANDS, COLOURS, DASHES, NEUTRAL, TEMPLATE, faint, sequential
 from backend.statistics import Band, as_values, band, half_width
+from copg_core.wording import number, with_error
 
 MOST_MARKS = 100
 UNITS = {"reward": "reward units", "gold": "gold units"}
@@ -121,10 +122,12 @@ def _curve(
     told = None
     if comparison.smoothing:
         told = [
-            f" (measured {mean:.3f}{_error(error, comparison.band)})" for mean, error in zip(means, errors, strict=True)
+            f" (measured {with_error(mean, error)}{_kind(error, comparison.band)})"
+            for mean, error in zip(means, errors, strict=True)
+            if mean is not None
         ]
     elif not comparison.bands:
-        told = [_error(error, comparison.band) for error in errors]
+        told = ["" if error is None else f" ± {number(error, 2)}{_kind(error, comparison.band)}" for error in errors]
     traces.append(
         go.Scatter(
             x=steps, y=[point.smooth for point in points] if comparison.smoothing else means, name=f"{group.label}{over}",
@@ -142,8 +145,8 @@ def _open(comparison: Comparison) -> dict[str, int]:
     return {"open": comparison.smoothing // comparison.every + 2} if comparison.smoothing else {}
 
 
-def _error(error: float | None, kind: Band) -> str:
-    return "" if error is None else f" ± {error:.3g} ({BANDS[kind].short})"
+def _kind(error: float | None, kind: Band) -> str:
+    return "" if error is None else f" ({BANDS[kind].short})"
 
 
 def mode(points: Sequence[object]) -> str:

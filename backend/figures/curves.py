@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from backend.figures.data import RunData
 from backend.figures.style import GOLD, NEUTRAL, figure, line, mean_with_band, raw
+from copg_core.wording import number
 
 _LOSS_UNITS = {
     "sft": "nats per completion",
@@ -100,7 +101,7 @@ def gradient_norm(data: RunData) -> go.Figure:
     limit = data.config["optimizer"]["max_grad_norm"]
     trace = raw(steps, values, "Each step, before clipping", role="gradient_norm", algorithm=data.algorithm)
     clip = line(
-        steps, [limit] * len(steps), f"Clipped at {limit:g}", role="gradient_clip", algorithm=data.algorithm,
+        steps, [limit] * len(steps), f"Clipped at {number(limit, 6)}", role="gradient_clip", algorithm=data.algorithm,
         source="metric", colour=NEUTRAL, dash="dot", width=1,
     )  # fmt: skip
     return figure([trace, clip], f"Gradient norm ({_LOSS_UNITS[data.algorithm]})", rangemode="tozero")

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from backend.comparisons import NAMES
 from backend.figures.style import BANDS, COLOURS, DASHES, NEUTRAL, TEMPLATE
 from backend.statistics import Band, half_width, mean_and_stderr
+from copg_core.wording import number, with_error
 
 BETA, FACTOR = "Beta", 5
 ROOM = 0.14  # of the axis, between two named ticks
@@ -87,7 +88,7 @@ def final_reward(
                     marker={"size": 8, "color": COLOURS[algorithm]},
                     error_y={"type": "data", "array": [point.half_width(band) or 0.0 for point in points], "thickness": 1.5, "width": 4},
                     customdata=[
-                        [f"{point.reward:.3f}{_plus_minus(point.half_width(band), band)} over {point.error_over}", point.step, point.half_width(band),
+                        [f"{_told(point.reward, point.half_width(band), band)} over {point.error_over}", point.step, point.half_width(band),
                          point.error_over]
                         for point in points
                     ],
@@ -129,7 +130,7 @@ def _x_axis(xs: Sequence[float], title: str) -> dict[str, Any]:
     for value in values[-2::-1]:
         if math.log(named[-1] / value) >= room and (value == values[0] or math.log(value / values[0]) >= room):
             named.append(value)
-    texts = [f"{value:g}" if value in named else "" for value in values]
+    texts = [number(value, 6) if value in named else "" for value in values]
     return {**axis, "type": "log", "tickvals": values, "ticktext": texts, "tickangle": 0}
 
 
@@ -192,7 +193,7 @@ def _lines(results: Sequence[Result]) -> Mapping[tuple[str, str | None, str], li
 
 def _dots(chosen: Sequence[Result], symbol: str, opacity: float, common: Mapping[str, Any]) -> go.Scatter:
     told = [
-        [f"{one.name}<br>{one.reward:.3f}{_plus_minus(one.stderr, 'stderr')}{'' if one.finished else f' at step {one.step:,}, not finished'}",
+        [f"{one.name}<br>{_told(one.reward, one.stderr, 'stderr')}{'' if one.finished else f' at step {one.step:,}, not finished'}",
          one.step, one.stderr, f"{one.n:,} prompts"]
         for one in chosen
     ]  # fmt: skip
@@ -204,8 +205,8 @@ def _dots(chosen: Sequence[Result], symbol: str, opacity: float, common: Mapping
     )  # fmt: skip
 
 
-def _plus_minus(width: float | None, band: Band) -> str:
-    return "" if width is None else f" ± {width:.2g} ({BANDS[band].short})"
+def _told(mean: float, width: float | None, band: Band) -> str:
+    return with_error(mean, width) + ("" if width is None else f" ({BANDS[band].short})")
 
 
 def _meta(role: str, algorithm: str) -> dict[str, str]:

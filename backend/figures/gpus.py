@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE
 from backend.gpu_history import History, Line, Point
+from copg_core.wording import number
 
 GpuFigureName = Literal["gpu_use", "gpu_memory"]
 GB = 10**9
@@ -57,7 +58,7 @@ def gpu_memory(history: History, minutes_east: int = 0) -> go.Figure:
     ends = _ticks([history.since, history.until], minutes_east)
     for total in sorted({line.memory_total for line in history.lines if line.memory_total}):
         drawn.add_trace(go.Scatter(
-            x=ends, y=[round(total / GB, 3)] * 2, name=f"{total / GB:.3g} GB in all", mode="lines", hoverinfo="skip",
+            x=ends, y=[round(total / GB, 3)] * 2, name=f"{number(total / GB, 3)} GB in all", mode="lines", hoverinfo="skip",
             line={"color": NEUTRAL, "width": 1.5, "dash": "dash"}, meta={"role": "memory_total", "algorithm": ""}, uid=f"limit-{total}",
         ))  # fmt: skip
     return drawn.update_yaxes(rangemode="tozero")
@@ -150,7 +151,7 @@ def _over_time(name: GpuFigureName, history: History, minutes_east: int) -> go.F
 
 def zone(minutes_east: int) -> str:
     """`UTC`, or `UTC+05:30`."""
-    sign, (hours, minutes) = "-" if minutes_east < 0 else "+", divmod(abs(minutes_east), 60)
+    sign, (hours, minutes) = "−" if minutes_east < 0 else "+", divmod(abs(minutes_east), 60)
     return f"UTC{sign}{hours:02d}:{minutes:02d}" if minutes_east else "UTC"
 
 

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from backend.figures.style import COLOURS, DASHES, TEMPLATE, sequential, whole_ticks
 from backend.side_by_side import Column, Measure
+from copg_core.wording import fixed
 
 _TITLES: Mapping[Measure, str] = {
     "reward": "Reward (reward units)",
@@ -36,7 +37,7 @@ def histogram(columns: Sequence[Column], measure: Measure) -> go.Figure:
         colour = colours["light"] if colours else COLOURS[column.run.algorithm]
         number = used.get(column.run.algorithm, 0)
         used[column.run.algorithm] = number + 1
-        mean = f", mean {sum(mine) / len(mine):.3g}" if mine else ""
+        mean = f", mean {fixed(sum(mine) / len(mine), 1 if measure == 'length' else 3)}" if mine else ""
         traces.append(
             go.Scatter(
                 x=edges.tolist() if mine else [], y=[*shares, shares[-1]] if mine else [], mode="lines", legendgroup=str(place),

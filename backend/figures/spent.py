@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from backend.comparisons import NAMES, Comparison, Group, Measure, Point
 from backend.figures.compare_curves import name_of
 from backend.figures.style import COLOURS, TEMPLATE, faint
+from copg_core.wording import number
 
 ROW, BAR, LINE, AXES = (
     38,
@@ -72,7 +73,7 @@ def _until(
     of_what = "<br>of one run, without its parents" if role == "cost" else ""
     of_seeds = "<br>points: each seed by itself" if any(len(bar.group.members) > 1 for bar in bars) else ""
     unreached = f"<br>{missing} did not reach it" if missing else ""
-    level_text = "" if level is None else f" to {name_of(measure).lower()} {level:.3g}"
+    level_text = "" if level is None else f" to {name_of(measure).lower()} {number(level, 3)}"
     below = f"{title}{level_text} (seconds){of_what}{of_seeds}{unreached}"
     texts = [_words(bar) for bar in bars]
     row = ROW + LINE * max((text.count("<br>") for text in texts), default=0)

@@ -21,6 +21,7 @@ from backend.schemas.catalogue import (
 from backend.states import RunState
 from copg_core.config import CONFIGS, Algorithm
 from copg_core.sources import PresetModel
+from copg_core.wording import number
 
 router = APIRouter(tags=["catalogue"])
 
@@ -88,7 +89,7 @@ def list_models(
 def _trained(uid: str, name: str, algorithm: str, step: int, reward: float | None) -> ModelOut:
     facts = [str(CONFIGS[algorithm].model_config["title"]), f"{step} steps"]
     if reward is not None:
-        facts.append(f"reward {reward:.3g}")
+        facts.append(f"reward {number(reward, 3)}")
     return ModelOut(
         kind="run",
         source={"kind": "run", "run": uid},

@@ -9,6 +9,7 @@ import numpy as np
 
 from copg_core.events import Evaluation, Report
 from copg_core.rewards.scorer import Rewards, shortened
+from copg_core.wording import fixed, number
 
 # Of normal rewards one in 1.7 million is further out; the few that are listed ought to be wrong, not merely rare.
 LARGEST_Z = 5.0
@@ -62,9 +63,9 @@ def reward_report(rewards: Rewards, prompts: Sequence[str]) -> dict[str, str | i
         **{name: None if value is None else float(value) for name, value in zip(names, values, strict=True)},
         "outliers": len(far),
     }
-    for number, one in enumerate(far[:LISTED], start=1):
+    for place, one in enumerate(far[:LISTED], start=1):
         prompt = shortened(prompts[one.index // per_prompt])
-        report[f"outlier_{number}"] = f"{one.reward:.4g} (z = {one.z:.1f}) for the prompt {prompt!r}"
+        report[f"outlier_{place}"] = f"{number(one.reward)} (z = {fixed(one.z, 1)}) for the prompt {prompt!r}"
     return report
 
 

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { ago, bytes, duration, fact, NONE, number, reward, words } from './format';
 
 test.each([
-  [0, '0'], [0.06, '0.06'], [1.23456, '1.235'], [12_345, '12,345'], [1e-6, '1e-6'], [2.5e-7, '2.5e-7'], [-0.00002, '-2e-5'], [null, NONE],
+  [0, '0'], [0.06, '0.06'], [1.23456, '1.235'], [12_345, '12,345'], [1e-6, '1e−6'], [2.5e-7, '2.5e−7'], [-0.00002, '−2e−5'], [-5.6249, '−5.625'], [-1200, '−1,200'], [null, NONE],
 ])('number(%s) is %s', (value, text) => expect(number(value)).toBe(text));
 
 test.each([
@@ -13,7 +13,7 @@ test.each([[0, '0 B'], [999, '999 B'], [1500, '1.5 kB'], [25_000_000, '25 MB']])
 
 test.each([
   ['needed_bytes', 711_410_000, 'Needed', '711 MB'], ['saving_seconds', 0.1857, 'Saving', '0.19 s'], ['seconds', 75, 'Seconds', '1 min 15 s'],
-  ['evaluation_share', 0.25071, 'Evaluation share', '25.1 %'], ['quantile_05', -24.81234, '5 % quantile', '-24.81'], ['parameters', 12_950_000, 'Parameters', '12,950,000'],
+  ['evaluation_share', 0.25071, 'Evaluation share', '25.1 %'], ['quantile_05', -24.81234, '5 % quantile', '−24.81'], ['parameters', 12_950_000, 'Parameters', '12,950,000'],
   ['free_bytes', null, 'Free', null], ['device', 'cpu', 'Device', 'cpu'],
 ])('%s of %s is told as %s: %s', (name, value, label, text) => expect(fact(name, value)).toEqual([label, text]));
 

@@ -2,19 +2,21 @@
 
 export const NONE = '–';
 
-/** Four significant digits, without trailing noise: 1.234, 0.06, 1.2e-6. */
+const minus = (text: string): string => text.replaceAll('-', '−');
+
+/** Four significant digits, without trailing noise: 1.234, −0.06, 1.2e−6. The same in Python: copg_core/wording.py. */
 export function number(value: number | null | undefined, digits = 4): string {
   if (value === null || value === undefined || Number.isNaN(value)) return NONE;
   if (value === 0) return '0';
   const size = Math.abs(value);
-  if (size >= 1e6 || size < 1e-3) return value.toExponential(digits - 2).replace(/\.?0+e/, 'e').replace('e+', 'e');
-  if (Number.isInteger(value)) return value.toLocaleString('en-GB');
-  return String(Number(value.toPrecision(digits)));
+  if (size >= 1e6 || size < 1e-3) return minus(value.toExponential(digits - 2).replace(/\.?0+e/, 'e').replace('e+', 'e'));
+  if (Number.isInteger(value)) return minus(value.toLocaleString('en-GB'));
+  return minus(String(Number(value.toPrecision(digits))));
 }
 
 /** Fixed decimals, so that a column of rewards lines up. */
 export function reward(value: number | null | undefined): string {
-  return value === null || value === undefined ? NONE : value.toFixed(3).replace('-', '−');
+  return value === null || value === undefined ? NONE : minus(value.toFixed(3));
 }
 
 /** 8 s, 2 min 5 s, 1 h 4 min, 3 d 2 h. */

@@ -19,6 +19,7 @@ from backend.models import Evaluation, Run, RunEvent
 from backend.states import RunState
 from backend.statistics import half_width
 from copg_core import events
+from copg_core.wording import number
 from tests.backend.studio_bench import API, Bench, evaluation, problem
 
 
@@ -124,7 +125,7 @@ def test_smoothing_is_drawn_over_what_was_measured() -> None:
     by_role = {trace.meta["role"]: trace for trace in drawn.data}
     assert list(by_role["measured"].y) == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert list(by_role["mean"].y) == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0]), "a straight line stays what it is"
-    assert by_role["mean"].customdata[1] == " (measured 0.250 ± 0 (s.e.))"
+    assert by_role["mean"].customdata[1] == " (measured 0.250 ± 0.000 (s.e.))"
     assert {"seed", "band"} <= set(by_role)
     assert by_role["reference"].name == "thick: smoothed (± 2), thin: measured"
     few = thinned(seen, most=12)
@@ -151,7 +152,7 @@ def test_bands_are_one_standard_error_or_the_interval_by_student_and_say_which()
         many = figures.reward(replace(seen, band=kind, bands=False), "reward").data[-1]
         assert (
             many.customdata[-1]
-            == f" ± {half_width([0.1], [64], kind)[0]:.3g} ({words[-4:] if kind == 'stderr' else '95 %'})"
+            == f" ± {number(float(half_width([0.1], [64], kind)[0]), 2)} ({words[-4:] if kind == 'stderr' else '95 %'})"
         )
 
 

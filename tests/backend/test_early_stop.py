@@ -14,6 +14,7 @@ from scipy import stats
 from backend import early_stop
 from backend.early_stop import Budget, Contender, EarlyStop, Evidence, Rewards, judge, looks
 from backend.statistics import paired
+from copg_core.wording import number
 from experiments.early_stop import (
     EVERY,
     PROMPTS,
@@ -114,7 +115,7 @@ def test_the_evidence_is_told_in_full() -> None:
     assert verdict.p_value < verdict.level
     assert verdict.difference == pytest.approx(verdict.reward - verdict.rival_reward)
     sentence = verdict.sentence()
-    assert sentence.startswith(f"stopped early at step 100: reward {verdict.reward:.3g} below the best (run ")
+    assert sentence.startswith(f"stopped early at step 100: reward {number(verdict.reward, 3)} below the best (run ")
     assert f"over {PROMPTS} prompts, p = " in sentence
 
 

@@ -61,7 +61,7 @@ def test_memory_has_its_limit_and_use_its_scale() -> None:
     assert (list(gpu.y), list(limit.y), limit.name) == ([20, 20], [80, 80], "80 GB in all")
     assert list(limit.x) == [7_200_000, 8_200_000]
     assert memory.layout.xaxis.title.text == "Time (UTC+02:00)"
-    assert figures.zone(-210) == "UTC-03:30"
+    assert figures.zone(-210) == "UTC−03:30"
     thinned = History(
         0.0, 1000.0, 90.0, ["box"], 1000.0, [Line("box", 0, "u", "H200", None, [Point(1, 30, 15, 5, GB)])]
     )

@@ -51,6 +51,16 @@ def test_each_algorithm_has_a_line_and_what_is_unfinished_stands_open() -> None:
     assert final_reward([], "Beta", None).data == ()
 
 
+def test_words_have_a_minus_and_the_csv_plain_numbers() -> None:
+    lone = result(2, -0.0625, stderr=None, finished=False)
+    results = [result(1, -17.0812, stderr=1.787), lone]
+    done, going = final_reward(results, "Target", None).data
+    assert done.customdata[0][0] == "−17.1 ± 1.8 (s.e.) over 64 prompts"
+    assert going.customdata[0][0] == "copg 2<br>−0.063 at step 100, not finished"
+    assert as_csv(results, "Target").isascii()
+    assert "-17.0812" in as_csv(results, "Target")
+
+
 def test_settings_besides_beta_and_seed_have_lines_of_their_own() -> None:
     drawn = final_reward(
         [result(1, 1, series="learning rate 1e-05"), result(1, 2, series="learning rate 1e-06")], "Beta", None

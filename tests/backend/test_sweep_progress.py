@@ -63,7 +63,7 @@ def test_a_hopeless_run_is_cancelled_and_says_why(bench: Bench) -> None:
     run = bench.get(f"/runs/{bad}")
     assert run["state"] == "cancelling"
     reason = run["stopped_early"]["reason"]
-    assert reason.startswith("stopped early at step 25: reward -3 below the best (copg β=0.1, 2) by 5 ± 0")
+    assert reason.startswith("stopped early at step 25: reward −3 below the best (copg β=0.1, 2) by 5.000 ± 0.000")
     assert (run["events"][-1]["reason"], run["events"][-1]["actor"]) == (reason, "sweep")
     assert run["stopped_early"]["evidence"]["rival"] == good
     bench.finish(claim, RunState.CANCELLED)

@@ -44,7 +44,7 @@ def test_three_low_rewards_in_a_row_are_a_collapse_and_a_recovery_in_between_is_
     one = watch(tmp_path)
     for step, reward in enumerate((0.0, -4.0, -4.0, -2.9, -4.0, -4.0)):
         one.after_evaluation(seen(step, reward))
-    with pytest.raises(DivergenceError, match=r"at step 6.*collapsed from 0 .* to -4.*3 evaluations in a row"):
+    with pytest.raises(DivergenceError, match=r"at step 6.*collapsed from 0 .* to −4.*3 evaluations in a row"):
         one.after_evaluation(seen(6, -4.0))
     off = watch(tmp_path, reward_drop=0)
     for step in range(9):

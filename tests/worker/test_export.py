@@ -168,7 +168,7 @@ def test_the_card_says_what_is_known(bench: Bench, tmp_path: Path) -> None:
         "library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["copg-studio", "copg"],
     }  # fmt: skip
     assert body.lstrip().startswith("# tiny \\| copg run\n")
-    assert re.search(r"\| Reward \| -?[\d.e-]+ ± [\d.e-]+ \| -?[\d.e-]+ ± [\d.e-]+ \|", card)
+    assert re.search(r"\| Reward \| −?[\d.]+ ± [\d.]+ \| −?[\d.]+ ± [\d.]+ \|", card)
     assert "On 8 held-out prompts" in card
     assert "| torch | " in card
     assert "| beta | 0.5 |" in card
