@@ -70,6 +70,7 @@ EXAMPLES: dict[str, dict[str, tuple[str, Any]]] = {
     "extend_sweep": {"seeds": ("Two more seeds of each", {"grid": {"seed": [3, 4]}})},
     "simulate_bandit": {"paper": ("The paper's Fig. 1, ten seeds", {"seeds": 10})},
     "draw_bandit": {"low_beta": ("A smaller beta", {"beta": 0.1, "seeds": 3})},
+    "draw_bandit_figure": {"low_beta": ("A smaller beta", {"beta": 0.1, "seeds": 3})},
     "create_dataset": {
         "file": (
             "A file on the studio's machine",

@@ -7,10 +7,8 @@ takes longer than the simulation of a small experiment. tests/backend/test_bandi
 from __future__ import annotations
 
 import base64
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,9 +16,12 @@ from numpy.typing import ArrayLike
 from backend.figures.style import COLOURS, NEUTRAL, TEMPLATE, faint
 from copg_core.bandit import BanditAlgorithm, BanditConfig, log_softmax
 from copg_core.bandit_result import BanditCurve, BanditResult
+from copg_core.wording import number
 
+FigureName = Literal["regret", "simplex", "policies", "frontier"]
 Scale = Literal["linear", "log"]
 Drawing = dict[str, Any]
+Optima = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 NAMES: Mapping[BanditAlgorithm, str] = {
     "copg": "CoPG",
@@ -38,12 +39,20 @@ LABELS = np.array([[0.0, 0.0], [0.0, -0.03], [0.0, -0.03]])  # from a corner to 
 _TEMPLATE: dict[str, Any] = TEMPLATE.to_plotly_json()
 
 
+def names_of(config: BanditConfig) -> list[FigureName]:
+    """The figures that an experiment has: the simplex is a triangle, and needs three arms."""
+    every: tuple[FigureName, ...] = get_args(FigureName)
+    return [name for name in every if name != "simplex" or len(config.rewards) == 3]
+
+
 def draw(config: BanditConfig, result: BanditResult, scale: Scale = "linear") -> dict[str, Drawing]:
-    """Every figure that this experiment has; the simplex only for three arms."""
-    figures = {"regret": regret(config, result, scale)}
-    if len(config.rewards) == 3:
-        figures["simplex"] = simplex(config, result)
-    return {**figures, "policies": policies(config, result), "frontier": frontier(config, result)}
+    """Every figure that this experiment has."""
+    return {name: draw_one(name, config, result, scale) for name in names_of(config)}
+
+
+def draw_one(name: FigureName, config: BanditConfig, result: BanditResult, scale: Scale = "linear") -> Drawing:
+    """One of `names_of`; only the regret has another scale."""
+    return regret(config, result, scale) if name == "regret" else _DRAW[name](config, result)
 
 
 def regret(config: BanditConfig, result: BanditResult, scale: Scale = "linear") -> Drawing:
@@ -82,7 +91,7 @@ def regret(config: BanditConfig, result: BanditResult, scale: Scale = "linear") 
 def simplex(config: BanditConfig, result: BanditResult) -> Drawing:
     """The policy's way from the reference, for three arms; the corner of an arm is the policy that always takes it."""
     outline = np.vstack([CORNERS, CORNERS[:1]])
-    corners = [f"arm {number} (R = {reward:g})" for number, reward in enumerate(config.rewards, 1)]
+    corners = [f"arm {arm} (R = {number(reward, 6)})" for arm, reward in enumerate(config.rewards, 1)]
     traces: list[Drawing] = [
         _points(outline, "Simplex", "reference_outline", None, mode="lines", hoverinfo="skip", showlegend=False,
                 line={"width": 1, "color": NEUTRAL}),
@@ -112,7 +121,7 @@ def simplex(config: BanditConfig, result: BanditResult) -> Drawing:
 def policies(config: BanditConfig, result: BanditResult) -> Drawing:
     """Probability of each arm: the optimum, and every algorithm after its last step (mean over seeds)."""
     few = len(config.rewards) <= 4
-    arms = [f"{number}<br>R = {reward:g}" if few else f"{number}" for number, reward in enumerate(config.rewards, 1)]
+    arms = [f"{arm}<br>R = {number(reward, 6)}" if few else f"{arm}" for arm, reward in enumerate(config.rewards, 1)]
     bars: list[tuple[str, str | None, list[float]]] = [("Optimum", None, result.optimal_policy)]
     bars += [(NAMES[name], name, curve.final_policy) for name, curve in result.algorithms.items()]
     traces = [
@@ -135,11 +144,7 @@ def policies(config: BanditConfig, result: BanditResult) -> Drawing:
 
 def frontier(config: BanditConfig, result: BanditResult) -> Drawing:
     """E_pi[R] against KL(pi || pi_ref): each algorithm's way, and in grey the optima of every beta, which nothing is above."""
-    betas, kl, reward = optima(config)
-    # As far as the algorithms go and somewhat on, or the ways would be a dot beside it.
-    farthest = max(result.optimal_kl, *(max(curve.kl_mean) for curve in result.algorithms.values()))
-    shown = slice(max(2, int(np.searchsorted(kl, 1.3 * farthest))))
-    betas, kl, reward = betas[shown], kl[shown], reward[shown]
+    betas, kl, reward = optima_shown(config, result)
     traces = [
         {
             "type": "scatter", "mode": "lines", "x": _encoded(kl), "y": _encoded(reward), "name": "Optimum for every β",
@@ -157,7 +162,7 @@ def frontier(config: BanditConfig, result: BanditResult) -> Drawing:
     traces.append(
         {
             "type": "scatter", "mode": "markers", "x": [result.optimal_kl], "y": [result.optimal_reward],
-            "name": f"Optimum for β = {config.beta:g}", "meta": _meta("optimum", None),
+            "name": f"Optimum for β = {number(config.beta, 6)}", "meta": _meta("optimum", None),
             "marker": {"symbol": "star-open", "size": 14, "color": NEUTRAL, "line": {"width": 2}},
             "hovertemplate": "Optimum: R %{y:.3f} at %{x:.3f} nats<extra></extra>",
         }
@@ -167,7 +172,12 @@ def frontier(config: BanditConfig, result: BanditResult) -> Drawing:
                    hovermode="closest")  # fmt: skip
 
 
-def optima(config: BanditConfig) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+_DRAW: Mapping[FigureName, Callable[[BanditConfig, BanditResult], Drawing]] = {
+    "simplex": simplex, "policies": policies, "frontier": frontier,
+}  # fmt: skip
+
+
+def optima(config: BanditConfig) -> Optima:
     """beta, KL(pi* || pi_ref) in nats and E_pi*[R] of the optima for betas around the spread of the rewards, falling."""
     rewards, start = np.array(config.rewards), log_softmax(config.start())
     spread = float(np.ptp(rewards)) or config.beta
@@ -177,19 +187,12 @@ def optima(config: BanditConfig) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, 
     return betas, np.maximum((policy * (log_policy - start)).sum(-1), 0.0), policy @ rewards
 
 
-def as_csv(result: BanditResult) -> str:
-    """Every number of the curves, one recorded step of one algorithm a line; unknown standard errors are empty."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    arms = range(1, len(result.optimal_policy) + 1)
-    writer.writerow(
-        ["algorithm", "step", "regret_mean", "regret_stderr", "reward_mean", "kl_mean", *(f"policy_{arm}" for arm in arms)]
-    )  # fmt: skip
-    for name, curve in result.algorithms.items():
-        errors: Sequence[float | str] = curve.regret_stderr or [""] * len(result.steps)
-        columns = (result.steps, curve.regret_mean, errors, curve.reward_mean, curve.kl_mean, curve.policy)
-        writer.writerows([name, *numbers, *policy] for *numbers, policy in zip(*columns, strict=True))
-    return out.getvalue()
+def optima_shown(config: BanditConfig, result: BanditResult) -> Optima:
+    """Those as far as the algorithms go and somewhat on, or the ways would be a dot beside them."""
+    betas, kl, reward = optima(config)
+    farthest = max(result.optimal_kl, *(max(curve.kl_mean) for curve in result.algorithms.values()))
+    shown = slice(max(2, int(np.searchsorted(kl, 1.3 * farthest))))
+    return betas[shown], kl[shown], reward[shown]
 
 
 def end_of(curve: BanditCurve) -> tuple[float, float | None]:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import plotly.graph_objects as go
+from anyio import to_thread
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.bandit_presets import PRESETS, BanditPreset
+from backend.errors import NotFound
 from backend.figures import bandit as figures
+from backend.figures import bandit_tables
+from backend.routes.figure_answers import PICTURES, RESPONSES, Format, file
+from backend.schemas.figures import FigureOut
 from copg_core.bandit import BanditAlgorithm, BanditConfig
 from copg_core.bandit_result import POINTS, BanditResult, run_bandit
 
 router = APIRouter(tags=["bandit"])
 
 Points = Annotated[int, Query(ge=2, le=5000, description="At most this many recorded steps.")]
+ScaleOf = Annotated[figures.Scale, Query(description="Of the regret's axis.")]
 
 
 class BanditRow(BaseModel):
@@ -67,14 +74,17 @@ def simulate_bandit(config: BanditConfig, points: Points = POINTS) -> BanditResu
 def draw_bandit(
     config: BanditConfig,
     points: Points = POINTS,
-    scale: Annotated[figures.Scale, Query(description="Of the regret's axis.")] = "linear",
-    format: Annotated[Literal["json", "csv"], Query(description="Figures, or the curves as CSV.")] = "json",  # noqa: A002
+    scale: ScaleOf = "linear",
+    format: Annotated[  # noqa: A002
+        Literal["json", "csv"],
+        Query(description="Figures, or the curves as CSV. A picture shows one figure: `/bandit/figures/{name}`."),
+    ] = "json",
 ) -> BanditFigures | Response:
     """The same experiment as figures and a table, in one round trip."""
     result = run_bandit(config, points)
     if format == "csv":
         return Response(
-            figures.as_csv(result),
+            bandit_tables.curves(result),
             media_type="text/csv",
             headers={"Content-Disposition": 'attachment; filename="bandit.csv"'},
         )
@@ -101,6 +111,29 @@ def draw_bandit(
         rows=rows,
         figures=figures.draw(config, result, scale),
     )
+
+
+@router.post("/bandit/figures/{name}", response_model=FigureOut, responses=RESPONSES)
+async def draw_bandit_figure(
+    name: figures.FigureName,
+    config: BanditConfig,
+    points: Points = POINTS,
+    scale: ScaleOf = "linear",
+    format: Format = "json",  # noqa: A002
+) -> Response:
+    """One figure of an experiment; the simplex only for three arms."""
+    if name not in figures.names_of(config):
+        raise NotFound(f"an experiment with {len(config.rewards)} arms has no {name}: give it three rewards")
+
+    def make() -> Response:
+        result = run_bandit(config, points)
+        drawn = figures.draw_one(name, config, result, scale)
+        if format != "json":
+            return file(format, f"bandit-{name}", go.Figure(drawn), lambda: bandit_tables.as_csv(name, config, result))
+        answer = FigureOut(figure=drawn, cursor="", fence=0, empty=False)
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+    return await to_thread.run_sync(make, limiter=PICTURES if format in ("svg", "png") else None)
 
 
 @router.get("/bandit/presets", response_model=BanditPresets)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import plotly.graph_objects as go
+from anyio import CapacityLimiter
 from fastapi import Query, Response
 
 from backend.figure_images import image
@@ -25,6 +26,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         }
     }
 }
+PICTURES = CapacityLimiter(2)
+"""Threads for pictures, which take a browser's seconds: not those that viewers wait for."""
 MEDIA = {"csv": "text/csv", "svg": "image/svg+xml", "png": "image/png"}
 
 

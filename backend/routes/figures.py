@@ -19,7 +19,7 @@ from backend.figures.data import Cursor, RunData, load
 from backend.figures.style import traces_only
 from backend.models import Run
 from backend.routes.context import Context
-from backend.routes.figure_answers import RESPONSES, Format, attached
+from backend.routes.figure_answers import PICTURES, RESPONSES, Format, attached
 from backend.schemas.figures import FigureInfo, FigureName, FigureOut, FigurePoints, RunFigures, TracePoints
 
 router = APIRouter(tags=["figures"])
@@ -40,7 +40,6 @@ def list_run_figures(run_id: str, context: Context) -> RunFigures:
 # opens a figure among them.
 _POINTS = CapacityLimiter(4)
 _WHOLE = CapacityLimiter(4)
-_PICTURES = CapacityLimiter(2)
 
 
 @router.get(
@@ -73,8 +72,8 @@ async def get_figure(
             )
         )
 
-    if format in ("svg", "png"):  # a browser's seconds: not on the threads that viewers wait for
-        return attached(format, f"{run}-{name}", await to_thread.run_sync(make, limiter=_PICTURES))
+    if format in ("svg", "png"):
+        return attached(format, f"{run}-{name}", await to_thread.run_sync(make, limiter=PICTURES))
     content = await _shared(context, run, (name, format), make, _WHOLE)
     if format == "json":
         return Response(content, media_type="application/json")

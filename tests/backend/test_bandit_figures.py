@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,10 +15,14 @@ import pytest
 
 from backend.bandit_presets import PRESETS
 from backend.figures import bandit as figures
+from backend.figures import bandit_tables
 from backend.figures.style import COLOURS
 from copg_core.bandit import ORDER, BanditConfig
 from copg_core.bandit_result import run_bandit
 from tests.backend.studio_bench import API, Bench, problem
+from tests.backend.test_figure_images import browser
+
+__all__ = ["browser"]
 
 SHORT = {"epochs": 3, "pairs": 2000}
 
@@ -40,6 +45,10 @@ def check(drawn: dict[str, dict[str, Any]]) -> None:
             for axis in ("x", "y", "customdata"):
                 if axis in trace and not (trace["type"] == "bar" and axis == "x"):
                     assert np.isfinite(numbers(trace[axis])).all(), (name, trace["name"], axis)
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
 
 
 def traces(drawing: dict[str, Any], role: str) -> dict[str, dict[str, Any]]:
@@ -73,7 +82,9 @@ def test_extremes_can_be_drawn(extreme: dict[str, Any], scale: figures.Scale) ->
     drawn = figures.draw(config, result, scale)
     assert ("simplex" in drawn) == (len(config.rewards) == 3)
     check(drawn)
-    rows = list(csv.DictReader(io.StringIO(figures.as_csv(result))))
+    for name in drawn:
+        assert bandit_tables.as_csv(name, config, result).isascii()  # type: ignore[arg-type] - of `names_of`
+    rows = table(bandit_tables.curves(result))
     assert len(rows) == len(ORDER) * len(result.steps)
     assert all(np.isfinite(float(row["regret_stderr"])) for row in rows)
     assert all(
@@ -114,6 +125,9 @@ def test_the_simplex_has_its_corners_at_the_sure_policies() -> None:
     optimum = next(trace for trace in drawn["data"] if trace["name"] == "Optimum")
     at = np.array([numbers(optimum["x"])[0], numbers(optimum["y"])[0]])
     assert at == pytest.approx(np.array(result.optimal_policy) @ corner, abs=1e-6)
+    below = BanditConfig(epochs=1, rewards=[1.0, -2.25, 1e-6])
+    words = traces(figures.simplex(below, run_bandit(below, 5)), "reference_corners")[""]["text"]
+    assert words == ["arm 1 (R = 1)", "arm 2 (R = −2.25)", "arm 3 (R = 1e−6)"]
     path = traces(drawn, "path")["copg"]
     assert (numbers(path["x"])[0], numbers(path["y"])[0]) == pytest.approx(tuple(corner.mean(0)), abs=1e-6)
 
@@ -147,6 +161,57 @@ def test_the_route_answers_figures_and_a_table_in_one_trip(bench: Bench) -> None
     assert (
         problem(bench.client.post(f"{API}/bandit/figures?scale=cubic", json={}), 422)["errors"][0]["field"] == "scale"
     )
+
+
+def test_each_figure_leaves_as_json_and_as_what_it_shows(bench: Bench) -> None:
+    body = {**SHORT, "seeds": 2, "algorithms": ["copg", "ipo"]}
+    config = BanditConfig.model_validate(body)
+    whole = bench.client.post(f"{API}/bandit/figures?points=9", json=body).json()["figures"]
+    result = run_bandit(config, 9)
+    tables: dict[str, list[dict[str, str]]] = {}
+    for name in figures.names_of(config):
+        assert bench.client.post(f"{API}/bandit/figures/{name}?points=9", json=body).json()["figure"] == whole[name]
+        answer = bench.client.post(f"{API}/bandit/figures/{name}?points=9&format=csv", json=body)
+        assert answer.headers["content-disposition"] == f'attachment; filename="bandit-{name}.csv"'
+        tables[name] = table(answer.text)
+    copg = result.algorithms["copg"]
+    assert [float(row["regret_mean"]) for row in tables["regret"] if row["algorithm"] == "copg"] == copg.regret_mean
+    assert {row["limit_regret"] for row in tables["regret"] if row["algorithm"] == "ipo"} == {
+        str(result.algorithms["ipo"].limit_regret)
+    }
+    shares: dict[str, list[float]] = {row["algorithm"]: [] for row in tables["policies"]}
+    for row in tables["policies"]:
+        shares[row["algorithm"]].append(float(row["probability"]))
+    assert shares["optimum"] == result.optimal_policy
+    assert shares["copg"] == copg.final_policy
+    [end] = [row for row in tables["simplex"] if (row["algorithm"], row["step"]) == ("copg", str(config.steps))]
+    assert [float(end[f"policy_{arm}"]) for arm in (1, 2, 3)] == copg.final_policy
+    betas = [float(row["beta"]) for row in tables["frontier"] if row["algorithm"] == "optimum"]
+    assert betas == sorted(betas, reverse=True)
+    assert betas.count(0.5) == 1
+    assert [float(row["kl"]) for row in tables["frontier"] if row["algorithm"] == "copg"] == copg.kl_mean
+    log = bench.client.post(f"{API}/bandit/figures/regret?scale=log", json=body).json()["figure"]
+    assert log["layout"]["yaxis"]["type"] == "log"
+
+
+def test_four_arms_have_no_simplex(bench: Bench) -> None:
+    four = {**SHORT, "rewards": [1, 2, 3, 4], "mu1": [0.25] * 4, "mu2": [0.25] * 4}
+    for form in ("json", "svg", "csv"):
+        answer = bench.client.post(f"{API}/bandit/figures/simplex?format={form}", json=four)
+        assert "4 arms has no simplex" in problem(answer, 404)["detail"]
+    problem(bench.client.post(f"{API}/bandit/figures/reward", json=four), 422, "name")
+
+
+@pytest.mark.usefixtures("browser")
+def test_every_figure_can_be_a_picture(bench: Bench) -> None:
+    body = {**SHORT, "seeds": 2, "algorithms": ["copg"]}
+    words = {"regret": "Optimizer step", "simplex": "arm 2", "policies": "Probability", "frontier": "nats"}
+    for name, told in words.items():
+        answer = bench.client.post(f"{API}/bandit/figures/{name}?format=svg", json=body)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml"), answer.text
+        assert answer.headers["content-disposition"] == f'attachment; filename="bandit-{name}.svg"'
+        assert told in "".join(ElementTree.fromstring(answer.content).itertext())
+    assert bench.client.post(f"{API}/bandit/figures/regret?format=png", json=body).content[:4] == b"\x89PNG"
 
 
 def test_presets_begin_with_the_papers_figure(bench: Bench) -> None:

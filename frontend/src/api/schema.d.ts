@@ -947,6 +947,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/bandit/figures/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Draw bandit figure
+         * @description One figure of an experiment; the simplex only for three arms.
+         */
+        post: operations["draw_bandit_figure"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/bandit/presets": {
         parameters: {
             query?: never;
@@ -9656,7 +9676,7 @@ export interface operations {
                 points?: number;
                 /** @description Of the regret's axis. */
                 scale?: "linear" | "log";
-                /** @description Figures, or the curves as CSV. */
+                /** @description Figures, or the curves as CSV. A picture shows one figure: `/bandit/figures/{name}`. */
                 format?: "json" | "csv";
             };
             header?: never;
@@ -9681,6 +9701,58 @@ export interface operations {
             };
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draw_bandit_figure: {
+        parameters: {
+            query?: {
+                /** @description At most this many recorded steps. */
+                points?: number;
+                /** @description Of the regret's axis. */
+                scale?: "linear" | "log";
+                /** @description Plotly JSON, the numbers drawn as CSV, or a picture (the studio needs the extra `images` for it). */
+                format?: "json" | "csv" | "svg" | "png";
+            };
+            header?: never;
+            path: {
+                name: "regret" | "simplex" | "policies" | "frontier";
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BanditConfig"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigureOut"];
+                    "text/csv": string;
+                    "image/svg+xml": string;
+                    "image/png": string;
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             422: components["responses"]["Invalid"];
