@@ -91,9 +91,10 @@ class Studio:
             if query["cursor"] is None:
                 return
 
-    def download(self, path: str, target: BinaryIO, /, **query: Any) -> None:
-        """Write the body of an answer to `target` as it comes."""
-        request = self._request("GET", path, params=query, timeout=httpx.Timeout(30, read=300))
+    def download(self, path: str, target: BinaryIO, body: Any = None, /, **query: Any) -> None:
+        """Write the body of an answer to `target` as it comes. With a `body` it is asked for by POST."""
+        method, sent = ("GET", {}) if body is None else ("POST", {"json": body})
+        request = self._request(method, path, params=query, timeout=httpx.Timeout(30, read=300), **sent)
         try:
             answer = self._client.send(request, stream=True)
             try:

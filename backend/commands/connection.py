@@ -90,16 +90,33 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 def read_toml(file: Path) -> dict[str, Any]:
     """The file's tables, of what JSON can carry. Raises click.ClickException with a sentence."""
+    return _checked(file, _parsed(file, tomllib.loads, "TOML"))
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The same of a TOML or a JSON file, by its name."""
+    if file.suffix.lower() != ".json":
+        return read_toml(file)
+    found = _parsed(file, json.loads, "JSON")
+    if not isinstance(found, dict):
+        raise click.ClickException(f"{file} holds no JSON object: write its fields between {{ and }}")
+    return _checked(file, found)
+
+
+def _parsed(file: Path, loads: Callable[[str], Any], kind: str) -> Any:
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # editors of Windows put a mark before the text
+        return loads(file.read_text(encoding="utf-8-sig"))  # editors of Windows put a mark before the text
     except OSError as error:
         raise click.ClickException(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise click.ClickException(f"{file} is not a TOML file: {error}") from error
+        raise click.ClickException(f"{file} is not a {kind} file: {error}") from error
+
+
+def _checked(file: Path, tables: dict[str, Any]) -> dict[str, Any]:
     for path, value in _leaves(tables):
         if isinstance(value, float) and not math.isfinite(value):
             raise click.ClickException(f"{file}: {path} is {value}: give a finite number")
-        if not isinstance(value, str | int | float):
+        if value is not None and not isinstance(value, str | int | float):  # TOML has no null
             raise click.ClickException(
                 f"{file}: {path} is a date or a time ({value}): put it in quotes where a text is meant"
             )
