@@ -11,6 +11,7 @@ import click
 from backend.commands.exporting import download, export
 from backend.commands.figures import figure
 from backend.commands.queue import queue
+from backend.commands.reports import report
 from backend.commands.reproduce import reproduce
 from backend.commands.runs import launch, runs
 from backend.commands.sweeps import sweep, sweeps
@@ -65,7 +66,7 @@ def bandit(arguments: tuple[str, ...]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "copg_core", "bandit", *arguments])
 
 
-for command in (launch, reproduce, runs, sweep, sweeps, export, figure, queue, tokens):
+for command in (launch, reproduce, runs, sweep, sweeps, export, figure, report, queue, tokens):
     main.add_command(command)
 
 

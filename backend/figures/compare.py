@@ -24,6 +24,7 @@ __all__ = ["best_of_each", "cost_of", "default_target", "frontier", "gold", "rew
 
 FigureName = Literal["reward", "best", "final", "frontier", "gold", "time", "cost"]
 SMOOTHED: Sequence[FigureName] = ("reward", "best")
+WITH_ERRORS: Sequence[FigureName] = ("reward", "best", "final", "frontier", "gold")
 COLUMNS = ("step", "error", "n")
 TITLES: Mapping[FigureName, str] = {
     "reward": "Reward against step",
@@ -93,6 +94,15 @@ class Look(NamedTuple):
     band: Band = "stderr"
     algorithm: str | None = None
     """Its groups alone, told apart by beta; None: all of them, algorithms by their colours."""
+
+
+def asked(look: Look) -> Look:
+    """Without what this figure makes nothing of, as the page asks for it: the same figure is drawn and remembered once."""
+    return look._replace(
+        target=look.target if look.name in TO_A_TARGET else None,
+        smoothing=look.smoothing if look.name in SMOOTHED else 0,
+        band=look.band if look.name in WITH_ERRORS else "stderr",
+    )
 
 
 class Panel(NamedTuple):

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import comparison_scores, comparison_table, sweeps
 from backend.comparisons import MOST_RUNS, Comparison, Measure, load
 from backend.errors import Invalid, NotFound
-from backend.figures import catalogue, tails
+from backend.figures import catalogue, compare_captions, tails
 from backend.figures import compare as figures
 from backend.models import TRIAL, Run
 from backend.models_sweeps import SweepMember
+from backend.report import document
+from backend.report.figures import Shown
 from backend.routes.context import Context, Studio
 from backend.routes.figure_answers import RESPONSES, Format, file
+from backend.routes.system import VERSION
 from backend.schemas.compare import CompareOut
 from backend.schemas.figures import FigureOut, FigureTails, TraceTail
 from backend.statistics import Band
@@ -54,6 +61,12 @@ Algorithm = Annotated[
 State = tuple[tuple[str, int], ...]
 """The runs and the `rev` of each: an answer for it is never out of date."""
 MeasureOf = Annotated[Measure, Query(description="The reward that is maximised, or the gold reward beside it.")]
+BaselineOf = Annotated[
+    str | None,
+    Query(
+        description="Id of a group, or `reference`: the policy before training. None, or one that is not there: the first of `baselines`."
+    ),
+]
 
 
 @router.get("", response_model=CompareOut)
@@ -62,26 +75,52 @@ def compare_runs(
     run: Runs = None,
     sweep: SweepId = None,
     measure: MeasureOf = "reward",
-    baseline: Annotated[
-        str | None,
-        Query(
-            description="Id of a group, or `reference`: the policy before training. None, or one that is not there: the first of `baselines`."
-        ),
-    ] = None,
+    baseline: BaselineOf = None,
 ) -> Response:
     """Groups of runs that differ only by seed, with paired differences to a baseline over the same prompts."""
     state, comparison = _seen(context, run, sweep)
+    return Response(_table(context, state, comparison, measure, baseline), media_type="application/json")
 
-    def make() -> bytes:
-        with context.database.snapshot() as session:
-            seen = comparison_table.table(
-                comparison, measure, baseline, lambda wanted: comparison_scores.read(session, wanted)
-            )
-        return seen.model_dump_json().encode()
 
-    return Response(
-        context.compared.get((state, measure, baseline and baseline[:40]), make), media_type="application/json"
-    )
+@router.get(
+    "/report", response_class=Response, responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
+)
+def get_compare_report(
+    context: Context,
+    request: Request,
+    run: Runs = None,
+    sweep: SweepId = None,
+    measure: MeasureOf = "reward",
+    baseline: BaselineOf = None,
+    target: Target = None,
+    smoothing: Smoothing = 0,
+    band: BandOf = "stderr",
+    algorithm: Algorithm = None,
+) -> Response:
+    """The comparison as one HTML file that opens without the studio: table, figures, settings and configurations. With `algorithm` its
+    figures are of that one alone, while the table has all groups."""
+    state, comparison = _seen(context, run, sweep)
+    look = _look(comparison, figures.Look("reward", measure, target, smoothing, band, algorithm))
+    seen = CompareOut.model_validate_json(_table(context, state, comparison, measure, baseline))
+    with context.database.snapshot() as session:
+        mine = select(Run.uid, Run.notes, Run.config).where(Run.uid.in_([uid for uid, _ in state]))
+        rows = session.execute(mine).all()
+        name = sweeps.get(session, sweep).name if sweep is not None else document.title_of(seen)
+    made_at = datetime.now(UTC)
+    asked = {
+        "sweep": sweep,
+        "run": None if sweep else [uid for uid, _ in state],
+        "baseline": baseline,
+        "target": target,
+    }
+    asked |= {"measure": measure, "smoothing": smoothing or None, "band": band}
+    made = document.Report(
+        name=name, made_at=made_at, version=VERSION, address=str(request.base_url), seen=seen, shown=_shown(context, state, comparison, look),
+        query=urlencode({key: value for key, value in asked.items() if value is not None}, doseq=True),
+        notes={row.uid: row.notes for row in rows}, configs={row.uid: row.config for row in rows},
+    )  # fmt: skip
+    attachment = {"Content-Disposition": f'attachment; filename="comparison-{made_at:%Y-%m-%d}.html"'}
+    return Response(document.render(made), media_type="text/html", headers=attachment)
 
 
 @router.get(
@@ -133,6 +172,35 @@ def get_compare_figure_points(
     ends = tails.after(drawn.figure, after)
     found = [] if ends is None else [TraceTail.model_validate(end) for end in ends]
     return FigureTails(cursor=drawn.cursor, reset=ends is None, traces=found)
+
+
+def _table(context: Studio, state: State, comparison: Comparison, measure: Measure, baseline: str | None) -> bytes:
+    """A `CompareOut`, made once for whoever sees these runs in this state."""
+
+    def make() -> bytes:
+        with context.database.snapshot() as session:
+            seen = comparison_table.table(
+                comparison, measure, baseline, lambda wanted: comparison_scores.read(session, wanted)
+            )
+        return seen.model_dump_json().encode()
+
+    return context.compared.get((state, measure, baseline and baseline[:40]), make)
+
+
+def _shown(context: Studio, state: State, comparison: Comparison, look: figures.Look) -> list[Shown]:
+    """The figures that have something to show, as the page has them; the page's own are used where they are remembered."""
+    of_one = look.algorithm
+    kept = [group for group in comparison.groups if of_one is None or group.algorithm == of_one]
+    found = []
+    for panel in figures.panels_of(replace(comparison, groups=kept)):
+        wanted = figures.asked(look._replace(name=panel.name, algorithm=of_one or panel.algorithm))
+        answer = json.loads(_figure(context, state, comparison, wanted))
+        if not answer["empty"]:
+            plain = answer["figure"]
+            told = compare_captions.caption(wanted, [trace["meta"]["role"] for trace in plain["data"]])
+            wide = panel.name in {"reward", "best"} and panel.algorithm is None
+            found.append(Shown(panel.title, told, plain, wide))
+    return found
 
 
 def _look(comparison: Comparison, look: figures.Look) -> figures.Look:

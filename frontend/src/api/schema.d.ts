@@ -144,6 +144,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/compare/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get compare report
+         * @description The comparison as one HTML file that opens without the studio: table, figures, settings and configurations. With `algorithm` its
+         *     figures are of that one alone, while the table has all groups.
+         */
+        get: operations["get_compare_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/compare/figures/{name}": {
         parameters: {
             query?: never;
@@ -7749,6 +7770,56 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CompareOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_compare_report: {
+        parameters: {
+            query?: {
+                /** @description Id of a run; given once for each, at most 100 times. */
+                run?: string[] | null;
+                /** @description Id of a sweep, in the place of its runs. */
+                sweep?: string | null;
+                /** @description The reward that is maximised, or the gold reward beside it. */
+                measure?: "reward" | "gold";
+                /** @description Id of a group, or `reference`: the policy before training. None, or one that is not there: the first of `baselines`. */
+                baseline?: string | null;
+                /** @description Of the figures of time and cost: the reward to reach. */
+                target?: number | null;
+                /** @description Of the figures `reward` and `best`: evaluations on either side that a local linear fit with tricube weights is made of, drawn over what was measured. 0 draws what was measured alone. */
+                smoothing?: number;
+                /** @description Of the figures with bands or bars: one standard error to either side, or the 95 % interval of the mean by Student's t, over the seeds of a group, or over prompts where there is one seed. */
+                band?: "stderr" | "ci95";
+                /** @description Of these runs those of one algorithm, told apart by beta. None: all, told apart by algorithm. */
+                algorithm?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
                 };
             };
             401: components["responses"]["Unauthenticated"];

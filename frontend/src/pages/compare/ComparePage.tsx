@@ -9,7 +9,7 @@ import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
 import { number } from '../../format';
 import './compare.css';
-import { type Band, type Chosen, csvOf, type FigureName, isNothing, type Look, type Measure, useComparison, useCompareEvents, useCompareFigure } from './queries';
+import { type Band, type Chosen, csvOf, type FigureName, isNothing, type Look, type Measure, reportOf, useComparison, useCompareEvents, useCompareFigure } from './queries';
 import { Differences, Settings } from './Table';
 import { finite } from './target';
 
@@ -22,6 +22,7 @@ const WITH_ERRORS: readonly FigureName[] = ['reward', 'best', 'final', 'frontier
 const FEW = 6; // baselines that the palette lists unasked
 const SMOOTHEST = 25; // evaluations on either side, of the slider
 const ABOUT_BANDS = 'Around a mean: one standard error to either side, or the 95 % interval of the mean by Student’s t. Over the seeds of a group, or over prompts where there is one seed; the legend says which, and hovering where there are many groups.';
+const ABOUT_REPORT = 'Figures, tables and configurations as one HTML file, to send or to keep: it opens without the studio.';
 const ABOUT_SMOOTHING = 'A straight line fitted to the evaluations around each one (tricube weights), which is not late where the reward rises. The thin curve is what was measured.';
 
 export function ComparePage() {
@@ -38,6 +39,7 @@ export function ComparePage() {
   useCompareEvents(chosen, seen?.active ? seen.groups.flatMap((group) => group.runs.map((run) => run.id)) : []);
   useEffect(() => { document.title = 'Compare · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
   if (isNothing(chosen)) return <Nothing />;
+  const report = reportOf(chosen, baseline, { measure, target, smoothing, band });
   const runs = seen?.groups.reduce((sum, group) => sum + group.runs.length, 0) ?? 0;
   return (
     <>
@@ -50,10 +52,11 @@ export function ComparePage() {
           <SegmentedControl size="xs" aria-label="Bands" aria-describedby="about-bands" title={ABOUT_BANDS} value={band} data={[{ value: 'stderr', label: '± 1 s.e.' }, { value: 'ci95', label: '95 %' }]} onChange={(value) => set('band', value === 'ci95' ? value : null)} />
           <span className="sr" id="about-bands">{ABOUT_BANDS}</span>
           {seen ? <Button component={Link} to={samplesOf(seen)} variant="default" size="compact-xs">Samples</Button> : !error && <Button variant="default" size="compact-xs" disabled>Samples</Button>}
+          {seen ? <Button component="a" href={report} download variant="default" size="compact-xs" title={ABOUT_REPORT}>Download report</Button> : !error && <Button variant="default" size="compact-xs" disabled>Download report</Button>}
           <Copy text={window.location.href} label="Copy link" group="This comparison" />
         </div>
       </div>
-      {seen && !error && <Offered seen={seen} measure={measure} band={band} set={set} />}
+      {seen && !error && <Offered seen={seen} measure={measure} band={band} report={report} set={set} />}
       {error && <Failure title="These runs cannot be compared" error={error}><p><Link to="/runs">All runs</Link></p></Failure>}
       {!error && (
         <>
@@ -77,10 +80,11 @@ export function ComparePage() {
 }
 
 /** The same choices, for the command palette. */
-function Offered({ seen, measure, band, set }: { seen: Comparison; measure: Measure; band: Band; set(key: string, value: string | null): void }) {
+function Offered({ seen, measure, band, report, set }: { seen: Comparison; measure: Measure; band: Band; report: string; set(key: string, value: string | null): void }) {
   const navigate = useNavigate();
   const offers = [
     { id: 'samples', label: 'Samples side by side', act: () => void navigate(samplesOf(seen)) },
+    { id: 'report', label: 'Download report', act: () => Object.assign(document.createElement('a'), { href: report, download: '' }).click() },
     { id: 'band', label: band === 'ci95' ? 'Bands: ± 1 s.e.' : 'Bands: 95 % interval', act: () => set('band', band === 'ci95' ? null : 'ci95') },
     ...(seen.has_gold ? [{ id: 'measure', label: measure === 'gold' ? 'Measure: reward' : 'Measure: gold reward', act: () => set('measure', measure === 'gold' ? null : 'gold') }] : []),
     ...seen.baselines.filter((one) => one.id !== seen.baseline).map((one) => ({ id: one.id, label: `Baseline: ${one.label}`, act: () => set('baseline', one.id), rare: seen.baselines.length > FEW })),

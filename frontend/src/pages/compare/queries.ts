@@ -55,5 +55,16 @@ export function csvOf(chosen: Chosen, { name, measure, target, smoothing, band, 
   return `/api/v1/compare/figures/${name}?${params.toString()}`;
 }
 
+/** All of it as one file, with what the page has chosen. */
+export function reportOf(chosen: Chosen, baseline: string | null, { measure, target, smoothing, band }: Omit<Look, 'name' | 'algorithm'>): string {
+  const params = new URLSearchParams(chosen.sweep ? { sweep: chosen.sweep } : chosen.runs.map((run) => ['run', run]));
+  params.set('measure', measure);
+  params.set('band', band);
+  if (baseline) params.set('baseline', baseline);
+  if (target !== null) params.set('target', String(target));
+  if (smoothing) params.set('smoothing', String(smoothing));
+  return `/api/v1/compare/report?${params.toString()}`;
+}
+
 /** Everything on the page follows its runs. */
 export const useCompareEvents = (chosen: Chosen, runs: readonly string[]): void => useRefresh(['compare', key(chosen)], runs);

@@ -1,0 +1,46 @@
+"""What a figure of a comparison shows, in the words that stand below it where nobody can ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from backend.figures.compare import FigureName, Look
+from backend.statistics import Band
+
+SHOWS: Mapping[FigureName, str] = {
+    "reward": "Mean reward at each evaluation. Where a group has several seeds, each of them is a faint curve behind their mean.",
+    "best": "Of each algorithm the group with the largest mean at its last evaluation, among those that have finished. It was chosen on "
+    "the prompts shown, which flatters it.",
+    "final": "Mean at the last evaluation against beta. Open circles are runs that have not succeeded: they are in no mean. The best of "
+    "each algorithm is ringed.",
+    "frontier": "The way of each group over its steps, its last evaluation as a large point: more reward at less KL to the reference is "
+    "better.",
+    "gold": "The way of each group over its steps. One that turns down optimises what the learned reward gets wrong.",
+    "time": "Time from the first evaluation to the first one at which the mean is at least this reward. Waiting counts too.",
+    "cost": "Time for which devices were held until the first evaluation at which the mean is at least this reward, in all attempts and "
+    "summed over devices.",
+}
+_AROUND: Mapping[Band, str] = {
+    "stderr": "one standard error to either side",
+    "ci95": "the 95 % interval of the mean by Student’s t",
+}
+_BARS: frozenset[FigureName] = frozenset({"final", "frontier", "gold"})
+_OVER = "over the seeds of a group, or over prompts where there is one seed: the legend says which (n)"
+
+
+def caption(look: Look, roles: Iterable[str]) -> str:
+    """What it shows, what bands and bars are, and how it was smoothed. `roles`: of the traces that were drawn."""
+    roles = set(roles)
+    told = [SHOWS[look.name]]
+    if "band" in roles:
+        told.append(f"Band around a mean: {_AROUND[look.band]}, {_OVER}.")
+    elif look.name in _BARS:
+        told.append(f"Bars: {_AROUND[look.band]}, {_OVER}.")
+    elif look.name in {"reward", "best"}:
+        told.append(f"Of so many groups no bands are drawn: hovering tells {_AROUND[look.band]}, {_OVER}.")
+    if "measured" in roles:
+        told.append(
+            f"Thick: a straight line fitted to the {look.smoothing} evaluations on either side of each one (tricube weights). Thin: what "
+            "was measured."
+        )
+    return " ".join(told)

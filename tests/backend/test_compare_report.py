@@ -1,0 +1,226 @@
+"""A comparison as one file: what it says, that it says no more than people wrote, and that it is the page's numbers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.figures import grounds
+from backend.report import figures as report_figures
+from backend.report.words import signed, with_error
+from copg_core import events
+from tests.backend.studio_bench import API, Bench, evaluation, problem
+from tests.backend.test_colours import palette
+from tests.backend.test_commands import RUN, Copg, address, copg, file, launch, worker
+from tests.backend.test_compare import trained
+
+__all__ = ["address", "copg", "file", "worker"]
+
+EVIL = '</script><script>alert(1)</script><img src="http://elsewhere.example/x">\'"&'
+
+
+class Read(HTMLParser):
+    """What a browser would find: scripts with their texts, the cells of each table, and whatever would be fetched."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.headings: list[str] = []
+        self.links: list[str] = []
+        self.fetched: list[str] = []
+        self.words: list[str] = []
+        self.policy = ""
+        self._open: list[str] = []
+        self._table = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self._open.append(tag)
+        self.fetched += [f"{tag} {value}" for name, value in attrs if name in {"src", "srcset", "data", "background"}]
+        if tag in {"link", "iframe", "img", "object", "base"}:
+            self.fetched.append(tag)
+        if any(name.startswith("on") for name, _ in attrs):
+            self.fetched.append(f"{tag} handler")
+        if tag == "script":
+            self.scripts.append((given, ""))
+        elif tag == "table":
+            self._table = str(given["id"])
+            self.tables[self._table] = []
+        elif tag == "tr":
+            self.tables[self._table].append([])
+        elif tag in {"td", "th"}:
+            self.tables[self._table][-1].append("")
+        elif tag == "h2":
+            self.headings.append("")
+        elif tag == "a":
+            self.links.append(str(given["href"]))
+        elif tag == "meta" and given.get("http-equiv") == "Content-Security-Policy":
+            self.policy = str(given["content"])
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "script" in self._open:
+            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
+            return
+        self.words.append(data)
+        if "td" in self._open or "th" in self._open:
+            self.tables[self._table][-1][-1] += data
+        elif "h2" in self._open:
+            self.headings[-1] += data
+
+    @property
+    def figures(self) -> list[dict[str, Any]]:
+        [data] = [text for given, text in self.scripts if given.get("type") == "application/json"]
+        return list(json.loads(data))
+
+
+def report(bench: Bench, **query: Any) -> Read:
+    answer = bench.client.get(f"{API}/compare/report", params=query)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert re.fullmatch(
+        r'attachment; filename="comparison-\d{4}-\d\d-\d\d\.html"', answer.headers["content-disposition"]
+    )
+    return Read(answer.content.decode())
+
+
+def four(bench: Bench) -> list[str]:
+    runs = [trained(bench, 1.0 + seed, beta=0.1, seed=seed) for seed in (0, 1)]
+    return [*runs, *(trained(bench, 3.0, beta=1.0, seed=seed) for seed in (0, 1))]
+
+
+def test_a_report_says_what_the_page_says(bench: Bench) -> None:
+    runs = four(bench)
+    seen = bench.get("/compare", run=runs, measure="gold")
+    read = report(bench, run=runs, measure="gold")
+    for group, row in zip(seen["groups"], read.tables["differences"][1:], strict=True):
+        difference = group["difference"]
+        assert row[0].startswith(group["label"])
+        assert row[3] == f"{with_error(group['mean'], group['stderr'])}over {group['error_over']}"
+        assert row[5].startswith(signed(difference["mean"]))
+        assert f"n = {difference['n']} prompts" in row[5]
+        assert row[8] == f"{difference['wins']} / {difference['losses']}"
+    said = " ".join(read.words)
+    assert seen["method"] in said
+    assert [note for note in seen["notes"] if note not in said] == []
+    assert read.tables["settings"] == [["Group", "beta"], ["CoPG β = 0.1", "0.1"], ["CoPG β = 1", "1"]]
+    assert [row[1] for row in read.tables["runs"][1:]] == runs
+    assert {row[2] for row in read.tables["runs"][1:]} == {"succeeded"}
+    assert [link for link in read.links if "/runs/" in link] == [f"http://127.0.0.1:8000/runs/{run}" for run in runs]
+    assert 'kind = "gold"' in said, "the configurations"
+
+
+def test_its_figures_are_those_of_the_page(bench: Bench) -> None:
+    runs = four(bench)
+    look = {"run": runs, "band": "ci95", "smoothing": 2, "target": 1.0}
+    read = report(bench, **look)
+    panels = bench.get("/compare", run=runs)["figures"]
+    drawn = [bench.get(f"/compare/figures/{panel['name']}", **look)["figure"] for panel in panels]
+    assert [one["data"] for one in read.figures] == [one["data"] for one in drawn]
+    assert read.headings[1 : 1 + len(panels)] == [panel["title"] for panel in panels]
+    said = " ".join(read.words)
+    assert "95 % interval of the mean by Student’s t" in said
+    assert "fitted to the 2 evaluations on either side" in said
+
+
+def test_what_people_wrote_stays_text(bench: Bench) -> None:
+    uids = [trained(bench, 1.0, beta=beta) for beta in (0.1, 1.0)] + [trained(bench, 2.0, beta=0.1, seed=1)]
+    for uid in uids:
+        edit = bench.client.patch(f"{API}/runs/{uid}", json={"name": EVIL, "notes": EVIL})
+        assert edit.status_code == 200, edit.text
+    read = report(bench, run=uids)
+    assert read.fetched == []
+    assert read.tables["runs"][1][0] == EVIL * 2, "its name and its notes"
+    names = {trace["name"] for figure in read.figures for trace in figure["data"]}
+    assert EVIL in names, "a seed's curve has the name of its run"
+    run = [text for given, text in read.scripts if given.get("type") != "application/json"]
+    assert len(run) == 2
+    allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in run]
+    assert f"default-src 'none'; script-src {' '.join(allowed)}; " in read.policy
+    assert all(f"# {EVIL}\n" in " ".join(read.words) for _ in uids), "the configuration says whose it is"
+
+
+def test_a_sweep_by_its_name_and_one_algorithm(bench: Bench) -> None:
+    body = {"name": "<b>betas</b>", "config": {"algorithm": "copg", "steps": 100, "reward": {"kind": "gold"}},
+            "grid": {"beta": [0.1, 1.0]}}  # fmt: skip
+    sweep = bench.client.post(f"{API}/sweeps", json=body).json()["id"]
+    read = report(bench, sweep=sweep)
+    assert "<b>betas</b>" in read.words
+    assert f"http://127.0.0.1:8000/compare?sweep={sweep}&measure=reward&band=stderr" in read.links
+    assert read.figures == []
+    assert len(read.scripts) == 1, "nothing to draw, and nothing to draw it with"
+    assert "Nothing was measured yet" in " ".join(read.words)
+    assert "still going on" in " ".join(read.words)
+    members = [one["run"]["id"] for one in bench.get(f"/sweeps/{sweep}/members")["items"]]
+    for uid in members:
+        claim = bench.claim(uid)
+        bench.record(claim, evaluation(0), evaluation(100, reward=1.0), events.Finished(step=100, output="/nowhere"))
+        bench.finish(claim)
+    dpo = [trained(bench, 2.0, algorithm="dpo", beta=beta) for beta in (0.1, 1.0)]
+    both = report(bench, run=[*members, *dpo])
+    assert "Reward against step, DPO" in both.headings
+    alone = report(bench, run=[*members, *dpo], algorithm="dpo")
+    assert {trace["meta"]["algorithm"] for one in alone.figures for trace in one["data"]} <= {"dpo", ""}
+    assert len(alone.tables["differences"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "field"),
+    [
+        ({}, 422, "run"),
+        ({"run": ["beef"]}, 404, None),
+        ({"sweep": "beef"}, 404, None),
+        ({"run": ["RUN"], "smoothing": 101}, 422, "smoothing"),
+        ({"run": ["RUN"], "target": "nan"}, 422, "target"),
+        ({"run": ["RUN"], "algorithm": "ppo"}, 422, "algorithm"),
+        ({"run": [f"{place:032x}" for place in range(101)]}, 422, "run"),
+    ],
+)
+def test_what_cannot_be_reported_is_said(bench: Bench, query: dict[str, Any], status: int, field: str | None) -> None:
+    if query.get("run") == ["RUN"]:
+        query = {**query, "run": [bench.launch()]}
+    answer = bench.client.get(f"{API}/compare/report", params=query)
+    problem(answer, status, *([field] if field else []))
+
+
+def test_both_grounds_have_the_colours_of_the_page(bench: Bench) -> None:
+    assert {ground: palette(ground) for ground in grounds.ALGORITHMS} == grounds.ALGORITHMS
+    theme = (Path(__file__).resolve().parents[2] / "frontend" / "src" / "theme.ts").read_text()
+    surfaces = theme[theme.index("SURFACES") :]
+    for ground, expected in grounds.SURFACES.items():
+        block = surfaces[surfaces.index(f"{ground}: {{") :].partition("},")[0]
+        assert {name: re.search(rf"\b{name}: '(\S+)'", block)[1] for name in expected} == expected  # type: ignore[index]
+    look = report(bench, run=four(bench)).figures[0]["looks"]
+    light, dark = ([one["line"]["color"] for one in look[ground]["data"]] for ground in report_figures.GROUNDS)
+    assert all(one != other for one, other in zip(light, dark, strict=True))
+    assert look["dark"]["layout"]["font"]["color"] == grounds.SURFACES["dark"]["text"]
+
+
+def test_the_command_writes_a_report(copg: Copg, file: Path, worker: Bench, tmp_path: Path) -> None:
+    runs = []
+    for beta in (0.1, 1.0):
+        file.write_text(f"beta = {beta}\n{RUN}")
+        runs.append(launch(copg, file))
+    for run in runs:
+        worker.record(worker.claim(run), evaluation(0), evaluation(100, reward=1.0))
+    target = tmp_path / "report.html"
+    assert str(target) in copg("report", *runs, "-o", str(target), "--band", "ci95", "--baseline", "reference").output
+    read = Read(target.read_text())
+    assert [row[1] for row in read.tables["runs"][1:]] == runs
+    assert "95 % interval" in " ".join(read.words)
+    assert copg("report", runs[0]).stdout.startswith("<!doctype html>")
+    assert "--sweep" in copg("report", code=1).output
+    assert "'dpo'" in copg("report", *runs, "--algorithm", "dpo", "-o", str(target), code=1).output
+    assert Read(target.read_text()).figures == read.figures, "what was there stays where nothing better comes"
