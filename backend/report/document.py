@@ -1,6 +1,6 @@
 """A comparison as one HTML file: opened anywhere and at any time, it asks nobody for anything.
 
-Text and tables are there without JavaScript; plotly.js, which draws the figures, stands in the file. The policy in its head lets these two
+Text and tables are there without JavaScript; plotly.js, which draws the figures, stands in the file. The policy in its head lets our
 scripts run by their hashes and nothing else, and forbids every request, whatever a run is called.
 """
 
@@ -25,6 +25,9 @@ from backend.figures.grounds import SURFACES
 from backend.report import figures, table
 from backend.report.words import counted
 from backend.schemas.compare import ComparedGroup, CompareOut
+
+_SCRIPTED = "document.documentElement.dataset.scripted = '';"
+"""Says before anything is painted that there will be figures."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def render(report: Report) -> bytes:
     """The file. What people wrote is escaped; the figures' numbers stand in a block that no browser runs."""
     plotly, ours = _plotly(), _file("report.js")
     policy = (
-        f"default-src 'none'; script-src {_hash(plotly)} {_hash(ours)}; style-src 'unsafe-inline'; img-src data: blob:; "
+        f"default-src 'none'; script-src {' '.join(map(_hash, (_SCRIPTED, plotly, ours)))}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
     name = escape(report.name)
@@ -63,7 +66,7 @@ def render(report: Report) -> bytes:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="light dark">\n'
         f'<meta name="referrer" content="no-referrer">\n<title>{name} · CoPG Studio</title>\n'
-        f"<style>{_colours()}{_file('report.css')}</style>\n</head>\n<body>\n"
+        f"<script>{_SCRIPTED}</script>\n<style>{_colours()}{_file('report.css')}</style>\n</head>\n<body>\n"
     )
     drawable = json.dumps([figures.drawable(one) for one in report.shown], separators=(",", ":"))
     parts = [head, *_body(report, name)]
@@ -113,7 +116,7 @@ def _figures(shown: Sequence[figures.Shown]) -> Iterator[str]:
     if not shown:
         yield "<section><h2>Figures</h2><p>Nothing was measured yet when this was made: there is no figure.</p></section>\n"
         return
-    yield "<noscript><p>JavaScript is off, and it draws the figures. The tables have the last evaluation of each group.</p></noscript>\n"
+    yield '<section class="unscripted"><p>JavaScript is off, and it draws the figures. The tables have the last evaluation of each group.</p></section>\n'
     yield '<div class="figures">\n'
     for one in shown:
         yield f'<section class="figure{" wide" if one.wide else ""}"><h2>{escape(one.title)}</h2>\n'

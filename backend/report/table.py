@@ -21,9 +21,14 @@ def differences(seen: CompareOut) -> Iterator[str]:
         cells = zip(HEADS[1:], _cells(group, is_baseline=group.id == seen.baseline), strict=True)
         best = ' <span class="tag">best</span>' if group.is_best else ""
         yield f'<tr data-group="{group.id}"><th scope="row">{escape(group.label)}{best}</th>'
-        yield "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells)
+        yield "".join(_cell(head, cell) for head, cell in cells)
         yield "</tr>"
     yield "</tbody></table></div>"
+
+
+def _cell(head: str, content: str) -> str:
+    """In a narrow document its head stands before it."""
+    return f'<td data-label="{head}"><span>{content}</span></td>' if content else "<td></td>"
 
 
 def _cells(group: ComparedGroup, *, is_baseline: bool) -> list[str]:
@@ -56,9 +61,7 @@ def settings(seen: CompareOut) -> Iterator[str]:
     for group in seen.groups:
         values = [setting(group.settings[one.path]) if one.path in group.settings else NONE for one in seen.fields]
         yield f'<tr><th scope="row">{escape(group.label)}</th>'
-        yield "".join(
-            f'<td data-label="{escape(head)}">{escape(value)}</td>' for head, value in zip(heads, values, strict=True)
-        )
+        yield "".join(_cell(escape(head), escape(value)) for head, value in zip(heads, values, strict=True))
         yield "</tr>"
     yield "</tbody></table></div>"
 
@@ -75,6 +78,6 @@ def runs(seen: CompareOut, notes: Mapping[str, str], address: str) -> Iterator[s
             noted = f'<small class="notes">{escape(notes[run.id])}</small>' if notes.get(run.id) else ""
             yield f'<tr><th scope="row">{link}{noted}</th>'
             cells = (f"<code>{run.id}</code>", run.state.value.lower(), number(run.seed), escape(group.label))
-            yield "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in zip(heads[1:], cells, strict=True))
+            yield "".join(_cell(head, cell) for head, cell in zip(heads[1:], cells, strict=True))
             yield "</tr>"
     yield "</tbody></table></div>"

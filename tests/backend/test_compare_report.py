@@ -146,7 +146,7 @@ def test_what_people_wrote_stays_text(bench: Bench) -> None:
     names = {trace["name"] for figure in read.figures for trace in figure["data"]}
     assert EVIL in names, "a seed's curve has the name of its run"
     run = [text for given, text in read.scripts if given.get("type") != "application/json"]
-    assert len(run) == 2
+    assert len(run) == 3
     allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in run]
     assert f"default-src 'none'; script-src {' '.join(allowed)}; " in read.policy
     assert all(f"# {EVIL}\n" in " ".join(read.words) for _ in uids), "the configuration says whose it is"
@@ -160,7 +160,7 @@ def test_a_sweep_by_its_name_and_one_algorithm(bench: Bench) -> None:
     assert "<b>betas</b>" in read.words
     assert f"http://127.0.0.1:8000/compare?sweep={sweep}&measure=reward&band=stderr" in read.links
     assert read.figures == []
-    assert len(read.scripts) == 1, "nothing to draw, and nothing to draw it with"
+    assert len(read.scripts) == 2, "nothing to draw, and nothing to draw it with"
     assert "Nothing was measured yet" in " ".join(read.words)
     assert "still going on" in " ".join(read.words)
     members = [one["run"]["id"] for one in bench.get(f"/sweeps/{sweep}/members")["items"]]
