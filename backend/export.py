@@ -19,13 +19,16 @@ from backend import archives, artifacts, classifier, lineage, model_card, store,
 from backend.archives import Entry
 from backend.curve_svg import curve
 from backend.figures import data as figure_data
+from backend.figures.catalogue import FIGURES, as_json
 from backend.figures.style import COLOURS, NEUTRAL
 from backend.model_card import Facts
 from backend.models import Run
+from backend.schemas.figures import FigureName
 from backend.states import RunState
 from copg_core.config import RUN_CONFIG, parents
 
 Weights = Literal["auto", "merged", "adapters"]
+_FIGURE_OF: Mapping[str, FigureName] = {"reward_mean": "reward", "gold_mean": "reward", "accuracy": "accuracy"}
 _MANIFEST, _ADAPTERS, _ADAPTER_CONFIG = "run.json", "adapters/", "adapter_config.json"
 _MODEL = re.compile(r"(model.*\.safetensors|model\.safetensors\.index\.json|generation_config\.json|config\.json)")
 
@@ -77,7 +80,7 @@ def export(session: Session, run: Run, data: Path, weights: Weights = "auto") ->
     texts = {"README.md": model_card.card(facts), "run.toml": _toml(run)}
     texts |= {f"{one.uid}.toml": _toml(one) for one in ancestors}
     if drawn := _curve(facts):
-        texts[model_card.CURVE] = drawn
+        texts |= {model_card.CURVE: drawn, "curve.json": _figure(session, run, facts)}
     entries = made + [archives.text(name, content, written) for name, content in texts.items()]
     return Export(folder, [_below(folder, entry) for entry in entries])
 
@@ -205,6 +208,14 @@ def _curve(facts: Facts) -> str:
         [row.step for row in rows], [row[name] for row in rows], [row[error] if error else None for row in rows],
         title=f"{title} of {facts.name}", y_title=title, colour=COLOURS.get(facts.algorithm, NEUTRAL),
     )  # fmt: skip
+
+
+def _figure(session: Session, run: Run, facts: Facts) -> str:
+    """The studio's own figure of what the curve shows, as Plotly JSON: with its other measures, to zoom in and to draw anew."""
+    shown = model_card.measured(facts)
+    assert shown is not None, "there is a curve"
+    figure = FIGURES[_FIGURE_OF.get(shown[0], "loss")]
+    return json.dumps(as_json(figure.draw(figure_data.load(session, run, figure.metrics)))) + "\n"
 
 
 def _below(folder: str, entry: Entry) -> Entry:

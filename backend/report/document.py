@@ -46,9 +46,7 @@ class Report:
 
 
 def title_of(seen: CompareOut) -> str:
-    """
-    Of a comparison without a name: `CoPG, DPO: 4 runs`.
-    """
+    """What a comparison is called that has no name of its own, as in `CoPG, DPO: 4 runs`."""
     algorithms = dict.fromkeys(NAMES.get(group.algorithm, group.algorithm) for group in seen.groups)
     return f"{', '.join(algorithms)}: {counted(sum(len(group.runs) for group in seen.groups), 'run')}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import doctest
 import hashlib
 import json
 import re
@@ -14,6 +15,7 @@ import pytest
 
 from backend.figures import grounds
 from backend.report import figures as report_figures
+from backend.report import words
 from backend.report.words import signed, with_error
 from copg_core import events
 from tests.backend.studio_bench import API, Bench, evaluation, problem
@@ -99,6 +101,11 @@ def report(bench: Bench, **query: Any) -> Read:
 def four(bench: Bench) -> list[str]:
     runs = [trained(bench, 1.0 + seed, beta=0.1, seed=seed) for seed in (0, 1)]
     return [*runs, *(trained(bench, 3.0, beta=1.0, seed=seed) for seed in (0, 1))]
+
+
+def test_numbers_are_written_as_the_page_writes_them() -> None:
+    found = doctest.testmod(words)
+    assert (found.failed, found.attempted > 5) == (0, True)
 
 
 def test_a_report_says_what_the_page_says(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import plotly.io as pio
 import pytest
 import torch
 import yaml
@@ -22,6 +23,8 @@ from backend import archives, claims, runs
 from backend.artifacts import Kept
 from backend.database import Database
 from backend.export import NotExportable, Weights, export
+from backend.figures import data as figure_data
+from backend.figures.catalogue import FIGURES
 from backend.models import Run
 from backend.settings import Settings
 from backend.states import RunState
@@ -174,6 +177,9 @@ def test_the_card_says_what_is_known(bench: Bench, tmp_path: Path) -> None:
     assert "| beta | 0.5 |" in card
     svg = (folder / "curve.svg").read_text()
     assert svg.count("<circle") == 3
+    with bench.database.snapshot() as session:
+        drawn = FIGURES["reward"].draw(figure_data.load(session, session.get_one(Run, run.id), ()))
+    assert pio.read_json(folder / "curve.json") == drawn
     assert json.loads((folder / "run.json").read_text())["step"] == 4
 
 
