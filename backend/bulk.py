@@ -17,10 +17,6 @@ Act = Callable[[Session, Run], Run | None]
 _CHILDREN_FIRST: frozenset[BulkAction] = frozenset({"cancel", "delete"})
 
 
-class _Rehearsed(Exception):  # noqa: N818 - no error: it takes a rehearsal back
-    """Ends the transaction of a rehearsal."""
-
-
 def perform(database: Database, request: BulkRequest) -> BulkOut:
     """Do it, or only say what it would do (`dry_run`). Raises Invalid for a wrong condition.
 
@@ -30,13 +26,8 @@ def perform(database: Database, request: BulkRequest) -> BulkOut:
     chosen, remaining = _chosen(database, request)
     act = _act(request)
     if request.dry_run:
-        items: list[BulkItem] = []
-        try:
-            with database.transaction() as session:
-                items = [_one(session, act, uid) for uid in chosen]
-                raise _Rehearsed
-        except _Rehearsed:
-            pass
+        with database.transaction(rehearsed=True) as session:
+            items = [_one(session, act, uid) for uid in chosen]
     else:
         items = []
         for uid in chosen:

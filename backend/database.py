@@ -92,10 +92,13 @@ class Database:
         self._reading = sessionmaker(self.engine.execution_options(read_only=True), expire_on_commit=False)
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Commits at the end, rolls back on an exception."""
+    def transaction(self, *, rehearsed: bool = False) -> Iterator[Session]:
+        """Commits at the end, rolls back on an exception; if it is only `rehearsed`, rolls back in any case."""
         with self._writing.begin() as session:
             yield session
+            if rehearsed:
+                session.flush()  # what the database would refuse, it refuses in a rehearsal too
+                session.rollback()
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

@@ -19,7 +19,7 @@ from backend.errors import Conflict, Invalid, NotFound, refusal
 from backend.export import NotExportable, Weights, export
 from backend.models import Checkpoint, Evaluation, Run
 from backend.models_artifacts import Artifact, ArtifactFile
-from backend.routes.context import Context, Studio
+from backend.routes.context import Context, DryRun, Studio
 from backend.schemas.artifacts import (
     ArtifactFileOut,
     ArtifactList,
@@ -73,9 +73,11 @@ def pin_checkpoint(run_id: str, step: int, body: CheckpointPatch, context: Conte
 
 
 @router.delete("/runs/{run_id}/checkpoints/{step}", status_code=204)
-def delete_checkpoint(run_id: str, step: int, context: Context, later: BackgroundTasks) -> None:
+def delete_checkpoint(
+    run_id: str, step: int, context: Context, later: BackgroundTasks, dry_run: DryRun = False
+) -> None:
     """Delete the checkpoint of a step with its files. A run that has not ended keeps its newest; a pinned one stays."""
-    with context.database.transaction() as session:
+    with context.database.transaction(rehearsed=dry_run) as session:
         run = _locked(session, run_id)
         found = _at_step(session, run, step)
         if any(row.pinned for row in found):
@@ -85,7 +87,8 @@ def delete_checkpoint(run_id: str, step: int, context: Context, later: Backgroun
         for path in {row.path for row in found}:
             recorded.forget_checkpoint(session, run.id, path)
         uid = run.uid
-    later.add_task(artifacts.remove_quietly, context.database, context.settings, uid)
+    if not dry_run:
+        later.add_task(artifacts.remove_quietly, context.database, context.settings, uid)
 
 
 def _locked(session: Session, run_id: str) -> Run:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 
 from backend.comparisons import Comparison
 from backend.database import Database
@@ -49,3 +49,4 @@ IdempotencyKey = Annotated[
         description="Sent again with the same body, the first answer's object is returned; with another body: 409.",
     ),
 ]
+DryRun = Annotated[bool, Query(description="Only say, by the status, whether it would be done; nothing is changed.")]

@@ -24,7 +24,7 @@ from backend import (
 from backend.errors import Conflict, Invalid, NotAFile
 from backend.models_data import Dataset
 from backend.preconditions import IfMatch
-from backend.routes.context import Context, IdempotencyKey, Studio
+from backend.routes.context import Context, DryRun, IdempotencyKey, Studio
 from backend.routes.paging import Cursor, pack, unpack_numbers
 from backend.schemas.body import Storable
 from backend.schemas.datasets import (
@@ -270,13 +270,15 @@ def stop_analysis(dataset_id: str, context: Context) -> DatasetDetail:
 
 
 @router.delete("/{dataset_id}", status_code=204)
-def delete_dataset(dataset_id: str, context: Context) -> None:
+def delete_dataset(dataset_id: str, context: Context, dry_run: DryRun = False) -> None:
     """Forget a data set; runs keep their configuration. An uploaded file is removed, but not while a run that has not
     ended needs it; its record stays as long as a run refers to it. A file that was registered by its path is not touched."""
-    with context.database.transaction() as session:
+    with context.database.transaction(rehearsed=dry_run) as session:
         row = data_sets.present(session, dataset_id, for_update=True)
         uid, sha256, file_name = row.uid, row.content_hash, row.file_name
         data_sets.delete(session, row)
+    if dry_run:
+        return
     data_files.keys_path(context.settings, uid).unlink(missing_ok=True)
     if file_name is not None and sha256 is not None:
         uploads.remove_unused(context.database, context.settings, sha256, file_name)

@@ -14,7 +14,7 @@ from backend.early_stop import EarlyStop
 from backend.errors import Conflict
 from backend.models_sweeps import Sweep
 from backend.preconditions import IfMatch, check
-from backend.routes.context import Context, IdempotencyKey, Studio
+from backend.routes.context import Context, DryRun, IdempotencyKey, Studio
 from backend.routes.paging import pack, unpack_numbers
 from backend.schemas.sweeps import (
     MemberList,
@@ -155,11 +155,11 @@ def update_sweep(
 
 
 @router.delete("/{sweep_id}", status_code=204)
-def delete_sweep(sweep_id: str, context: Context) -> None:
+def delete_sweep(sweep_id: str, context: Context, dry_run: DryRun = False) -> None:
     """Delete a sweep with its runs and their files. Refused while one is being trained, or where other runs build on one."""
-    with context.database.transaction() as session:
+    with context.database.transaction(rehearsed=dry_run) as session:
         sweeps.begin_to_delete(session, sweeps.get(session, sweep_id, lock=True))
-    while sweep_deletion.go_on(context.database, context.settings, sweep_id):
+    while not dry_run and sweep_deletion.go_on(context.database, context.settings, sweep_id):
         pass
 
 

@@ -176,11 +176,14 @@ def test_checkpoints_are_pinned_and_deleted(bench: Bench, url: str) -> None:
     assert [item["pinned"] for item in pinned["items"]] == [True, False, False]
     problem(bench.client.delete(f"{address}/10"), 409)
     problem(bench.client.delete(f"{address}/30"), 409)  # the run goes on from it
+    problem(bench.client.delete(f"{address}/30", params={"dry_run": True}), 409)
     problem(bench.client.delete(f"{address}/11"), 404)
     problem(bench.client.delete(f"{address}/{2**70}"), 404)
     saved(bench, claim, 40, url, Checkpoints(keep=1))
     assert [item["step"] for item in bench.get(f"/runs/{uid}/checkpoints")["items"]] == [10, 40]
     bench.finish(claim, RunState.FAILED)
+    assert bench.client.delete(f"{address}/40", params={"dry_run": True}).status_code == 204
+    assert [item["step"] for item in bench.get(f"/runs/{uid}/checkpoints")["items"]] == [10, 40]
     assert bench.client.delete(f"{address}/40").status_code == 204
     assert bench.row(uid).checkpoint_step == 10  # what is left is what it resumes from
     assert bench.client.patch(f"{address}/10", json={"pinned": False}).status_code == 200

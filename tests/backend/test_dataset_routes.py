@@ -142,7 +142,9 @@ def test_truncation_by_the_models_tokens(bench: Bench) -> None:
 def test_a_data_set_that_runs_need_is_not_deleted(bench: Bench) -> None:
     made = ready(bench, PAIRS)
     uid = bench.launch(data=made["source"], **OFFLINE)
+    rehearsed = bench.client.delete(f"{API}/datasets/{made['id']}", params={"dry_run": True})
     refused = problem(delete(bench, made["id"], 409), 409)
+    assert problem(rehearsed, 409)["detail"] == refused["detail"]
     assert "needed by runs that have not ended" in refused["detail"]
     file = bench.settings.datasets_path / made["content_hash"] / "pairs.jsonl"
     assert file.exists()
@@ -168,6 +170,9 @@ def test_a_data_set_that_runs_need_is_not_deleted(bench: Bench) -> None:
 
 def test_a_data_set_that_nobody_used_goes_without_a_trace(bench: Bench) -> None:
     made = ready(bench, PAIRS)
+    assert bench.client.delete(f"{API}/datasets/{made['id']}", params={"dry_run": True}).status_code == 204
+    assert bench.get(f"/datasets/{made['id']}")["deleted_at"] is None
+    assert (bench.settings.datasets_path / made["content_hash"] / "pairs.jsonl").exists()
     delete(bench, made["id"])
     problem(bench.client.get(f"{API}/datasets/{made['id']}"), 404)
     assert not list(bench.settings.datasets_path.glob("*/*.jsonl"))

@@ -287,6 +287,7 @@ def test_delete_and_patch(bench: Bench) -> None:
     problem(bench.client.patch(path, json={"early_stop": {"alpha": 2}}), 422, "early_stop.alpha")
     claim = bench.claim(sweep["parents"][0]["id"])
     problem(bench.client.delete(path), 409)
+    problem(bench.client.delete(path, params={"dry_run": True}), 409)
     bench.finish(claim)
     child = bench.client.post(
         f"{API}/runs",
@@ -295,6 +296,9 @@ def test_delete_and_patch(bench: Bench) -> None:
     problem(bench.client.delete(path), 409)
     assert bench.get(f"/sweeps/{sweep['id']}")["total"] == 6
     assert bench.client.delete(f"{API}/runs/{child.json()['id']}").status_code == 204
+    before = bench.get(f"/sweeps/{sweep['id']}")["states"]
+    assert bench.client.delete(path, params={"dry_run": True}).status_code == 204
+    assert bench.get(f"/sweeps/{sweep['id']}")["states"] == before  # none was cancelled for a rehearsal
     assert bench.client.delete(path).status_code == 204
     assert bench.get("/runs")["total"] == 0
     problem(bench.client.get(path), 404)

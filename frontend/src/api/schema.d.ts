@@ -8840,7 +8840,10 @@ export interface operations {
     };
     delete_checkpoint: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say, by the status, whether it would be done; nothing is changed. */
+                dry_run?: boolean;
+            };
             header?: never;
             path: {
                 run_id: string;
@@ -9457,7 +9460,10 @@ export interface operations {
     };
     delete_sweep: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say, by the status, whether it would be done; nothing is changed. */
+                dry_run?: boolean;
+            };
             header?: never;
             path: {
                 sweep_id: string;
@@ -10124,7 +10130,10 @@ export interface operations {
     };
     delete_dataset: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say, by the status, whether it would be done; nothing is changed. */
+                dry_run?: boolean;
+            };
             header?: never;
             path: {
                 dataset_id: string;
