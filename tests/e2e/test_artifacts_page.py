@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import Studio
+from tests.e2e.conftest import Studio, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 STACKS = ["embedded"]
@@ -40,6 +40,13 @@ def test_export_pin_delete_and_free(studio: Studio, page: Page, tmp_path: Path) 
     expect(kept.get_by_label("Delete step 4")).to_be_disabled()
     kept.get_by_label("Delete step 2").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(kept.get_by_role("listitem")).to_have_count(1)
+    page.keyboard.press("u")
+    expect(kept.get_by_role("listitem")).to_have_count(2)
+    kept.get_by_label("Delete step 2").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_role("alert").filter(has_text="Deleted: Checkpoint of step 2").get_by_label("Close").click()
+    until(lambda: len(studio.get(f"/runs/{run}/checkpoints")["items"]) == 1)
     expect(kept.get_by_role("listitem")).to_have_count(1)
     kept.get_by_label("Unpin step 4").click()
     expect(kept.get_by_label("Delete step 4")).to_be_enabled()

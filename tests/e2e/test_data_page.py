@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import Studio
+from tests.e2e.conftest import Studio, until
 
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded"]
+NEEDY = {
+    "algorithm": "sft",
+    "policy": {"kind": "preset", "size": "nano"},
+    "steps": 4,
+    "batch_size": 4,
+    "evaluation": {"every": 4, "prompts": 4, "generation": {"max_new_tokens": 4}},
+}
 
 
 def pairs(path: Path, **names: str) -> Path:
@@ -81,3 +90,64 @@ def test_what_is_no_data_is_said_beside_the_file(studio: Studio, page: Page, tmp
     page.get_by_test_id("file-input").set_input_files(notes)
     expect(page.get_by_test_id("upload")).to_have_attribute("data-state", "failed")
     expect(page.get_by_test_id("upload").get_by_role("alert")).to_contain_text("must end in jsonl")
+
+
+def sent(studio: Studio, file: Path) -> dict[str, Any]:
+    answer = httpx.post(
+        f"{studio.url}/api/v1/datasets/upload", params={"filename": file.name}, content=file.read_bytes(), timeout=60
+    )
+    return dict(answer.json())
+
+
+def delete(page: Page, studio: Studio, data_set: str) -> None:
+    page.goto(f"{studio.url}/data/{data_set}")
+    page.get_by_test_id("delete-data").click()
+    page.get_by_test_id("confirm-delete").click()
+
+
+def test_deleted_data_sets_are_taken_back_one_by_one_and_the_rest_goes_with_the_page(
+    studio: Studio, page: Page, tmp_path: Path
+) -> None:
+    made = {name: sent(studio, pairs(tmp_path / f"{name}.jsonl", prompt=name))["id"] for name in ("kept", "gone")}
+    rows = {name: page.locator(f"[data-dataset='{uid}']") for name, uid in made.items()}
+    page.set_viewport_size({"width": 360, "height": 800})
+    delete(page, studio, made["kept"])
+    page.wait_for_url("**/data")
+    expect(rows["kept"]).to_have_count(0)
+    rows["gone"].get_by_role("link").click()
+    page.get_by_test_id("delete-data").click()
+    page.get_by_test_id("confirm-delete").click()
+    expect(rows["gone"]).to_have_count(0)
+    expect(page.get_by_role("button", name="Undo")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert serious_faults(page) == []
+    page.get_by_role("alert").filter(has_text="Deleted: kept").get_by_role("button", name="Undo").press("Enter")
+    expect(rows["kept"]).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="Taken back: kept")).to_be_visible()
+    expect(page.locator("#page")).to_be_focused()  # the button under the focus is gone
+    expect(rows["gone"]).to_have_count(0)
+    page.goto("about:blank")
+    until(
+        lambda: [one["id"] for one in studio.get("/datasets")["items"] if one["id"] in made.values()] == [made["kept"]]
+    )
+
+
+def test_a_data_set_that_a_run_needs_stays_and_the_page_says_why(studio: Studio, page: Page, tmp_path: Path) -> None:
+    made = sent(studio, pairs(tmp_path / "needed.jsonl", prompt="needed"))
+    waits = {
+        "name": "waits",
+        "config": {**NEEDY, "data": made["source"]},
+        "gpus": 64,
+    }  # that nobody has: it stays queued
+    row = page.locator(f"[data-dataset='{made['id']}']")
+    delete(page, studio, made["id"])
+    expect(row).to_have_count(0)
+    run = studio.post("/runs", waits)["id"]  # somebody else's, before the time is up
+    page.get_by_role("alert").filter(has_text="Deleted: needed").get_by_label("Close").click()
+    refused = page.get_by_role("alert").filter(has_text="needed.jsonl could not be deleted")
+    expect(refused).to_contain_text("needed by runs that have not ended ('waits')")
+    expect(row).to_be_visible()
+    delete(page, studio, made["id"])  # now it is known at once
+    expect(page.get_by_role("alert").filter(has_text="needed.jsonl cannot be deleted")).to_contain_text("'waits'")
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)
+    studio.post(f"/runs/{run}/cancel", status=200)

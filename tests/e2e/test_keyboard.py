@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import Studio
+from tests.e2e.conftest import Studio, until
 from tests.e2e.test_data_page import pairs
 
 pytestmark = pytest.mark.e2e
@@ -188,8 +188,23 @@ def test_a_view_is_kept_found_and_forgotten(studio: Studio, page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{studio.url}/runs?state=failed&sort=-beta")
     page.get_by_role("button", name="Saved views").click()
+    studio.post("/saved-views", {"name": "With another", "address": "/runs"})
+    page.reload()
+    page.get_by_role("button", name="Saved views").click()
     page.get_by_role("button", name="Forget What failed").click()
     expect(kept).to_have_count(0)
+    expect(page.get_by_role("button", name="Forget With another")).to_be_focused()
+    page.keyboard.press("u")  # in the open list, too
+    expect(kept).to_have_count(1)
+    page.get_by_role("button", name="Forget What failed").click()
+    page.get_by_role("button", name="Forget With another").click()
+    expect(page.get_by_label("Name of this view")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("u")  # the last of them
+    expect(page.get_by_role("button", name="Undo")).to_have_count(1)
+    page.goto("about:blank")
+    until(lambda: [one["name"] for one in studio.get("/saved-views")["items"]] == ["With another"])
 
 
 def test_a_deletion_is_taken_back_by_its_key_and_by_the_palette(studio: Studio, page: Page) -> None:

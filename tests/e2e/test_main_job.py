@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Studio
+from tests.e2e.conftest import Studio, until
 
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded", "services"]
@@ -65,13 +64,6 @@ def test_paper_in_miniature_from_one_button(studio: Studio, page: Page) -> None:
     expect(table).to_contain_text(first["completion"].strip()[:20])
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
 def _until_step(studio: Studio, run: str, step: int) -> None:
     deadline = time.monotonic() + 120
     while studio.get(f"/runs/{run}")["step"] < step:
@@ -117,7 +109,7 @@ def test_a_run_is_cancelled_resumed_cloned_and_deleted(studio: Studio, page: Pag
             page.get_by_role("button", name="Undo").click()
             expect(row).to_have_count(1)
             assert (studio.data_dir / "runs" / run).exists()
-    expect(page.get_by_role("button", name="Undo")).to_have_count(0)  # its time is up
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0, timeout=40_000)  # its time is up
     expect(row).to_have_count(0)
     until(lambda: not (studio.data_dir / "runs" / run).exists())
 

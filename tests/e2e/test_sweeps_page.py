@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import Studio
+from tests.e2e.conftest import Studio, until
 
 pytestmark = pytest.mark.e2e
 STACKS = ["services"]
@@ -57,10 +57,24 @@ def test_a_sweep_from_the_page_to_its_end(studio: Studio, page: Page) -> None:
     page.get_by_test_id("cancel-sweep").click()
     page.get_by_test_id("confirm-button").click()
     expect(page.get_by_test_id("sweep-state")).to_have_attribute("data-active", "false", timeout=60_000)
-    page.get_by_test_id("delete-sweep").click()
-    page.get_by_test_id("confirm-button").click()
-    page.wait_for_url("**/sweeps")
-    assert studio.get("/sweeps")["items"] == []
+    row = page.locator(f"[data-sweep-id='{sweep}']")
+    for taken_back in (True, False):
+        page.get_by_test_id("delete-sweep").click()
+        page.get_by_test_id("confirm-button").click()
+        page.wait_for_url("**/sweeps")
+        expect(page.get_by_text("One question, many runs")).to_be_visible()
+        expect(row).to_have_count(0)
+        assert studio.get(f"/sweeps/{sweep}")["total"] == 3  # nothing has left the server
+        page.get_by_role("link", name="Runs", exact=True).first.click()
+        expect(page.locator("[data-run-id]")).to_have_count(1)  # its runs are hidden with it
+        if taken_back:
+            page.keyboard.press("u")
+            expect(page.locator("[data-run-id]")).to_have_count(4)
+            page.goto(f"{studio.url}/sweeps")
+            row.get_by_role("link", name="two betas").click()
+    page.get_by_role("alert").filter(has_text="Deleted: two betas").get_by_label("Close").click()
+    until(lambda: studio.get("/sweeps")["items"] == [])
+    expect(page.locator("[data-run-id]")).to_have_count(1)
     assert [run["name"] for run in studio.get("/runs")["items"]] == ["tiny"]
 
 

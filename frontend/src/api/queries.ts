@@ -4,11 +4,12 @@ import { type QueryClient, useMutation, useQuery, useQueryClient } from '@tansta
 import { useCallback } from 'react';
 import { applyRun } from '../live/live';
 import { removeRun, withLive } from '../live/merge';
-import { api, data, messageOf, type RunSummary } from './client';
-import { MOST_AT_ONCE, useDeleting } from './deleting';
+import { api, data, type DataSetList, messageOf, type RunSummary } from './client';
+import { useKept } from './deleting';
 
 const MOST = 20_000;
 const PAGE = 500; // the most that the API gives at once
+export const MOST_AT_ONCE = 1000; // runs of which the API takes an action in one request
 
 /** Every run, newest first: the table sorts and filters what is here, live events keep it fresh. Ten thousand take seconds, so the
  * newest are shown while the others come. */
@@ -27,8 +28,8 @@ async function allRuns({ client }: { client: QueryClient }): Promise<readonly Ru
 }
 
 export function useRuns() {
-  const deleting = useDeleting();
-  const select = useCallback((list: readonly RunSummary[]) => (deleting.size ? list.filter((run) => !deleting.has(run.id)) : list), [deleting]);
+  const kept = useKept();
+  const select = useCallback((list: readonly RunSummary[]) => kept(list, (run) => [run.id, run.sweep]), [kept]);
   return useQuery({ queryKey: ['runs'], queryFn: allRuns, select });
 }
 export const useRun = (run: string) =>
@@ -37,8 +38,11 @@ export const useAlgorithms = () =>
   useQuery({ queryKey: ['algorithms'], queryFn: async () => (await data(api.GET('/api/v1/algorithms'))).items, staleTime: Infinity });
 export const useModels = () => useQuery({ queryKey: ['models'], queryFn: async () => (await data(api.GET('/api/v1/models'))).items });
 /** While one is analysed, the list is asked again: an analysis takes seconds, and no event tells of it. */
-export const useDatasets = () =>
-  useQuery({ queryKey: ['datasets'], queryFn: () => data(api.GET('/api/v1/datasets')), refetchInterval: (query) => (query.state.data?.items.some((one) => one.state === 'analysing') ? 1000 : false) });
+export function useDatasets() {
+  const kept = useKept();
+  const select = useCallback((list: DataSetList) => ({ ...list, items: kept(list.items, (one) => [one.id]) }), [kept]);
+  return useQuery({ queryKey: ['datasets'], queryFn: () => data(api.GET('/api/v1/datasets')), select, refetchInterval: (query) => (query.state.data?.items.some((one) => one.state === 'analysing') ? 1000 : false) });
+}
 export const useDataset = (id: string) =>
   useQuery({ queryKey: ['dataset', id], queryFn: () => data(api.GET('/api/v1/datasets/{dataset_id}', { params: { path: { dataset_id: id } } })), refetchInterval: (query) => (query.state.data?.state === 'analysing' ? 1000 : false) });
 export const useBanditPresets = () =>

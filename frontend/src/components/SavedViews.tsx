@@ -2,13 +2,30 @@
 import { ActionIcon, Button, Popover, TextInput } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { IconBookmark, IconTrash } from '@tabler/icons-react';
-import { useState } from 'react';
+import { type KeyboardEvent, useCallback, useState } from 'react';
 import { Link, useLocation } from 'react-router';
-import { api, data, messageOf } from '../api/client';
+import { api, data, messageOf, type SavedView } from '../api/client';
+import { sendOff, useKept } from '../api/deleting';
 import { May } from '../api/session';
+import { deleteSoon, undoLast } from './undo';
 
 const KEY = ['saved views'];
-export const useSavedViews = (enabled = true) => useQuery({ queryKey: KEY, queryFn: async () => (await data(api.GET('/api/v1/saved-views'))).items, enabled });
+export function useSavedViews(enabled = true) {
+  const kept = useKept();
+  const select = useCallback((list: SavedView[]) => kept(list, (one) => [one.id]), [kept]);
+  return useQuery({ queryKey: KEY, queryFn: async () => (await data(api.GET('/api/v1/saved-views'))).items, enabled, select });
+}
+
+/** The focus goes to the neighbour of what disappears. */
+function passFocus(row: HTMLElement | null): void {
+  const next = (row?.nextElementSibling ?? row?.previousElementSibling)?.querySelector('button') ?? row?.closest('.saved-views')?.querySelector('input');
+  next?.focus();
+}
+
+/** An open list takes the keys of the page for itself, but what was forgotten from it is taken back from it. */
+function pressed(event: KeyboardEvent): void {
+  if (event.key === 'u' && !event.ctrlKey && !event.metaKey && !event.altKey && !(event.target instanceof HTMLInputElement)) undoLast();
+}
 
 export function SavedViews() {
   const [open, setOpen] = useState(false);
@@ -19,19 +36,26 @@ export function SavedViews() {
   const [name, setName] = useState('');
   const onSettled = () => client.invalidateQueries({ queryKey: KEY });
   const save = useMutation({ mutationFn: () => data(api.POST('/api/v1/saved-views', { body: { name: name.trim(), address } })), onSuccess: () => setName(''), onSettled });
-  const remove = useMutation({ mutationFn: (view: string) => data(api.DELETE('/api/v1/saved-views/{view_id}', { params: { path: { view_id: view } } })), onSettled });
+  const forget = (view: SavedView): void => deleteSoon(view.name, {
+    ids: [view.id],
+    perform: async () => {
+      await api.DELETE('/api/v1/saved-views/{view_id}', { params: { path: { view_id: view.id } } });
+      client.setQueryData<SavedView[]>(KEY, (list) => list?.filter((one) => one.id !== view.id));
+    },
+    leave: () => sendOff('DELETE', `/api/v1/saved-views/${view.id}`),
+  });
   const here = views.data?.find((view) => view.address === address);
-  const error = save.error ?? remove.error ?? views.error;
+  const error = save.error ?? views.error;
   return (
     <Popover opened={open} onChange={setOpen} position="bottom-end" width={300} trapFocus>
-      <Popover.Target><ActionIcon variant="subtle" color="gray" aria-label="Saved views" aria-expanded={open} onClick={() => { save.reset(); remove.reset(); setOpen(!open); }}><IconBookmark size={17} /></ActionIcon></Popover.Target>
-      <Popover.Dropdown className="saved-views" aria-label="Saved views">
+      <Popover.Target><ActionIcon variant="subtle" color="gray" aria-label="Saved views" aria-expanded={open} onClick={() => { save.reset(); setOpen(!open); }}><IconBookmark size={17} /></ActionIcon></Popover.Target>
+      <Popover.Dropdown className="saved-views" aria-label="Saved views" onKeyDown={pressed}>
         {views.data?.length === 0 && <p className="muted">None yet. What is chosen on a page can be kept by a name.</p>}
         <ul>
           {views.data?.map((view) => (
             <li key={view.id}>
               <Link to={view.address} className="cut" aria-current={view === here ? 'page' : undefined} onClick={() => setOpen(false)}>{view.name}</Link>
-              <May scope="launch"><ActionIcon size="sm" variant="subtle" color="gray" aria-label={`Forget ${view.name}`} loading={remove.isPending && remove.variables === view.id} onClick={() => remove.mutate(view.id)}><IconTrash size={14} /></ActionIcon></May>
+              <May scope="launch"><ActionIcon size="sm" variant="subtle" color="gray" aria-label={`Forget ${view.name}`} onClick={(event) => { passFocus(event.currentTarget.closest('li')); forget(view); }}><IconTrash size={14} /></ActionIcon></May>
             </li>
           ))}
         </ul>

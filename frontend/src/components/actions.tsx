@@ -1,15 +1,15 @@
 /** Cancel, resume, retry, clone and delete: the same menu for a row, a selection and a run's own page. */
-import { ActionIcon, Button, Group, Kbd, Menu, Modal, Text } from '@mantine/core';
+import { ActionIcon, Button, Group, Menu, Modal, Text } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
 import { IconCopyPlus, IconDots, IconPlayerPlay, IconPlayerStop, IconRefresh, IconTrash } from '@tabler/icons-react';
 import { createContext, type ReactNode, useCallback, useContext, useState } from 'react';
 import { useNavigate } from "react-router";
 import { messageOf, type RunSummary } from '../api/client';
-import { type Action, actionsFor, useAct } from '../api/queries';
-import { hide, show } from '../api/deleting';
+import { type Action, actionsFor, MOST_AT_ONCE, useAct } from '../api/queries';
+import { sendOff } from '../api/deleting';
 import { useMay } from '../api/session';
-import { useKeys } from './keys';
 import { Offers } from './offers';
+import { deleteSoon } from './undo';
 
 const TEXT: Record<Action, { label: string; title: string; explain: string; done: string; icon: typeof IconTrash }> = {
   cancel: { label: 'Cancel', title: 'Cancel', explain: 'A running one writes a checkpoint first, so it can be resumed. Runs that wait for it are cancelled too.', done: 'Cancelling', icon: IconPlayerStop },
@@ -17,6 +17,13 @@ const TEXT: Record<Action, { label: string; title: string; explain: string; done
   retry: { label: 'Retry from scratch', title: 'Retry from scratch', explain: 'Its curves, samples and checkpoints are dropped, and it starts at step 0.', done: 'Queued again, from the start', icon: IconRefresh },
   delete: { label: 'Delete', title: 'Delete', explain: 'Its curves, samples, checkpoints and trained model are removed. For a few seconds it can be taken back.', done: 'Deleted', icon: IconTrash },
 };
+
+const called = (runs: readonly RunSummary[]): string => (runs.length === 1 ? runs[0]!.name : `${runs.length} runs`);
+
+/** Browsers let a page that goes away send 64 kB, which is about 1,800 runs. */
+function leaveDeleting(runs: readonly RunSummary[]): void {
+  for (let begin = 0; begin < runs.length; begin += MOST_AT_ONCE) sendOff('POST', '/api/v1/runs/bulk', { action: 'delete', ids: runs.slice(begin, begin + MOST_AT_ONCE).map((run) => run.id), dry_run: false });
+}
 
 type Ask = (action: Action, runs: readonly RunSummary[], then?: () => void) => void;
 const Context = createContext<Ask>(() => undefined);
@@ -32,12 +39,12 @@ export function ActionsProvider({ children }: { children: ReactNode }) {
       if (action === 'delete') {
         await mutateAsync({ action, runs, rehearsed: true }); // who refuses says so now, not when the moment is over
         setOpen(false);
-        deleteSoon(runs, () => mutateAsync({ action, runs }));
+        deleteSoon(called(runs), { ids: runs.map((run) => run.id), perform: () => mutateAsync({ action, runs }), leave: () => leaveDeleting(runs) });
         then?.();
         return;
       }
       await mutateAsync({ action, runs });
-      notifications.show({ message: `${TEXT[action].done}: ${runs.length === 1 ? runs[0]!.name : `${runs.length} runs`}`, autoClose: 3000 });
+      notifications.show({ message: `${TEXT[action].done}: ${called(runs)}`, autoClose: 3000 });
       then?.();
     } catch (error) {
       notifications.show({ color: 'red', title: 'Not everything could be done', message: messageOf(error), autoClose: 10_000 });
@@ -66,50 +73,6 @@ export function ActionsProvider({ children }: { children: ReactNode }) {
         )}
       </Modal>
     </Context>
-  );
-}
-
-/** What can still be taken back, the last deletion last: the key takes that one. */
-const undos = new Set<() => void>();
-const MOMENT = 8_000; // in which a deletion can be taken back; longer while the pointer rests on the notice
-
-/** Hide runs at once and delete them a moment later, unless somebody takes it back. */
-function deleteSoon(runs: readonly RunSummary[], perform: () => Promise<unknown>): void {
-  const ids = runs.map((run) => run.id);
-  const id = `delete-${ids[0]}`;
-  let kept = false;
-  hide(ids);
-  const undo = (): void => {
-    if (!undos.delete(undo)) return; // its time was up while the notice faded
-    kept = true;
-    show(ids);
-    notifications.hide(id);
-  };
-  undos.add(undo);
-  notifications.show({
-    id,
-    autoClose: MOMENT,
-    message: <Deleted what={runs.length === 1 ? runs[0]!.name : `${runs.length} runs`} undo={undo} />,
-    closeButtonProps: { 'aria-label': 'Close' },
-    onClose: () => {
-      undos.delete(undo);
-      if (kept) return;
-      void perform()
-        .catch((error: unknown) => notifications.show({ color: 'red', title: 'Not everything could be deleted', message: messageOf(error), autoClose: 10_000 }))
-        .finally(() => show(ids));
-    },
-  });
-}
-
-/** While it stands there, the key and the palette take the deletion back too: the notice is the last thing that Tab reaches. */
-function Deleted({ what, undo }: { what: string; undo: () => void }) {
-  useKeys({ u: () => [...undos].at(-1)?.() });
-  return (
-    <Group gap={10} wrap="nowrap" justify="space-between">
-      <Offers group="Undo" offers={[{ id: what, label: `Take back: deleted ${what}`, act: undo }]} />
-      <span>Deleted: {what}</span>
-      <Button size="compact-xs" variant="default" rightSection={<Kbd size="xs">u</Kbd>} aria-label="Undo" aria-keyshortcuts="u" onClick={undo}>Undo</Button>
-    </Group>
   );
 }
 

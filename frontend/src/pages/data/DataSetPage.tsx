@@ -4,11 +4,13 @@ import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { IconPlayerStop, IconRefresh, IconRocket, IconTrash } from '@tabler/icons-react';
 import { type ReactNode, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
-import { api, data, type DataSetDetail, type RowTokens } from '../../api/client';
+import { api, data, type DataSetDetail, type DataSetList, type RowTokens } from '../../api/client';
+import { useDeleting } from '../../api/deleting';
 import { useDataset } from '../../api/queries';
 import { May } from '../../api/session';
 import { Offers } from '../../components/offers';
 import { Copy, Failure, StateChip } from '../../components/parts';
+import { useDelete } from '../../components/undo';
 import { bytes, moment } from '../../format';
 import { Columns } from './Columns';
 import './data.css';
@@ -20,6 +22,7 @@ import { Overlap, Truncation } from './tools';
 export function DataSetPage() {
   const { id = '' } = useParams();
   const { data: set, error, isError } = useDataset(id);
+  const deleting = useDeleting().has(id);
   useEffect(() => { document.title = set ? `${set.name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [set?.name]);
   if (isError && !set) return <Failure title="This data set cannot be shown" error={error}><p><Link to="/data">All data</Link></p></Failure>;
   if (!set) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
@@ -29,7 +32,7 @@ export function DataSetPage() {
       <div className="head">
         <h1 className="cut" title={set.name} style={{ maxWidth: 'min(80vw, 640px)' }}>{set.name}</h1>
         <span data-testid="data-state" data-state={set.state} aria-live="polite"><DataState set={set} /></span>
-        {!set.deleted_at && <Actions set={set} isFile={isFile} />}
+        {!set.deleted_at && !deleting && <Actions set={set} isFile={isFile} />}
       </div>
       {set.deleted_at && <section className="panel box" style={{ marginBottom: 14 }}><p className="note"><b>Deleted {moment(set.deleted_at)}.</b> Its record stays because runs refer to it. The same file, uploaded again, can be told by its hash: <code>sha256 {set.content_hash}</code></p></section>}
       {set.state === 'unreadable' && <Failure title="This file cannot be read as it is" error={set.error}><p className="muted" style={{ marginTop: 6 }}>Say below how its columns are meant, or mend the file and upload it again.</p></Failure>}
@@ -85,10 +88,20 @@ function Actions({ set, isFile }: { set: DataSetDetail; isFile: boolean }) {
   const changed = (answer: DataSetDetail): void => { client.setQueryData(['dataset', set.id], answer); void client.invalidateQueries({ queryKey: ['datasets'] }); };
   const analyse = useMutation({ mutationFn: () => data(api.POST('/api/v1/datasets/{dataset_id}/analyse', params)), onSuccess: changed });
   const stop = useMutation({ mutationFn: () => data(api.POST('/api/v1/datasets/{dataset_id}/stop', params)), onSuccess: changed });
-  const remove = useMutation({ mutationFn: () => api.DELETE('/api/v1/datasets/{dataset_id}', params), onSuccess: () => { void client.invalidateQueries({ queryKey: ['datasets'] }); client.removeQueries({ queryKey: ['dataset', set.id] }); void navigate('/data'); } });
+  const remove = useDelete({
+    what: set.name,
+    id: set.id!,
+    path: `/api/v1/datasets/${set.id}`,
+    send: (rehearsed) => api.DELETE('/api/v1/datasets/{dataset_id}', { params: { ...params.params, query: { dry_run: rehearsed } } }),
+    forget: () => {
+      client.removeQueries({ queryKey: ['dataset', set.id] });
+      client.setQueryData<DataSetList>(['datasets'], (list) => list && { ...list, items: list.items.filter((one) => one.id !== set.id) });
+      void client.invalidateQueries({ queryKey: ['datasets'] });
+    },
+  }, { then: () => void navigate('/data'), settled: () => setAsking(false) });
   const algorithm = set.report && !set.report.pairs ? 'sft' : 'copg';
   const used = `/launch?algorithm=${algorithm}&data=${set.id}`;
-  const ask = (): void => { remove.reset(); setAsking(true); };
+  const ask = (): void => setAsking(true);
   const offers = [
     ...(set.state === 'unreadable' ? [] : [{ id: 'use', label: 'Use in a run', act: () => void navigate(used) }]),
     ...(!isFile ? [] : set.state === 'analysing' ? [{ id: 'stop', label: 'Stop the analysis', act: () => { if (!stop.isPending) stop.mutate(); } }] : [{ id: 'analyse', label: set.report ? 'Analyse again' : 'Analyse', act: () => { if (!analyse.isPending) analyse.mutate(); } }]),
@@ -103,9 +116,8 @@ function Actions({ set, isFile }: { set: DataSetDetail; isFile: boolean }) {
         <Button size="xs" variant="default" leftSection={<IconTrash size={14} />} onClick={ask} data-testid="delete-data">Delete</Button>
       </div>
       <Modal opened={asking} onClose={() => setAsking(false)} title={`Delete “${set.name}”?`}>
-        <Text size="sm">{set.file_name ? 'The file is removed. Runs that have read it keep its name and hash.' : 'The studio forgets it; the data itself is not touched.'}</Text>
-        {remove.isError && <div style={{ marginTop: 12 }}><Failure title="Not deleted" error={remove.error} /></div>}
-        <div style={{ display: 'flex', justifyContent: 'flex-end', gap: 8, marginTop: 18 }}><Button variant="default" onClick={() => setAsking(false)}>Keep it</Button><Button color="red" loading={remove.isPending} onClick={() => remove.mutate()} data-testid="confirm-delete">Delete</Button></div>
+        <Text size="sm">{set.file_name ? 'The file is removed. Runs that have read it keep its name and hash.' : 'The studio forgets it; the data itself is not touched.'} For a few seconds it can be taken back.</Text>
+        <div style={{ display: 'flex', justifyContent: 'flex-end', gap: 8, marginTop: 18 }}><Button variant="default" onClick={() => setAsking(false)}>Keep it</Button><Button color="red.8" loading={remove.isPending} data-autofocus onClick={() => remove.mutate()} data-testid="confirm-delete">Delete</Button></div>
       </Modal>
     </May>
   );

@@ -3,19 +3,24 @@ import { ActionIcon, Button, Group, Menu, Modal, Skeleton, Text, Tooltip } from 
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { IconChevronDown, IconDownload, IconFileZip, IconPackageExport, IconPin, IconPinnedFilled, IconTrash } from '@tabler/icons-react';
-import { type ReactNode, useState } from 'react';
-import { type Artifact, api, type Checkpoint, data, messageOf, type RunDetail } from '../../api/client';
+import { type ReactNode, useCallback, useState } from 'react';
+import { type Artifact, api, type Checkpoint, type CheckpointList, data, messageOf, type RunDetail } from '../../api/client';
+import { useKept } from '../../api/deleting';
 import { useMay } from '../../api/session';
 import { Copy, Failure } from '../../components/parts';
+import { useDelete } from '../../components/undo';
 import { bytes, moment, number, reward, words } from '../../format';
 
 const API = '/api/v1';
 const archive = (artifact: Artifact, format = 'zip') => `${API}/artifacts/${artifact.id}/archive?format=${format}`;
+const deletedAs = (run: RunDetail, step: number): string => `${run.id}@${step}`;
 const place = (run: RunDetail) => ({ params: { path: { run_id: run.id } } });
 
 export function ArtifactsTab({ run }: { run: RunDetail }) {
   const artifacts = useQuery({ queryKey: ['run', run.id, 'artifacts', run.state, run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/artifacts', place(run))) });
-  const checkpoints = useQuery({ queryKey: ['run', run.id, 'checkpoints', run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/checkpoints', place(run))) });
+  const kept = useKept();
+  const select = useCallback((list: CheckpointList) => ({ ...list, items: kept(list.items, (one) => [deletedAs(run, one.step)]) }), [kept, run.id]);
+  const checkpoints = useQuery({ queryKey: ['run', run.id, 'checkpoints', run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/checkpoints', place(run))), select });
   const all = artifacts.data?.artifacts ?? [];
   return (
     <div className="cols kept">
@@ -101,14 +106,19 @@ function CheckpointRow({ run, one, artifact }: { run: RunDetail; one: Checkpoint
   const may = useMay('launch');
   const client = useQueryClient();
   const step = { params: { path: { run_id: run.id, step: one.step } } };
+  const refresh = () => client.invalidateQueries({ queryKey: ['run', run.id] });
   const change = useMutation({
-    mutationFn: async (what: 'pin' | 'delete') => {
-      if (what === 'pin') await api.PATCH('/api/v1/runs/{run_id}/checkpoints/{step}', { ...step, body: { pinned: !one.pinned } });
-      else await api.DELETE('/api/v1/runs/{run_id}/checkpoints/{step}', step);
-    },
+    mutationFn: () => api.PATCH('/api/v1/runs/{run_id}/checkpoints/{step}', { ...step, body: { pinned: !one.pinned } }),
     onError: (error) => notifications.show({ color: 'red', title: 'Nothing was changed', message: messageOf(error), autoClose: 8000 }),
-    onSettled: () => { setAsking(false); void client.invalidateQueries({ queryKey: ['run', run.id] }); },
+    onSettled: () => void refresh(),
   });
+  const remove = useDelete({
+    what: `Checkpoint of step ${number(one.step)}`,
+    id: deletedAs(run, one.step),
+    path: `${API}/runs/${run.id}/checkpoints/${one.step}`,
+    send: (rehearsed) => api.DELETE('/api/v1/runs/{run_id}/checkpoints/{step}', { params: { ...step.params, query: { dry_run: rehearsed } } }),
+    forget: refresh, // what is kept is listed anew before the row would be shown again
+  }, { settled: () => setAsking(false) });
   const pin = one.pinned ? 'Let go: retention may remove it' : 'Keep whatever retention says';
   return (
     <li>
@@ -116,14 +126,14 @@ function CheckpointRow({ run, one, artifact }: { run: RunDetail; one: Checkpoint
       {one.reward !== null && <span className="num" title="Mean reward of the evaluation at this step">{reward(one.reward)}</span>}
       <span className="muted num">{bytes(one.bytes)}</span>
       <span className="push" style={{ display: 'flex', gap: 2 }}>
-        {may && <Tooltip label={pin}><ActionIcon variant="subtle" color={one.pinned ? undefined : 'gray'} size="sm" aria-label={`${one.pinned ? 'Unpin' : 'Pin'} step ${one.step}`} aria-pressed={one.pinned} onClick={() => change.mutate('pin')}>{one.pinned ? <IconPinnedFilled size={15} /> : <IconPin size={15} />}</ActionIcon></Tooltip>}
+        {may && <Tooltip label={pin}><ActionIcon variant="subtle" color={one.pinned ? undefined : 'gray'} size="sm" aria-label={`${one.pinned ? 'Unpin' : 'Pin'} step ${one.step}`} aria-pressed={one.pinned} onClick={() => change.mutate()}>{one.pinned ? <IconPinnedFilled size={15} /> : <IconPin size={15} />}</ActionIcon></Tooltip>}
         {artifact && <Tooltip label="Download as zip"><ActionIcon component="a" href={archive(artifact)} variant="subtle" color="gray" size="sm" aria-label={`Download step ${one.step}`}><IconDownload size={15} /></ActionIcon></Tooltip>}
         {may && <Tooltip label={one.pinned ? 'Unpin it first' : 'Delete'}><ActionIcon variant="subtle" color="gray" size="sm" disabled={one.pinned} aria-label={`Delete step ${one.step}`} onClick={() => setAsking(true)}><IconTrash size={15} /></ActionIcon></Tooltip>}
       </span>
       <span className="muted num path">{moment(one.created_at)}{artifact && <> · <Hash sha256={artifact.sha256} /></>}</span>
       <Modal opened={asking} onClose={() => setAsking(false)} title={<Text fw={600}>Delete the checkpoint of step {number(one.step)}?</Text>}>
-        <Text size="sm" c="dimmed">Frees {bytes(one.bytes)}. {one.step === run.checkpoint_step ? 'It is the newest: Resume would go on from an older one, or from the beginning. ' : ''}This cannot be undone.</Text>
-        <Group justify="flex-end" mt="lg"><Button variant="default" onClick={() => setAsking(false)}>Keep</Button><Button color="red.8" loading={change.isPending} data-autofocus onClick={() => change.mutate('delete')}>Delete</Button></Group>
+        <Text size="sm" c="dimmed">Frees {bytes(one.bytes)}. {one.step === run.checkpoint_step ? 'It is the newest: Resume would go on from an older one, or from the beginning. ' : ''}For a few seconds it can be taken back.</Text>
+        <Group justify="flex-end" mt="lg"><Button variant="default" onClick={() => setAsking(false)}>Keep</Button><Button color="red.8" loading={remove.isPending} data-autofocus onClick={() => remove.mutate()}>Delete</Button></Group>
       </Modal>
     </li>
   );

@@ -4,6 +4,7 @@ import { IconChartLine, IconPencil, IconPlayerPlay, IconPlayerStop, IconPlus, Ic
 import { type ReactNode, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
 import type { Sweep } from '../../api/client';
+import { useDeleting } from '../../api/deleting';
 import { May } from '../../api/session';
 import { useOpened } from '../../components/editing';
 import { Offers } from '../../components/offers';
@@ -13,12 +14,12 @@ import { About, EditSweep } from './About';
 import { Extend } from './Extend';
 import { Members } from './Members';
 import { BestLine, StateCounts, SweepProgress } from './parts';
-import { type Field, readSweep, type SweepAction, useMembers, useSweep, useSweepAct, useSweepEvents } from './queries';
+import { type Field, readSweep, useDeleteSweep, useMembers, useSweep, useSweepAct, useSweepEvents } from './queries';
 import { SweepFigure } from './SweepFigure';
 
 const ASK: Record<'cancel' | 'delete', { title: string; text: string; label: string }> = {
   cancel: { title: 'Cancel every run that has not ended?', text: 'Runs that are being trained write a checkpoint first. The sweep can be resumed.', label: 'Cancel the runs' },
-  delete: { title: 'Delete the sweep with all its runs?', text: 'Curves, samples, checkpoints and trained models go with it. This cannot be undone.', label: 'Delete' },
+  delete: { title: 'Delete the sweep with all its runs?', text: 'Curves, samples, checkpoints and trained models go with it. For a few seconds it can be taken back.', label: 'Delete' },
 };
 
 export function SweepPage() {
@@ -28,6 +29,7 @@ export function SweepPage() {
   const members = useMembers(id);
   useSweepEvents(id, [...(members.data?.items ?? []).map((one) => one.run.id), ...(sweep.data?.parents ?? []).map((one) => one.id)]);
   const { shown, pencil, edit, close } = useOpened<Sweep, Field>(id, readSweep);
+  const deleting = useDeleting().has(id);
   const name = sweep.data?.name;
   useEffect(() => { document.title = name ? `${name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [name]);
   if (sweep.isError && !sweep.data) return <Failure title="This sweep cannot be shown" error={sweep.error}><p><Link to="/sweeps">All sweeps</Link></p></Failure>;
@@ -46,7 +48,7 @@ export function SweepPage() {
         <StateCounts sweep={seen} />
         <span className="sr" aria-live="polite" data-testid="sweep-state" data-active={seen.active} data-succeeded={seen.states.succeeded ?? 0}>{seen.active ? 'Active' : 'Ended'}</span>
         <Offers group="This sweep" offers={[{ id: 'compare', label: 'Compare its runs', act: () => void navigate(`/compare?sweep=${id}`) }]} />
-        <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button><May scope="launch"><Actions sweep={seen} /></May></div>
+        <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button>{!deleting && <May scope="launch"><Actions sweep={seen} /></May>}</div>
       </div>
       {shown ? <EditSweep key={id} {...shown} onClose={close} /> : <About sweep={seen} onEdit={(focus) => void edit(focus)} />}
       {seen.note && <Failure title="Before you compare" error={seen.note} />}
@@ -63,7 +65,8 @@ function Actions({ sweep }: { sweep: Sweep }) {
   const [asked, setAsked] = useState<'cancel' | 'delete' | null>(null);
   const [open, setOpen] = useState(false);
   const [extending, setExtending] = useState(false);
-  const act = useSweepAct(sweep.id, (action: SweepAction) => { setOpen(false); if (action === 'delete') void navigate('/sweeps'); });
+  const act = useSweepAct(sweep.id, () => setOpen(false));
+  const remove = useDeleteSweep(sweep, { then: () => void navigate('/sweeps'), settled: () => setOpen(false) });
   const ask = (what: 'cancel' | 'delete'): void => { setAsked(what); setOpen(true); };
   const ended = (sweep.states.failed ?? 0) + (sweep.states.cancelled ?? 0) - sweep.stopped_early + sweep.parents.filter((one) => one.state === 'failed' || one.state === 'cancelled').length;
   const busy = (sweep.states.running ?? 0) + (sweep.states.cancelling ?? 0) > 0;
@@ -83,7 +86,7 @@ function Actions({ sweep }: { sweep: Sweep }) {
             <Text size="sm" c="dimmed">{ASK[asked].text}</Text>
             <Group justify="flex-end" mt="lg">
               <Button variant="default" onClick={() => setOpen(false)}>Keep</Button>
-              <Button color="red.8" loading={act.isPending} data-autofocus data-testid="confirm-button" onClick={() => act.mutate(asked)}>{ASK[asked].label}</Button>
+              <Button color="red.8" loading={act.isPending || remove.isPending} data-autofocus data-testid="confirm-button" onClick={() => (asked === 'delete' ? remove.mutate() : act.mutate(asked))}>{ASK[asked].label}</Button>
             </Group>
           </>
         )}

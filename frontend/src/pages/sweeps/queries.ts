@@ -3,10 +3,11 @@ import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useCallback, useEffect } from 'react';
 import { api, data, type FigureOut, messageOf, type RunSummary, type Sweep, type SweepMember, type SweepSummary } from '../../api/client';
-import { useDeleting } from '../../api/deleting';
+import { useKept } from '../../api/deleting';
 import { useLive } from '../../live/live';
 import { isNewer } from '../../live/merge';
 import type { Read } from '../../components/editing';
+import { useDelete } from '../../components/undo';
 
 const REFRESH = 5_000; // cost and remaining time change without any event
 const PAUSE = 1_500;
@@ -36,12 +37,16 @@ async function allMembers(sweep: string): Promise<{ fields: string[]; items: Swe
   return { fields, items };
 }
 
-export const useSweeps = () => useQuery({ queryKey: ['sweeps'], queryFn: allSweeps, refetchInterval: (query) => (query.state.data?.some((one) => one.active) ? REFRESH : false) });
+export function useSweeps() {
+  const kept = useKept();
+  const select = useCallback((list: SweepSummary[]) => kept(list, (one) => [one.id]), [kept]);
+  return useQuery({ queryKey: ['sweeps'], queryFn: allSweeps, select, refetchInterval: (query) => (query.state.data?.some((one) => one.active) ? REFRESH : false) });
+}
 export const useSweep = (sweep: string) =>
   useQuery({ queryKey: ['sweep', sweep], queryFn: () => data(api.GET('/api/v1/sweeps/{sweep_id}', id(sweep))), refetchInterval: (query) => (query.state.data?.active ? REFRESH : false) });
 export function useMembers(sweep: string) {
-  const deleting = useDeleting();
-  const select = useCallback((all: Awaited<ReturnType<typeof allMembers>>) => (deleting.size ? { ...all, items: all.items.filter((one) => !deleting.has(one.run.id)) } : all), [deleting]);
+  const kept = useKept();
+  const select = useCallback((all: Awaited<ReturnType<typeof allMembers>>) => ({ ...all, items: kept(all.items, (one) => [one.run.id]) }), [kept]);
   return useQuery({ queryKey: ['sweep', sweep, 'members'], queryFn: () => allMembers(sweep), select });
 }
 export const useSweepFigure = (sweep: string) =>
@@ -80,27 +85,39 @@ export async function readSweep(sweep: string): Promise<Read<Sweep>> {
 export const saveSweep = (sweep: string, body: Partial<Draft>, etag: string): Promise<Sweep> =>
   data(api.PATCH('/api/v1/sweeps/{sweep_id}', { params: { path: { sweep_id: sweep }, header: { 'If-Match': etag } }, body }));
 
-export type SweepAction = 'cancel' | 'resume' | 'delete';
+export type SweepAction = 'cancel' | 'resume';
 
 /** Ask something of the whole sweep; runs that were left as they are are told. */
-export function useSweepAct(sweep: string, then?: (action: SweepAction) => void) {
+export function useSweepAct(sweep: string, then?: () => void) {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: async (action: SweepAction) => {
-      if (action === 'delete') { await api.DELETE('/api/v1/sweeps/{sweep_id}', id(sweep)); return null; }
-      return data(action === 'cancel' ? api.POST('/api/v1/sweeps/{sweep_id}/cancel', id(sweep)) : api.POST('/api/v1/sweeps/{sweep_id}/resume', id(sweep)));
-    },
+    mutationFn: (action: SweepAction) => data(action === 'cancel' ? api.POST('/api/v1/sweeps/{sweep_id}/cancel', id(sweep)) : api.POST('/api/v1/sweeps/{sweep_id}/resume', id(sweep))),
     onSuccess: (answer, action) => {
-      if (answer) {
-        client.setQueryData(['sweep', sweep], answer.sweep);
-        const left = answer.skipped.map((one) => `${one.name}: ${one.reason}`).slice(0, 4).join('\n');
-        notifications.show({ message: `${action === 'cancel' ? 'Cancelling' : 'Queued again'}: ${answer.changed} run${answer.changed === 1 ? '' : 's'}${left ? `\n${left}` : ''}`, style: { whiteSpace: 'pre-line' }, autoClose: left ? 10_000 : 3000 });
-      } else client.removeQueries({ queryKey: ['sweep', sweep] });
+      client.setQueryData(['sweep', sweep], answer.sweep);
+      const left = answer.skipped.map((one) => `${one.name}: ${one.reason}`).slice(0, 4).join('\n');
+      notifications.show({ message: `${action === 'cancel' ? 'Cancelling' : 'Queued again'}: ${answer.changed} run${answer.changed === 1 ? '' : 's'}${left ? `\n${left}` : ''}`, style: { whiteSpace: 'pre-line' }, autoClose: left ? 10_000 : 3000 });
       void client.invalidateQueries({ queryKey: ['sweeps'] });
       void client.invalidateQueries({ queryKey: ['runs'] });
-      if (answer) void client.invalidateQueries({ queryKey: ['sweep', sweep, 'members'] });
-      then?.(action);
+      void client.invalidateQueries({ queryKey: ['sweep', sweep, 'members'] });
+      then?.();
     },
     onError: (error) => notifications.show({ color: 'red', title: 'This could not be done', message: messageOf(error), autoClose: 10_000 }),
   });
+}
+
+/** Delete a sweep, a moment later, with its runs: until then no list shows either. */
+export function useDeleteSweep(sweep: Pick<Sweep, 'id' | 'name'>, then: { then: () => void; settled: () => void }) {
+  const client = useQueryClient();
+  return useDelete({
+    what: sweep.name,
+    id: sweep.id,
+    path: `/api/v1/sweeps/${sweep.id}`,
+    send: (rehearsed) => api.DELETE('/api/v1/sweeps/{sweep_id}', { params: { ...id(sweep.id).params, query: { dry_run: rehearsed } } }),
+    forget: () => {
+      client.removeQueries({ queryKey: ['sweep', sweep.id] });
+      client.setQueryData<SweepSummary[]>(['sweeps'], (list) => list?.filter((one) => one.id !== sweep.id));
+      client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list?.filter((run) => run.sweep !== sweep.id));
+      void client.invalidateQueries({ queryKey: ['runs'] });
+    },
+  }, then);
 }

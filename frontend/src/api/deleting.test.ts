@@ -1,0 +1,84 @@
+import { describe, expect, it, vi } from 'vitest';
+import { begin, type Deletion, finish, leaveAll, sendOff, takeBack } from './deleting';
+
+function deletion(ids: string[], perform: () => Promise<unknown> = () => Promise.resolve()) {
+  return { ids, perform: vi.fn(perform), leave: vi.fn() } satisfies Deletion;
+}
+
+/** Whether it is hidden: what is being deleted is not deleted a second time. */
+function hidden(id: string): boolean {
+  const probe = deletion([id]);
+  return !begin(probe) || !takeBack(probe);
+}
+
+describe('a deletion', () => {
+  it('that is taken back never reaches the server, and can be made again', async () => {
+    const one = deletion(['a']);
+    expect(begin(one)).toBe(true);
+    expect(hidden('a')).toBe(true);
+    expect(takeBack(one)).toBe(true);
+    expect(hidden('a')).toBe(false);
+    await finish(one); // the notice closes after it
+    expect(one.perform).not.toHaveBeenCalled();
+    expect(begin(one)).toBe(true);
+    await finish(one);
+    expect(one.perform).toHaveBeenCalledOnce();
+  });
+
+  it('stays hidden until the server has answered, and cannot be taken back meanwhile', async () => {
+    let answer = (): void => undefined;
+    const one = deletion(['a'], () => new Promise<void>((done) => { answer = done; }));
+    begin(one);
+    const finished = finish(one);
+    expect(takeBack(one)).toBe(false);
+    expect(hidden('a')).toBe(true);
+    answer();
+    await finished;
+    expect(hidden('a')).toBe(false);
+  });
+
+  it('that the server refuses comes back, and the refusal is told', async () => {
+    const one = deletion(['a', 'b'], () => Promise.reject(new Error('a run needs it')));
+    begin(one);
+    await expect(finish(one)).rejects.toThrow('a run needs it');
+    expect(hidden('a')).toBe(false);
+    expect(hidden('b')).toBe(false);
+  });
+
+  it('leaves others as they are', async () => {
+    const [one, other] = [deletion(['a']), deletion(['b', 'c'])];
+    begin(one);
+    begin(other);
+    expect(begin(deletion(['c', 'd']))).toBe(false);
+    expect(hidden('d')).toBe(false);
+    takeBack(one);
+    expect(hidden('b')).toBe(true);
+    await finish(other);
+    expect(one.perform).not.toHaveBeenCalled();
+    expect(other.perform).toHaveBeenCalledOnce();
+  });
+
+  it('is sent by a page that goes away, unless it was taken back, and not again should the page come back', async () => {
+    const [kept, one, asked] = [deletion(['a']), deletion(['b']), deletion(['c'], () => new Promise(() => undefined))];
+    [kept, one, asked].forEach(begin);
+    takeBack(kept);
+    void finish(asked);
+    leaveAll();
+    expect([kept, one, asked].map(({ leave }) => leave.mock.calls.length)).toEqual([0, 1, 1]);
+    expect(takeBack(one)).toBe(false);
+    await finish(one);
+    expect(one.perform).not.toHaveBeenCalled();
+    expect(hidden('b')).toBe(true);
+  });
+
+  it('of a page that goes away outlives the page and says which page it comes from', () => {
+    const sent = vi.fn(() => Promise.resolve(new Response()));
+    vi.stubGlobal('fetch', sent);
+    sendOff('DELETE', '/api/v1/datasets/a');
+    sendOff('POST', '/api/v1/runs/bulk', { ids: ['b'] });
+    vi.unstubAllGlobals();
+    const asked = sent.mock.calls as unknown as [string, RequestInit][];
+    expect(asked.map(([path, { method, keepalive, body }]) => [path, method, keepalive, body])).toEqual([['/api/v1/datasets/a', 'DELETE', true, undefined], ['/api/v1/runs/bulk', 'POST', true, '{"ids":["b"]}']]);
+    expect(asked.every(([, { headers }]) => (headers as Record<string, string>)['X-CoPG-Request'] === 'page')).toBe(true);
+  });
+});
