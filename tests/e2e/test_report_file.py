@@ -15,6 +15,7 @@ from backend.settings import Settings
 from copg_core import events
 from tests.backend.studio_bench import API, COPG, Bench, evaluation, served
 from tests.e2e.accessibility import serious_faults
+from tests.e2e.test_keyboard import perform
 
 pytestmark = pytest.mark.e2e
 NAME = "</script><script>alert(1)</script> <b>seed</b>"
@@ -66,8 +67,16 @@ def test_a_downloaded_report_needs_nobody(compared: str, page: Page, browser: Br
     shown = cells(page, "[data-testid=differences]")
     names = {one.strip() for one in page.locator(".figures.compare h2").all_text_contents()}
     assert len(names) == 7
+    with page.expect_download() as again:
+        perform(page, "report", "Download report", "This comparison")
+    assert again.value.url == started.value.url
+    page.set_viewport_size({"width": 360, "height": 900})
+    expect(page.get_by_role("link", name="Download report")).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
     pictures = os.environ.get("COPG_TEST_SCREENSHOTS")
+    if pictures:
+        page.screenshot(path=Path(pictures) / "report-asked-360.png")
     for scheme, muted in (("light", "rgb(89, 97, 110)"), ("dark", "rgb(154, 163, 176)")):
         # Its own policy holds here, as wherever it is opened.
         context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
@@ -111,6 +120,13 @@ def test_a_downloaded_report_needs_nobody(compared: str, page: Page, browser: Br
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     expect(page.locator(".xtick text").first).to_have_css("fill", "rgb(89, 97, 110)")
     assert page.locator("body").evaluate("one => getComputedStyle(one).color") == "rgb(23, 26, 31)"
+    assert page.locator(".plot .main-svg").evaluate_all("all => Math.max(...all.map((one) => one.clientWidth))") == 680
+    page.set_viewport_size({"width": 718, "height": 900})  # A4
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    overflow = "all => all.map((one) => one.scrollWidth - one.clientWidth)"
+    assert max(page.locator(".scroll").evaluate_all(overflow)) <= 0, "no paper scrolls"
+    if pictures:
+        page.screenshot(path=Path(pictures) / "report-printed.png", full_page=True)
 
     context = browser.new_context(java_script_enabled=False)
     silent = context.new_page()
