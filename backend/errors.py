@@ -22,7 +22,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
