@@ -28,7 +28,9 @@ def image(figure: go.Figure, form: ImageFormat) -> bytes:
         import kaleido.errors as errors
     except ImportError as error:
         raise _refused("the extra `images` is not installed: pip install 'copg-studio[images]'") from error
-    shown = go.Figure(figure).update_layout(paper_bgcolor="#ffffff", plot_bgcolor="#ffffff", legend={"maxheight": 0.8})
+    # Words that stand over a legend: beside it they would push its entries out of the picture.
+    legend = {"maxheight": 0.8, "title": {"side": "top", "font": {"size": 13}}}
+    shown = go.Figure(figure).update_layout(paper_bgcolor="#ffffff", plot_bgcolor="#ffffff", legend=legend)
     height = figure.layout.height or HEIGHT + LINE * max(0, _legend_lines(figure) - 2)
     if not _ONE_AT_A_TIME.acquire(timeout=PATIENCE):
         raise Busy("other pictures are being drawn: ask for this one again in a minute")
@@ -45,7 +47,9 @@ def image(figure: go.Figure, form: ImageFormat) -> bytes:
 def _legend_lines(figure: go.Figure) -> int:
     """About how many lines the legend takes in a picture."""
     names = [trace.name or "" for trace in figure.data if trace.showlegend is not False]
-    return math.ceil(sum(60 + LETTER * len(name) for name in names) / (0.65 * WIDTH))
+    return math.ceil(sum(60 + LETTER * len(name) for name in names) / (0.65 * WIDTH)) + bool(
+        figure.layout.legend.title.text
+    )
 
 
 def _refused(why: str) -> Invalid:

@@ -88,6 +88,21 @@ def test_without_chrome_it_says_so_too(bench: Bench, monkeypatch: pytest.MonkeyP
     assert words in problem(bench.client.get(f"{API}/samples/figures/length", params=asked), 422, "format")["detail"]
 
 
+def test_words_over_a_legend_stand_above_it_and_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str | None, int]] = []
+
+    def draw(figure: go.Figure, *, height: int, **_: Any) -> bytes:
+        made.append((figure.layout.legend.title.side, height))
+        return b""
+
+    monkeypatch.setattr(go.Figure, "to_image", draw)
+    named = go.Figure([go.Scatter(x=[0], y=[0], name="a long name of a curve " * 6)] * 2)
+    for title in ("", "mean of three seeds; dotted: the limit"):
+        figure_images.image(go.Figure(named).update_layout(legend_title_text=title), "svg")
+    (side, without), (_, tall) = made
+    assert (side, tall - without) == ("top", figure_images.LINE)
+
+
 def test_the_command_writes_a_figure_of_one_run_and_of_several(
     copg: Copg, file: Path, worker: Bench, tmp_path: Path, database: Database
 ) -> None:
