@@ -54,6 +54,7 @@ class Point(NamedTuple):
     device_seconds: float = 0.0
     smooth: float | None = None
     of_seeds: int = 1
+    kl_stderr: float | None = None
 
     def of(self, measure: Measure) -> tuple[float | None, float | None]:
         """Mean and standard error of the learned or of the gold reward."""
@@ -237,17 +238,20 @@ def _points(session: Session, runs: Sequence[Run]) -> dict[int, list[Point]]:
     query = (
         select(
             Evaluation.run_id, Evaluation.step, Evaluation.reward_mean, Evaluation.reward_stderr, Evaluation.gold_mean,
-            Evaluation.values["gold_stderr"].as_float(), Evaluation.kl, Evaluation.recorded_at, Evaluation.n,
+            Evaluation.values["gold_stderr"].as_float(), Evaluation.kl, Evaluation.values["kl_stderr"].as_float(),
+            Evaluation.recorded_at, Evaluation.n,
         )
         .where(Evaluation.run_id.in_(ids))
         .order_by(Evaluation.run_id, Evaluation.step)
     )  # fmt: skip
     found: dict[int, list[Point]] = defaultdict(list)
     began: dict[int, float] = {}
-    for run_id, step, reward, stderr, gold, gold_stderr, kl, recorded_at, n in session.execute(query):
+    for run_id, step, reward, stderr, gold, gold_stderr, kl, kl_stderr, recorded_at, n in session.execute(query):
         since = max(0.0, recorded_at - began.setdefault(run_id, recorded_at))
         spent = occupancy.device_seconds_until(held.get(run_id, ()), recorded_at)
-        found[run_id].append(Point(step, reward, stderr, gold, gold_stderr, kl, since, n, device_seconds=spent))
+        found[run_id].append(
+            Point(step, reward, stderr, gold, gold_stderr, kl, since, n, device_seconds=spent, kl_stderr=kl_stderr)
+        )
     return found
 
 
@@ -266,12 +270,12 @@ def _mean(members: Sequence[Member]) -> list[Point]:
             continue
         reward, stderr = _over_seeds([point.reward for point in points])
         gold, gold_stderr = _over_seeds([point.gold for point in points])
-        kl, _ = _over_seeds([point.kl for point in points])
+        kl, kl_stderr = _over_seeds([point.kl for point in points])
         found.append(
             Point(
                 step, reward, stderr, gold, gold_stderr, kl, sum(point.seconds for point in points) / len(points), points[0].n,
                 seeds=len(points), device_seconds=sum(point.device_seconds for point in points) / len(points),
-                of_seeds=len(members),
+                of_seeds=len(members), kl_stderr=kl_stderr,
             )
         )  # fmt: skip
     return found

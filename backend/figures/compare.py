@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -14,7 +15,7 @@ from backend.comparisons import NAMES, Comparison, Measure, best, by_algorithm, 
 from backend.figures import final_reward
 from backend.figures.compare_curves import UNITS, best_of_each, name_of, reward, winners
 from backend.figures.spent import cost_of, default_target, time_to
-from backend.figures.style import COLOURS
+from backend.figures.style import COLOURS, NEUTRAL
 from backend.figures.thinning import thinned
 from backend.figures.ways import frontier, gold
 from backend.statistics import Band
@@ -26,6 +27,7 @@ FigureName = Literal["reward", "best", "final", "frontier", "gold", "time", "cos
 SMOOTHED: Sequence[FigureName] = ("reward", "best")
 WITH_ERRORS: Sequence[FigureName] = ("reward", "best", "final", "frontier", "gold")
 COLUMNS = ("step", "error", "n")
+REWARDS_DIFFER = "the groups have different rewards: their values cannot be compared"
 TITLES: Mapping[FigureName, str] = {
     "reward": "Reward against step",
     "best": "The best of each algorithm",
@@ -124,7 +126,22 @@ def draw(comparison: Comparison, look: Look, *, whole: bool = False) -> go.Figur
         comparison = winners(comparison, look.measure)
     if look.name in SMOOTHED:
         comparison = smoothed(comparison, look.measure, look.smoothing)
-    return DRAW[look.name](comparison if whole else thinned(comparison), look.measure)
+    drawn = DRAW[look.name](comparison if whole else thinned(comparison), look.measure)
+    # Whatever is measured, the learned reward is an axis of that figure.
+    if look.measure == "reward" or look.name == "gold":
+        _say_that_rewards_differ(drawn, comparison)
+    return drawn
+
+
+def _say_that_rewards_differ(drawn: go.Figure, comparison: Comparison) -> None:
+    """Groups on one axis whose rewards are not the same function: the table refuses to test them, and the legend warns."""
+    if len({json.dumps(group.yardstick.get("reward"), sort_keys=True) for group in comparison.groups}) > 1:
+        drawn.add_trace(
+            go.Scatter(
+                x=[None], y=[None], mode="markers", name=REWARDS_DIFFER, marker={"symbol": "diamond-open", "size": 9, "color": NEUTRAL},
+                meta={"role": "reference", "algorithm": ""},
+            )
+        )  # fmt: skip
 
 
 def names_of(comparison: Comparison) -> list[FigureName]:

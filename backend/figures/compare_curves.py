@@ -122,12 +122,12 @@ def _curve(
     told = None
     if comparison.smoothing:
         told = [
-            f" (measured {with_error(mean, error)}{_kind(error, comparison.band)})"
-            for mean, error in zip(means, errors, strict=True)
+            f" (measured {with_error(mean, width)}{_kind(width, comparison.band)})"
+            for mean, width in zip(means, errors, strict=True)
             if mean is not None
         ]
     elif not comparison.bands:
-        told = ["" if error is None else f" ± {number(error, 2)}{_kind(error, comparison.band)}" for error in errors]
+        told = [error(width, comparison.band) for width in errors]
     traces.append(
         go.Scatter(
             x=steps, y=[point.smooth for point in points] if comparison.smoothing else means, name=f"{group.label}{over}",
@@ -145,8 +145,13 @@ def _open(comparison: Comparison) -> dict[str, int]:
     return {"open": comparison.smoothing // comparison.every + 2} if comparison.smoothing else {}
 
 
-def _kind(error: float | None, kind: Band) -> str:
-    return "" if error is None else f" ({BANDS[kind].short})"
+def error(width: float | None, kind: Band) -> str:
+    """What hovering adds to a mean."""
+    return "" if width is None else f" ± {number(width, 2)}{_kind(width, kind)}"
+
+
+def _kind(width: float | None, kind: Band) -> str:
+    return "" if width is None else f" ({BANDS[kind].short})"
 
 
 def mode(points: Sequence[object]) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import plotly.graph_objects as go
 
 from backend.comparisons import Comparison, Group, Measure, Point
-from backend.figures.compare_curves import UNITS, every, mode, name_of, strokes
+from backend.figures.compare_curves import UNITS, error, every, mode, name_of, strokes
 from backend.figures.style import BANDS, NEUTRAL, TEMPLATE
-from backend.statistics import Band, half_width
+from backend.statistics import Band, as_values, half_width
 
 Place = Callable[[Point], tuple[float | None, float | None]]
 Placed = tuple[Point, float, float]
@@ -22,7 +22,9 @@ def frontier(comparison: Comparison, measure: Measure) -> go.Figure:
     ends that no other beats, with at least as much reward at no more KL."""
     title = f"{name_of(measure)} ({UNITS[measure]})"
     place: Place = lambda one: (one.kl, one.of(measure)[0])  # noqa: E731
-    drawn = _ways(comparison, place, lambda one: (None, one.of(measure)[1]), "KL to the reference (nats)", title)
+    drawn = _ways(
+        comparison, place, lambda one: (one.kl_stderr, one.of(measure)[1]), "KL to the reference (nats)", title
+    )
     ends = [known[-1] for group in comparison.groups if (known := _known(group, place))]
     if len(ends) > 1:
         front = undominated([(x, y) for _, x, y in ends])
@@ -63,15 +65,16 @@ def _ways(comparison: Comparison, place: Place, errors: Place, x_title: str, y_t
         known = _known(group, place)
         over = f", n = {known[-1][0].over}" if known else ""
         stroke = drawn_by[group.id]
+        told = _told(known, errors, comparison.band)
         for role, some in (("way", known), ("way_end", known[-1:])):
             end = role == "way_end"
             traces.append(
                 go.Scatter(
                     x=[x for _, x, _ in some], y=[y for _, _, y in some], mode="markers" if end else mode(known), name=f"{group.label}{over}",
                     line={"color": stroke.colour, "width": 1.5, "dash": stroke.dash},
-                    marker={"size": 11 if end else 4, "color": stroke.colour}, customdata=[[point.step] for point, _, _ in some],
-                    hovertemplate="step %{customdata[0]:,}: %{x:.3f}, %{y:.3f}", legendgroup=group.id, showlegend=not end,
-                    meta={"role": role, "columns": ["step"], **stroke.meta(group.algorithm)},
+                    marker={"size": 11 if end else 4, "color": stroke.colour}, customdata=[[point.step, *words] for (point, _, _), words in zip(some, told[-len(some) :], strict=True)],
+                    hovertemplate="step %{customdata[0]:,}: %{x:.3f}%{customdata[1]}, %{y:.3f}%{customdata[2]}", legendgroup=group.id, showlegend=not end,
+                    meta={"role": role, "columns": ["step", "x ±", "y ±"], **stroke.meta(group.algorithm)},
                 )
             )  # fmt: skip
         for x, y in _bars(known[-1], errors, comparison.band) if known else ():
@@ -93,6 +96,13 @@ def _ways(comparison: Comparison, place: Place, errors: Place, x_title: str, y_t
 
 def _known(group: Group, place: Place) -> list[Placed]:
     return [(point, x, y) for point in group.points for x, y in [place(point)] if x is not None and y is not None]
+
+
+def _told(known: Sequence[Placed], errors: Place, kind: Band) -> list[list[str]]:
+    """What hovering adds to x and to y of each point."""
+    over = [point.independent for point, _, _ in known]
+    both = [as_values(half_width([errors(point)[axis] for point, _, _ in known], over, kind)) for axis in (0, 1)]
+    return [[error(x, kind), error(y, kind)] for x, y in zip(*both, strict=True)]
 
 
 def _bars(last: Placed, errors: Place, kind: Band) -> list[tuple[list[float], list[float]]]:

@@ -325,7 +325,7 @@ def test_whoever_has_a_figure_is_told_how_it_goes_on(bench: Bench, name: str) ->
     if name in ("reward", "frontier"):
         assert ends["reset"] is False
         assert (
-            sum(len(one["arrays"]["x"]) for one in ends["traces"]) < 16
+            sum(len(one["arrays"]["x"]) for one in ends["traces"]) < 20
         )  # ends, their bars and what joins them, new each time
         for trace, end in zip(held["figure"]["data"], ends["traces"], strict=True):
             for key, array in end["arrays"].items():

@@ -125,6 +125,21 @@ def test_n_stands_in_every_legend_and_errors_are_drawn_and_named() -> None:
     assert (up.y[1] - up.y[0]) / 2 == pytest.approx(0.1 * scipy.stats.t.ppf(0.975, 63))
 
 
+def test_the_end_of_a_way_has_the_errors_of_kl_and_reward() -> None:
+    seeds = []
+    for seed, kl in enumerate((1.0, 3.0)):
+        made = member(0.1, seed, last=1.0 + 2 * seed)
+        seeds.append(replace(made, points=[one._replace(kl=kl) for one in made.points]))
+    drawn = figures.draw(compare(seeds), figures.Look("frontier"))
+    across, up = [one for one in drawn.data if one.meta["role"] == "error"]
+    assert (list(across.x), list(across.y)) == ([1.0, 3.0], [2.0, 2.0])
+    assert (list(up.x), list(up.y)) == ([2.0, 2.0], [1.0, 3.0])
+    [end] = [one for one in drawn.data if one.meta["role"] == "way_end"]
+    assert list(end.customdata[0]) == [200, " ± 1 (s.e.)", " ± 1 (s.e.)"]
+    lines = [row for row in csv.DictReader(io.StringIO(figures.as_csv(drawn))) if row["role"] == "error"]
+    assert [float(row["x"]) for row in lines] == [1.0, 3.0, 2.0, 2.0]
+
+
 def test_a_bar_has_its_n_and_each_seed_by_itself() -> None:
     seen = compare([*(member(0.1, seed, last=last) for seed, last in enumerate((1.0, 3.0))), member(1.0, last=2.0)])
     bars, dots = figures.draw(seen, figures.Look("time", target=1.5)).data
@@ -144,6 +159,25 @@ def test_ends_that_no_other_beats_are_joined() -> None:
     assert front.name == "ringed: no other end has as much reward at as little KL"
     alone = figures.draw(compare(runs[:1]), figures.Look("frontier"))
     assert "reference_front" not in {one.meta["role"] for one in alone.data}
+
+
+@pytest.mark.parametrize("name", ["reward", "best", "final", "frontier", "gold"])
+def test_groups_with_different_rewards_on_one_axis_are_named(name: Any) -> None:
+    """As the table does, which tests none of them against another."""
+
+    def warns(look: figures.Look, *rewards: str) -> bool:
+        runs = [
+            replace(member(beta, algorithm=which), yardstick={"reward": {"kind": reward}})
+            for beta, which, reward in zip((0.1, 1.0), ("copg", "dpo"), rewards, strict=True)
+        ]
+        return figures.REWARDS_DIFFER in [one.name for one in figures.draw(compare(runs), look).data]
+
+    assert warns(figures.Look(name), "rouge", "length")
+    assert not warns(figures.Look(name), "rouge", "rouge")
+    assert warns(figures.Look(name, "gold"), "rouge", "length") == (name == "gold"), (
+        "the gold reward is that of the data"
+    )
+    assert not warns(figures.Look(name, algorithm="copg"), "rouge", "length")
 
 
 def test_each_algorithm_has_its_own_figure_of_betas() -> None:
