@@ -122,9 +122,8 @@ def _curve(
     told = None
     if comparison.smoothing:
         told = [
-            f" (measured {with_error(mean, width)}{_kind(width, comparison.band)})"
+            "" if mean is None else f" (measured {with_error(mean, width)}{_kind(width, comparison.band)})"
             for mean, width in zip(means, errors, strict=True)
-            if mean is not None
         ]
     elif not comparison.bands:
         told = [error(width, comparison.band) for width in errors]
