@@ -195,7 +195,7 @@ def _ancestors(session: Session, run: Run) -> list[Run]:
 def _toml(run: Run) -> str:
     built_on = parents(RUN_CONFIG.validate_python(run.config)).items()
     notes = [f"# {role}: the run of {uid}.toml" for role, uid in built_on if "/" not in uid]
-    return "\n".join([f"# {' '.join(run.name.split())}", *notes, "", toml_text.dump(run.config)])
+    return "\n".join([toml_text.comment(run.name), *notes, "", toml_text.dump(run.config)])
 
 
 def _curve(facts: Facts) -> str:

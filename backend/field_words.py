@@ -82,13 +82,16 @@ def field_path(location: Sequence[str | int], *, root: str = "") -> str:
     return ".".join(kept)
 
 
+_MOST = 100  # errors that somebody reads; a body may have a hundred thousand, and looking for near names takes its time
+
+
 def field_errors(
     errors: Sequence[Mapping[str, Any]], *, root: str = "", within: object = RunConfig
 ) -> list[FieldError]:
-    """Pydantic's errors as fields and sentences. An error of a whole object says so at the object's path. `within`: what was
-    validated."""
+    """The first of pydantic's errors as fields and sentences. An error of a whole object says so at the object's path. `within`:
+    what was validated."""
     found = []
-    for item in errors:
+    for item in errors[:_MOST]:
         said = words(item, within)
         if item["type"] == "union_tag_not_found":
             key = str(item["ctx"]["discriminator"]).strip("'")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import plotly.graph_objects as go
@@ -19,6 +21,7 @@ WIDTH, HEIGHT, SCALE = 900, 506, 2  # pixels, and how many of a PNG's for each o
 LINE, LETTER = 22, 7  # pixels of a legend's line and of a letter in it, about
 PATIENCE = 20.0  # seconds that a picture waits for those before it
 _ONE_AT_A_TIME = threading.Lock()  # each takes a browser
+_IN_THE_LINE = threading.BoundedSemaphore(4)  # with the one that is drawn: who waits holds a thread that viewers need
 
 
 def image(figure: go.Figure, form: ImageFormat) -> bytes:
@@ -32,16 +35,30 @@ def image(figure: go.Figure, form: ImageFormat) -> bytes:
     legend = {"maxheight": 0.8, "title": {"side": "top", "font": {"size": 13}}}
     shown = go.Figure(figure).update_layout(paper_bgcolor="#ffffff", plot_bgcolor="#ffffff", legend=legend)
     height = figure.layout.height or HEIGHT + LINE * max(0, _legend_lines(figure) - 2)
-    if not _ONE_AT_A_TIME.acquire(timeout=PATIENCE):
-        raise Busy("other pictures are being drawn: ask for this one again in a minute")
     try:
-        return bytes(shown.to_image(format=form, width=WIDTH, height=height, scale=1 if form == "svg" else SCALE))
+        with _turn():
+            return bytes(shown.to_image(format=form, width=WIDTH, height=height, scale=1 if form == "svg" else SCALE))
     except errors.ChromeNotFoundError as error:
         raise _refused("there is neither Chrome nor Chromium") from error
     except (errors.BrowserFailedError, errors.BrowserClosedError, TimeoutError) as error:
         raise _refused(f"the browser that draws it does not run ({type(error).__name__})") from error
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Raises Busy where too many wait, or for too long."""
+    busy = Busy("other pictures are being drawn: ask for this one again in a minute")
+    if not _IN_THE_LINE.acquire(blocking=False):
+        raise busy
+    try:
+        if not _ONE_AT_A_TIME.acquire(timeout=PATIENCE):
+            raise busy
+        try:
+            yield
+        finally:
+            _ONE_AT_A_TIME.release()
     finally:
-        _ONE_AT_A_TIME.release()
+        _IN_THE_LINE.release()
 
 
 def _legend_lines(figure: go.Figure) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from backend.database import NOW
@@ -230,7 +230,8 @@ def revive_children(session: Session, parent_ids: Sequence[int]) -> None:
         ]  # fmt: skip
 
 
-def forget_why(session: Session, run_ids: Collection[int]) -> None:
-    """Let none of these runs be revived that were cancelled because of a parent."""
+def part(session: Session, run_ids: Collection[int]) -> None:
+    """Before these runs are deleted: revive none that was cancelled because of a parent, and let no other run wait for one again."""
+    session.execute(delete(RunParent).where(RunParent.parent_id.in_(run_ids), RunParent.run_id.not_in(run_ids)))
     gone = update(Run).where(Run.id.in_(run_ids), Run.error_kind == PARENT_KIND).values(error_kind=None)
     session.execute(gone.execution_options(synchronize_session=False))

@@ -12,12 +12,14 @@ import time
 from contextlib import suppress
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from backend import runs, sweeps
 from backend.database import NOW, Database
-from backend.errors import NotFound
+from backend.errors import NotFound, ProblemError
 from backend.loops import Loop
 from backend.models_sweeps import Sweep
+from backend.run_errors import RunError
 from backend.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -57,5 +59,12 @@ class Deletions(Loop):
     def step(self) -> None:
         for uid in abandoned(self._database):
             _log.info("sweep %s: going on with its deletion", uid)
-            while not self._stop.is_set() and go_on(self._database, self._settings, uid):
-                pass
+            try:
+                while not self._stop.is_set() and go_on(self._database, self._settings, uid):
+                    pass
+            except (
+                ProblemError,
+                RunError,
+                SQLAlchemyError,
+            ) as error:  # the others must not wait for what keeps this one
+                _log.warning("sweep %s: its deletion does not get on: %s", uid, str(error).splitlines()[0])

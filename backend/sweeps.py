@@ -242,7 +242,7 @@ def begin_to_delete(session: Session, sweep: Sweep) -> None:
         )
     many_runs.check_unneeded(session, found)
     many_runs.cancel(session, found, "its sweep was deleted")
-    lineage.forget_why(session, [run.id for run in found])
+    lineage.part(session, [run.id for run in found])
     session.execute(sql_update(Sweep).where(Sweep.id == sweep.id).values(deleting_at=NOW))
 
 

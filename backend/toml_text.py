@@ -10,6 +10,15 @@ from typing import Any
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
+def comment(text: str) -> str:
+    """A line that says `text`. What TOML allows in no comment, and no reader sees, is left out.
+
+    >>> comment("a\\x07b\\nc")
+    '# ab c'
+    """
+    return "# " + " ".join("".join(one for one in text if one.isprintable() or one.isspace()).split())
+
+
 def dump(values: Mapping[str, Any]) -> str:
     """Simple values first, then one table for each nested one; whatever is deeper stands inline. None is left out.
 

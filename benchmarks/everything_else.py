@@ -1,4 +1,4 @@
-"""What people ask of a studio while others watch its runs: every GET of the API, launches, edits and estimates. For benchmarks/dashboard.py."""
+"""What people ask of a studio while others watch its runs: almost every GET of the API, launches, edits and estimates. For benchmarks/dashboard.py."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _reads(places: dict[str, str]) -> list[str]:
             "/compare?run={run}&run={other}", "/compare/figures/reward?run={run}&run={other}",
             "/compare/figures/frontier?run={run}&run={other}", "/samples?column={run}@first&column={run}@last&column={other}@last",
             "/samples/figures/reward?column={run}@first&column={run}@last", "/sweeps", "/sweeps/form", "/sweeps/{sweep}", "/sweeps/{sweep}/members",
-            "/compare?sweep={sweep}", "/pipelines", "/trials", "/trials/form", "/datasets", "/datasets/{dataset}",
+            "/compare?sweep={sweep}", "/compare/report?run={run}&run={other}", "/pipelines", "/trials", "/trials/form", "/datasets", "/datasets/{dataset}",
             "/figures/data/{dataset}/contrast", "/models", "/algorithms", "/bandit/presets", "/workers",
             "/workers/figures/gpu_memory", "/queue", "/health", "/storage", "/saved-views", "/webhooks", "/tokens", "/session",
         )
@@ -82,13 +82,13 @@ async def ask(client: httpx.AsyncClient, places: dict[str, str], stop: asyncio.E
 
 
 def summary(found: dict[str, list[float]]) -> tuple[dict[str, float], list[tuple[str, float, int]]]:
-    """The figures, and each question with its largest answer time and count, slowest first."""
+    """The figures, and each question with the median of its answer times and their count, slowest first."""
     rows = np.array([value for name, values in found.items() if name != BANDIT for value in values])
     figures = {
         "everything_else_p50_ms": float(np.quantile(rows, 0.5)),
         "everything_else_p95_ms": float(np.quantile(rows, 0.95)),
         "everything_else_answers": len(rows),
-        "bandit_max_ms": max(found.get(BANDIT, [0.0])),
+        "bandit_max_ms": max(found.get(BANDIT, [float("nan")])),
     }
     slowest = sorted(
         ((name, float(np.median(values)), len(values)) for name, values in found.items()), key=lambda row: -row[1]

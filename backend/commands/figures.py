@@ -85,7 +85,7 @@ def figure(
     given = {option: value for option, value in given.items() if value is not None}
     for option in given:
         if BELONG[option] != asked.of:
-            raise click.ClickException(f"--{option} is for the figures of {BELONG[option]}")
+            raise click.ClickException(f"--{option} is for the figures of {BELONG[option]}, and {name} is none")
     query = {"format": form, **asked.query, **given}
     if target is None:
         studio.download(asked.path, sys.stdout.buffer, asked.body, **query)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -13,7 +12,15 @@ import plotly.graph_objects as go
 
 from backend.comparisons import NAMES, Comparison, Measure, best, by_algorithm, smoothed
 from backend.figures import final_reward
-from backend.figures.compare_curves import UNITS, best_of_each, name_of, reward, winners
+from backend.figures.compare_curves import (
+    REWARDS_DIFFER,
+    UNITS,
+    best_of_each,
+    name_of,
+    reward,
+    rewards_differ,
+    winners,
+)
 from backend.figures.spent import cost_of, default_target, time_to
 from backend.figures.style import COLOURS, NEUTRAL
 from backend.figures.thinning import thinned
@@ -27,7 +34,6 @@ FigureName = Literal["reward", "best", "final", "frontier", "gold", "time", "cos
 SMOOTHED: Sequence[FigureName] = ("reward", "best")
 WITH_ERRORS: Sequence[FigureName] = ("reward", "best", "final", "frontier", "gold")
 COLUMNS = ("step", "error", "n")
-REWARDS_DIFFER = "the groups have different rewards: their values cannot be compared"
 TITLES: Mapping[FigureName, str] = {
     "reward": "Reward against step",
     "best": "The best of each algorithm",
@@ -135,7 +141,7 @@ def draw(comparison: Comparison, look: Look, *, whole: bool = False) -> go.Figur
 
 def _say_that_rewards_differ(drawn: go.Figure, comparison: Comparison) -> None:
     """Groups on one axis whose rewards are not the same function: the table refuses to test them, and the legend warns."""
-    if len({json.dumps(group.yardstick.get("reward"), sort_keys=True) for group in comparison.groups}) > 1:
+    if rewards_differ(comparison):
         drawn.add_trace(
             go.Scatter(
                 x=[None], y=[None], mode="markers", name=REWARDS_DIFFER, marker={"symbol": "diamond-open", "size": 9, "color": NEUTRAL},
@@ -179,7 +185,8 @@ def is_empty(figure: go.Figure) -> bool:
 
 def as_csv(figure: go.Figure) -> str:
     """Every number drawn, one a line: `role,series,x,y,step,error,n`. The last three are of the point where `meta.columns` says that its
-    `customdata` has them; a curve against the step has its step as x, and its band as lines of their own."""
+    `customdata` has them; a curve against the step has its step as x, and its band as lines of their own. A series is called as in the
+    legend, but with a hyphen for the minus, so that its beta can be read as a number."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["role", "series", "x", "y", *COLUMNS])
@@ -191,5 +198,12 @@ def as_csv(figure: go.Figure) -> str:
             if x is not None:
                 told = dict(zip(names, row, strict=True))
                 values = (y, *(told.get(name) for name in COLUMNS))
-                writer.writerow([meta.get("role", ""), trace.name, x, *("" if one is None else one for one in values)])
+                writer.writerow(
+                    [
+                        meta.get("role", ""),
+                        (trace.name or "").replace("−", "-"),
+                        x,
+                        *("" if one is None else one for one in values),
+                    ]
+                )
     return out.getvalue()

@@ -6,6 +6,7 @@ error or the 95 % interval; the legend says which, over what, and how many.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from backend.statistics import Band, as_values, band, half_width
 from copg_core.wording import number, with_error
 
 MOST_MARKS = 100
+REWARDS_DIFFER = "the groups have different rewards: their values cannot be compared"
 UNITS = {"reward": "reward units", "gold": "gold units"}
 
 
@@ -48,6 +50,11 @@ def winners(comparison: Comparison, measure: Measure) -> Comparison:
             chosen = f", best of {among}" if among > 1 else ""
             kept.append(replace(winner, label=f"{winner.label}{chosen}"))
     return replace(comparison, groups=kept)
+
+
+def rewards_differ(comparison: Comparison) -> bool:
+    """Whether the groups maximise rewards that are not the same function."""
+    return len({json.dumps(group.yardstick.get("reward"), sort_keys=True) for group in comparison.groups}) > 1
 
 
 def name_of(measure: Measure) -> str:

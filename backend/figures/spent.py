@@ -9,7 +9,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from backend.comparisons import NAMES, Comparison, Group, Measure, Point
-from backend.figures.compare_curves import name_of
+from backend.figures.compare_curves import REWARDS_DIFFER, name_of, rewards_differ
 from backend.figures.style import COLOURS, TEMPLATE, faint
 from copg_core.wording import number
 
@@ -74,7 +74,10 @@ def _until(
     of_seeds = "<br>points: each seed by itself" if any(len(bar.group.members) > 1 for bar in bars) else ""
     unreached = f"<br>{missing} did not reach it" if missing else ""
     level_text = "" if level is None else f" to {name_of(measure).lower()} {number(level, 3)}"
-    below = f"{title}{level_text} (seconds){of_what}{of_seeds}{unreached}"
+    differ = (
+        f"<br>{REWARDS_DIFFER.replace(': ', ':<br>')}" if measure == "reward" and rewards_differ(comparison) else ""
+    )
+    below = f"{title}{level_text} (seconds){of_what}{of_seeds}{unreached}{differ}"
     texts = [_words(bar) for bar in bars]
     row = ROW + LINE * max((text.count("<br>") for text in texts), default=0)
     drawn.update_layout(

@@ -131,7 +131,7 @@ def _config(group: ComparedGroup, configs: Mapping[str, Mapping[str, Any]]) -> I
         return
     others = [run for run in group.runs if run is not first]
     seeds = f"# Its other runs have the seeds {', '.join(str(run.seed) for run in others)}.\n" if others else ""
-    text = f"# {' '.join(first.name.split())}\n{seeds}\n{toml_text.dump(configs[first.id])}"
+    text = f"{toml_text.comment(first.name)}\n{seeds}\n{toml_text.dump(configs[first.id])}"
     yield f"<details><summary>{escape(group.label)}</summary><pre>{escape(text)}</pre></details>\n"
 
 

@@ -77,7 +77,12 @@ def runs(seen: CompareOut, notes: Mapping[str, str], address: str) -> Iterator[s
             link = f'<a href="{escape(address)}runs/{run.id}" rel="noreferrer">{escape(run.name)}</a>'
             noted = f'<small class="notes">{escape(notes[run.id])}</small>' if notes.get(run.id) else ""
             yield f'<tr><th scope="row">{link}{noted}</th>'
-            cells = (f"<code>{run.id}</code>", run.state.value.lower(), number(run.seed), escape(group.label))
+            cells = (
+                f"<code>{run.id}</code>",
+                run.state.value.lower(),
+                NONE if run.seed is None else str(run.seed),
+                escape(group.label),
+            )
             yield "".join(_cell(head, cell) for head, cell in zip(heads[1:], cells, strict=True))
             yield "</tr>"
     yield "</tbody></table></div>"

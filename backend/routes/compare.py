@@ -13,12 +13,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import comparison_scores, comparison_table, sweeps
-from backend.comparisons import MOST_RUNS, Comparison, Measure, load
+from backend.comparisons import MOST_RUNS, NAMES, Comparison, Measure, load
 from backend.errors import Invalid, NotFound
 from backend.figures import catalogue, compare_captions, tails
 from backend.figures import compare as figures
 from backend.models import TRIAL, Run
 from backend.models_sweeps import SweepMember
+from backend.origins import Origins
 from backend.report import document
 from backend.report.figures import Shown
 from backend.routes.context import Context, Studio
@@ -107,6 +108,9 @@ def get_compare_report(
         rows = session.execute(mine).all()
         name = sweeps.get(session, sweep).name if sweep is not None else document.title_of(seen)
     made_at = datetime.now(UTC)
+    peer = request.client.host if request.client else None
+    https = Origins(context.settings).secure(request.url.scheme, peer, dict(request.headers))
+    address = str(request.base_url.replace(scheme="https" if https else "http"))
     asked = {
         "sweep": sweep,
         "run": None if sweep else [uid for uid, _ in state],
@@ -115,7 +119,7 @@ def get_compare_report(
     }
     asked |= {"measure": measure, "smoothing": smoothing or None, "band": band}
     made = document.Report(
-        name=name, made_at=made_at, version=VERSION, address=str(request.base_url), seen=seen, shown=_shown(context, state, comparison, look),
+        name=name, made_at=made_at, version=VERSION, address=address, seen=seen, shown=_shown(context, state, comparison, look),
         query=urlencode({key: value for key, value in asked.items() if value is not None}, doseq=True),
         notes={row.uid: row.notes for row in rows}, configs={row.uid: row.config for row in rows},
     )  # fmt: skip
@@ -199,7 +203,8 @@ def _shown(context: Studio, state: State, comparison: Comparison, look: figures.
             plain = answer["figure"]
             told = compare_captions.caption(wanted, [trace["meta"]["role"] for trace in plain["data"]])
             wide = panel.name in {"reward", "best"} and panel.algorithm is None
-            found.append(Shown(panel.title, told, plain, wide))
+            of_whom = f", {NAMES.get(of_one, of_one)}" if of_one is not None else ""
+            found.append(Shown(panel.title + of_whom, told, plain, wide))
     return found
 
 

@@ -15,7 +15,7 @@ from backend.data_checks import DataChecks
 from backend.errors import Invalid
 from backend.models import TRIAL, Run
 from backend.preconditions import IfMatch
-from backend.routes.context import Context, IdempotencyKey, Studio
+from backend.routes.context import Context, DryRun, IdempotencyKey, Studio
 from backend.routes.paging import pack, unpack
 from backend.schemas.runs import RunCreate, RunDetail, RunFieldList, RunFieldOut, RunList, RunPatch
 from backend.states import RunState
@@ -150,12 +150,16 @@ def update_run(
 
 
 @router.delete("/{run_id}", status_code=204)
-def delete_run(run_id: str, context: Context, later: BackgroundTasks, if_match: IfMatch = None) -> None:
+def delete_run(
+    run_id: str, context: Context, later: BackgroundTasks, if_match: IfMatch = None, dry_run: DryRun = False
+) -> None:
     """Delete a run that is not being trained and that no other run refers to, with its files."""
-    with context.database.transaction() as session:
+    with context.database.transaction(rehearsed=dry_run) as session:
         run = edits.locked(session, run_id, if_match)
         uid = run.uid
         runs.delete(session, run)
+    if dry_run:
+        return
     shutil.rmtree(runs.folder(context.settings, uid), ignore_errors=True)
     later.add_task(artifacts.remove_quietly, context.database, context.settings, uid)
 

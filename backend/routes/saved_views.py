@@ -15,7 +15,7 @@ from backend import idempotency, who
 from backend.database import NOW
 from backend.errors import Conflict, NotFound
 from backend.models_search import SavedView
-from backend.routes.context import Context, IdempotencyKey
+from backend.routes.context import Context, DryRun, IdempotencyKey
 from backend.schemas.body import Body
 from backend.views import moment
 
@@ -87,9 +87,9 @@ def create_saved_view(
 
 
 @router.delete("/{view_id}", status_code=204)
-def delete_saved_view(view_id: str, context: Context) -> None:
+def delete_saved_view(view_id: str, context: Context, dry_run: DryRun = False) -> None:
     """Forget a view. The page stays where it is."""
-    with context.database.transaction() as session:
+    with context.database.transaction(rehearsed=dry_run) as session:
         row = _find(session, view_id)
         if row is None:
             raise NotFound(f"there is no saved view {view_id!r}")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend import artifacts, idempotency, runs, trial_views, trials
 from backend.models import TRIAL, Run
-from backend.routes.context import Context, IdempotencyKey, Studio
+from backend.routes.context import Context, DryRun, IdempotencyKey, Studio
 from backend.routes.paging import Cursor, pack, unpack_numbers
 from backend.run_errors import RunError
 from backend.schemas.trials import TrialCreate, TrialForm, TrialList, TrialOut
@@ -79,13 +79,14 @@ def cancel_trial(trial_id: str, context: Context) -> TrialOut:
 
 
 @router.delete("/{trial_id}", status_code=204)
-def delete_trial(trial_id: str, context: Context, later: BackgroundTasks) -> None:
+def delete_trial(trial_id: str, context: Context, later: BackgroundTasks, dry_run: DryRun = False) -> None:
     """Delete a trial that no worker has, with what was written."""
-    with context.database.transaction() as session:
+    with context.database.transaction(rehearsed=dry_run) as session:
         row = trials.get(session, trial_id)
         uid = row.uid
         runs.delete(session, row)
-    later.add_task(_remove_files, context, uid)
+    if not dry_run:
+        later.add_task(_remove_files, context, uid)
 
 
 def _forget_old(context: Studio) -> None:

@@ -13,7 +13,7 @@ from backend import idempotency, webhooks
 from backend.database import NOW
 from backend.models_webhooks import Delivery, Webhook
 from backend.preconditions import IfMatch, check, tag_of
-from backend.routes.context import Context, IdempotencyKey
+from backend.routes.context import Context, DryRun, IdempotencyKey
 from backend.routes.paging import pack, unpack_numbers
 from backend.schemas.webhooks import (
     DeliveryList,
@@ -154,9 +154,9 @@ def replace_webhook_secret(
 
 
 @router.delete("/{webhook_id}", status_code=204)
-def delete_webhook(webhook_id: str, context: Context) -> None:
+def delete_webhook(webhook_id: str, context: Context, dry_run: DryRun = False) -> None:
     """Delete a webhook with its deliveries; what waits is not sent."""
-    with context.database.transaction() as session:
+    with context.database.transaction(rehearsed=dry_run) as session:
         webhooks.remove(session, webhooks.get(session, webhook_id, lock=True))
 
 

@@ -24,7 +24,7 @@ from copg_core.config import CopgConfig
 
 
 def runs_of_all(count: int) -> list[dict[str, Any]]:
-    """`count` CoPG runs, each with its own learning rate and beta, whole configurations as path to value."""
+    """`count` CoPG runs, each with its own learning rate and one of 500 betas, whole configurations as path to value."""
     random = np.random.default_rng(0)
     made = []
     for number in range(count):

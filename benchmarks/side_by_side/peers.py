@@ -10,6 +10,7 @@ search: its configurations are read and filtered here, as its page does.
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ class Mlflow:
     def thinned(self, runs: Sequence[str]) -> list[int]:
         ids = [self.ids[run] for run in runs]
         points = self.store.get_metric_history_bulk_interval(ids, "loss", THINNED, None, None)
-        return [sum(point.run_id == uid for point in points) for uid in ids]
+        counts = Counter(point.run_id for point in points)
+        return [counts[uid] for uid in ids]
 
     def newest(self) -> list[str]:
         return self._search("", "attributes.start_time DESC")

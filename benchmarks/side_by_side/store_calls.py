@@ -64,6 +64,7 @@ def measure(store: Store, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     milliseconds = {name: median(_seconds(call) for _ in range(ROUNDS)) * 1e3 for name, call in calls.items()}
     milliseconds["1,000 points written"] = median(writing) * 1e3
+    assert len(store.newest()) == PAGE
     return {
         "milliseconds": milliseconds,
         "found": {"conditions": sorted(store.conditions()), "by_rate": store.by_rate()},

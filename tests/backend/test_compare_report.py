@@ -7,13 +7,16 @@ import doctest
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from backend.figures import grounds
+from backend.main import create_app
 from backend.report import figures as report_figures
 from backend.report import words
 from backend.report.words import signed, with_error
@@ -143,12 +146,13 @@ def test_its_figures_are_those_of_the_page(bench: Bench) -> None:
 
 
 def test_what_people_wrote_stays_text(bench: Bench) -> None:
-    uids = [trained(bench, 1.0, beta=beta) for beta in (0.1, 1.0)] + [trained(bench, 2.0, beta=0.1, seed=1)]
+    uids = [trained(bench, 1.0, beta=beta) for beta in (0.1, 1.0)] + [trained(bench, 2.0, beta=0.1, seed=1_234_567)]
     for uid in uids:
         edit = bench.client.patch(f"{API}/runs/{uid}", json={"name": EVIL, "notes": EVIL})
         assert edit.status_code == 200, edit.text
     read = report(bench, run=uids)
     assert read.fetched == []
+    assert "1234567" in [row[3] for row in read.tables["runs"]], "a seed is an input: nothing of it is rounded"
     assert read.tables["runs"][1][0] == EVIL * 2, "its name and its notes"
     names = {trace["name"] for figure in read.figures for trace in figure["data"]}
     assert EVIL in names, "a seed's curve has the name of its run"
@@ -156,7 +160,20 @@ def test_what_people_wrote_stays_text(bench: Bench) -> None:
     assert len(run) == 3
     allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in run]
     assert f"default-src 'none'; script-src {' '.join(allowed)}; " in read.policy
-    assert all(f"# {EVIL}\n" in " ".join(read.words) for _ in uids), "the configuration says whose it is"
+    assert " ".join(read.words).count(f"# {EVIL}\n") == 2, "each group's configuration says whose it is"
+
+
+def test_behind_a_proxy_its_links_lead_where_the_browser_came_from(bench: Bench) -> None:
+    run = trained(bench, 1.0)
+    app = create_app(replace(bench.settings, trusted_proxies="10.0.0.0/8", admin_token="x" * 40))
+    through = {"X-Forwarded-Proto": "https", "Host": "127.0.0.1", "Authorization": f"Bearer {'x' * 40}"}
+    links = {}
+    for peer in ("10.0.0.1", "192.0.2.7"):
+        client = TestClient(app, "http://127.0.0.1", client=(peer, 50_000))
+        answer = client.get(f"{API}/compare/report", params={"run": run}, headers=through)
+        assert answer.status_code == 200, answer.text
+        links[peer] = f"//127.0.0.1/runs/{run}" in answer.text and f"https://127.0.0.1/runs/{run}" in answer.text
+    assert links == {"10.0.0.1": True, "192.0.2.7": False}
 
 
 def test_a_sweep_by_its_name_and_one_algorithm(bench: Bench) -> None:
@@ -179,7 +196,8 @@ def test_a_sweep_by_its_name_and_one_algorithm(bench: Bench) -> None:
     both = report(bench, run=[*members, *dpo])
     assert "Reward against step, DPO" in both.headings
     alone = report(bench, run=[*members, *dpo], algorithm="dpo")
-    assert {trace["meta"]["algorithm"] for one in alone.figures for trace in one["data"]} <= {"dpo", ""}
+    assert {trace["meta"]["algorithm"] for one in alone.figures for trace in one["data"]} == {"dpo", ""}
+    assert "Reward against step, DPO" in alone.headings, "the table has all groups"
     assert len(alone.tables["differences"]) == 5
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -71,6 +72,14 @@ def test_who_waits_too_long_for_a_picture_may_ask_again(bench: Bench, monkeypatc
         answer = bench.client.get(f"{API}/figures/reward", params={"run": run, "format": "svg"})
     problem(answer, 503)
     assert bench.client.get(f"{API}/figures/reward", params={"run": run}).status_code == 200
+
+
+def test_a_line_for_pictures_is_short_because_each_who_waits_holds_a_thread(bench: Bench) -> None:
+    run = trained(bench)
+    with ExitStack() as line:
+        for _ in range(4):
+            line.enter_context(figure_images._IN_THE_LINE)
+        problem(bench.client.get(f"{API}/compare/figures/reward", params={"run": run, "format": "svg"}), 503)
 
 
 @pytest.mark.parametrize(

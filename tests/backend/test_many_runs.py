@@ -14,6 +14,8 @@ from backend import runs, sweep_deletion, sweeps
 from backend.database import NOW, Database
 from backend.models import MetricPoint, Run, RunEvent
 from backend.models_sweeps import Sweep, SweepMember
+from backend.run_errors import StateConflict
+from backend.settings import Settings
 from backend.states import RunState
 from tests.backend.studio_bench import API, COPG, Bench, metrics, problem
 
@@ -152,6 +154,41 @@ def test_no_new_run_names_one_that_is_being_deleted(bench: Bench) -> None:
     assert "is being deleted with its sweep" in told["detail"]
     problem(bench.client.post(f"{API}/runs", json={"config": COPG, "after": [first]}), 422, "after")
     assert bench.get("/runs")["total"] == 3
+
+
+def test_who_waits_for_something_else_too_does_not_stop_a_deletion(bench: Bench) -> None:
+    """It had ended when the deletion began, and would wait for a member again that has succeeded long ago."""
+    other = bench.launch()
+    sweep = make(bench, 2)
+    bench.succeed(bench.get(f"/sweeps/{sweep}")["parents"][0]["id"])
+    for uid in uids(bench, sweep):
+        bench.succeed(uid)
+    after = {"config": {"algorithm": "sft", **SFT}, "after": [uids(bench, sweep)[0], other]}
+    waiting = bench.client.post(f"{API}/runs", json=after).json()["id"]
+    bench.client.post(f"{API}/runs/{waiting}/cancel")
+    steer(bench.database, sweep, sweeps.begin_to_delete)
+    assert bench.client.post(f"{API}/runs/{waiting}/resume").json()["state"] == "waiting"
+    assert bench.client.delete(f"{API}/sweeps/{sweep}").status_code == 204
+    bench.succeed(other)
+    assert bench.row(waiting).state == "queued"
+
+
+def test_one_that_does_not_get_on_keeps_no_other_from_its_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, other = make(bench, 1), make(bench, 1)
+    for uid in (stuck, other):
+        steer(bench.database, uid, sweeps.begin_to_delete)
+    with bench.database.transaction() as session:
+        session.execute(update(Sweep).values(deleting_at=NOW - 61))
+    real = sweep_deletion.go_on
+
+    def go_on(database: Database, settings: Settings, uid: str) -> bool:
+        if uid == stuck:
+            raise StateConflict("somebody holds it")
+        return real(database, settings, uid)
+
+    monkeypatch.setattr(sweep_deletion, "go_on", go_on)
+    sweep_deletion.Deletions(bench.database, bench.settings).step()
+    assert [one["id"] for one in bench.get("/sweeps")["items"]] == [stuck]
 
 
 def test_another_process_finishes_a_deletion_that_stopped_half_way(bench: Bench) -> None:

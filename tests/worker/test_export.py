@@ -237,3 +237,5 @@ def test_texts_survive_toml() -> None:
 
     values = {"a": 'quo"te\\ \n\t \x7f é 😀', "odd key": {"b.c": ["x", {"d": True}], "e": {}}, "f": 1e22, "g": -0.0}
     assert tomllib.loads(toml_text.dump(values)) == values
+    said = toml_text.comment("a\x07b\r\n\x1b[1mc = 1")
+    assert (said, tomllib.loads(said)) == ("# ab [1mc = 1", {})

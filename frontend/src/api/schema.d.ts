@@ -8124,7 +8124,10 @@ export interface operations {
     };
     delete_run: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say, by the status, whether it would be done; nothing is changed. */
+                dry_run?: boolean;
+            };
             header?: {
                 /** @description The ETag of the answer that the change was made from, or *. Where somebody has edited it since: 412. */
                 "If-Match"?: string | null;
@@ -8732,7 +8735,10 @@ export interface operations {
     };
     delete_trial: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say, by the status, whether it would be done; nothing is changed. */
+                dry_run?: boolean;
+            };
             header?: never;
             path: {
                 trial_id: string;
@@ -10854,7 +10860,10 @@ export interface operations {
     };
     delete_saved_view: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say, by the status, whether it would be done; nothing is changed. */
+                dry_run?: boolean;
+            };
             header?: never;
             path: {
                 view_id: string;
@@ -11014,7 +11023,10 @@ export interface operations {
     };
     delete_webhook: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say, by the status, whether it would be done; nothing is changed. */
+                dry_run?: boolean;
+            };
             header?: never;
             path: {
                 webhook_id: string;
