@@ -102,7 +102,7 @@ export function themed(figure: PlotlyFigure, scheme: Scheme, compact = false): P
     layout: {
       ...given, ...axes, template: {}, title: undefined, autosize: true, width: undefined, height: undefined, uirevision: given.uirevision ?? 'kept', margin: given.margin ?? { l: 52, r: axes.yaxis2 ? 52 : 12, t: 10, b: 40 },
       paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: { family: SANS, color: surface.text, size: 12 }, hovermode: given.hovermode ?? 'x unified',
-      hoverlabel: { bgcolor: surface.surface, bordercolor: surface['border-strong'], font: { family: SANS, color: surface.text, size: 12 } },
+      hoverlabel: { ...(given.hoverlabel as object | undefined), bgcolor: surface.surface, bordercolor: surface['border-strong'], font: { family: SANS, color: surface.text, size: 12 } },
       legend: { orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0, xanchor: 'left', font: { size: 12, color: surface.muted }, bgcolor: 'rgba(0,0,0,0)' },
       modebar: { bgcolor: 'rgba(0,0,0,0)', color: surface.muted, activecolor: surface.accent, orientation: 'h' },
     },
