@@ -8,10 +8,10 @@ import { Drawn } from '../../components/Drawn';
 import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
 import { number } from '../../format';
+import { finite, smoothingOf } from './address';
 import './compare.css';
 import { type Band, type Chosen, csvOf, type FigureName, isNothing, type Look, type Measure, reportOf, useComparison, useCompareEvents, useCompareFigure } from './queries';
 import { Differences, Settings } from './Table';
-import { finite } from './target';
 
 const BELOW: readonly FigureName[] = ['reward', 'best', 'final', 'frontier', 'gold'];
 const HALF: readonly FigureName[] = ['frontier', 'gold', 'time', 'cost', 'final'];
@@ -20,7 +20,7 @@ const AGAINST_STEP: readonly FigureName[] = ['reward', 'best'];
 const WITH_ERRORS: readonly FigureName[] = ['reward', 'best', 'final', 'frontier', 'gold'];
 
 const FEW = 6; // baselines that the palette lists unasked
-const SMOOTHEST = 25; // evaluations on either side, of the slider
+const SMOOTHEST = 25; // evaluations on either side, of the slider: a larger value of the address stands at its end
 const ABOUT_BANDS = 'Around a mean: one standard error to either side, or the 95 % interval of the mean by Student’s t. Over the seeds of a group, or over prompts where there is one seed; the legend says which, and hovering where there are many groups.';
 const ABOUT_REPORT = 'Figures, tables and configurations as one HTML file, to send or to keep: it opens without the studio.';
 const ABOUT_SMOOTHING = 'A straight line fitted to the evaluations around each one (tricube weights), which is not late where the reward rises. The thin curve is what was measured.';
@@ -31,7 +31,7 @@ export function ComparePage() {
   const measure: Measure = query.get('measure') === 'gold' ? 'gold' : 'reward';
   const baseline = query.get('baseline');
   const target = finite(query.get('target'));
-  const smoothing = Math.min(SMOOTHEST, Math.max(0, Math.round(Number(query.get('smoothing'))) || 0));
+  const smoothing = smoothingOf(query.get('smoothing'));
   const band: Band = query.get('band') === 'ci95' ? 'ci95' : 'stderr';
   const set = (key: string, value: string | null): void =>
     setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
