@@ -1,6 +1,6 @@
 import { QueryObserver } from '@tanstack/react-query';
 import { expect, test } from 'vitest';
-import { Answers } from './cache';
+import { Answers, dropFrom } from './cache';
 
 /** A list behind an API that answers when it is told to, with what it held when it was asked. */
 function slow(): { ask: () => Promise<number>; asked: () => number; answer: () => Promise<void>; hold: (value: number) => void } {
@@ -41,5 +41,39 @@ test('a first answer that nobody looks at any more is stale for whoever looks ne
   const stop = new QueryObserver(client, { queryKey: ['list'], queryFn: list.ask }).subscribe(() => undefined);
   await list.answer();
   expect(client.getQueryData(['list'])).toBe(1);
+  stop();
+});
+
+test('what was deleted does not come back by an answer from before', async () => {
+  const client = new Answers();
+  const answers: (() => void)[] = [];
+  let rows = ['a', 'b'];
+  const ask = (): Promise<string[]> => { const now = rows; return new Promise((resolve) => answers.push(() => resolve(now))); };
+  const seen: (string[] | undefined)[] = [];
+  const observer = new QueryObserver(client, { queryKey: ['list'], queryFn: ask, initialData: rows });
+  const stop = observer.subscribe((result) => seen.push(result.data));
+  expect(answers.length).toBe(1); // asked for before the deletion
+  rows = ['b'];
+  await dropFrom<string[]>(client, ['list'], (list) => list.filter((one) => one !== 'a'));
+  expect(client.getQueryData(['list'])).toEqual(['b']);
+  seen.length = 0;
+  answers.forEach((answer) => answer());
+  await new Promise((next) => setTimeout(next, 5));
+  expect(answers.length).toBe(2);
+  expect(seen.every((list) => list?.length === 1)).toBe(true);
+  stop();
+});
+
+test('nor by the first answer', async () => {
+  const client = new Answers();
+  const list = slow();
+  const seen: unknown[] = [];
+  const stop = new QueryObserver(client, { queryKey: ['list'], queryFn: list.ask }).subscribe((result) => seen.push(result.data));
+  list.hold(1);
+  await dropFrom<number>(client, ['list'], (known) => known);
+  await list.answer();
+  expect(client.getQueryData(['list'])).toBe(1);
+  expect(list.asked()).toBe(2);
+  expect(seen).not.toContain(0);
   stop();
 });

@@ -20,3 +20,10 @@ export class Answers extends QueryClient {
     return super.invalidateQueries(filters, options);
   }
 }
+
+/** Takes what the server has deleted out of a cached answer. One that is under way may have been written before that, and is dropped. */
+export async function dropFrom<T>(client: QueryClient, queryKey: QueryKey, rest: (known: T) => T): Promise<void> {
+  await client.cancelQueries({ queryKey, exact: true });
+  client.setQueryData<T>(queryKey, (known) => known && rest(known));
+  void client.invalidateQueries({ queryKey });
+}

@@ -4,6 +4,7 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { IconBookmark, IconTrash } from '@tabler/icons-react';
 import { type KeyboardEvent, useCallback, useState } from 'react';
 import { Link, useLocation } from 'react-router';
+import { dropFrom } from '../api/cache';
 import { api, data, messageOf, type SavedView } from '../api/client';
 import { sendOff, useKept } from '../api/deleting';
 import { May } from '../api/session';
@@ -40,7 +41,7 @@ export function SavedViews() {
     ids: [view.id],
     perform: async () => {
       await api.DELETE('/api/v1/saved-views/{view_id}', { params: { path: { view_id: view.id } } });
-      client.setQueryData<SavedView[]>(KEY, (list) => list?.filter((one) => one.id !== view.id));
+      await dropFrom<SavedView[]>(client, KEY, (list) => list.filter((one) => one.id !== view.id));
     },
     leave: () => sendOff('DELETE', `/api/v1/saved-views/${view.id}`),
   });

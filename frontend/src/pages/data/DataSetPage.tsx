@@ -4,6 +4,7 @@ import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { IconPlayerStop, IconRefresh, IconRocket, IconTrash } from '@tabler/icons-react';
 import { type ReactNode, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
+import { dropFrom } from '../../api/cache';
 import { api, data, type DataSetDetail, type DataSetList, type RowTokens } from '../../api/client';
 import { useDeleting } from '../../api/deleting';
 import { useDataset } from '../../api/queries';
@@ -95,8 +96,7 @@ function Actions({ set, isFile }: { set: DataSetDetail; isFile: boolean }) {
     send: (rehearsed) => api.DELETE('/api/v1/datasets/{dataset_id}', { params: { ...params.params, query: { dry_run: rehearsed } } }),
     forget: () => {
       client.removeQueries({ queryKey: ['dataset', set.id] });
-      client.setQueryData<DataSetList>(['datasets'], (list) => list && { ...list, items: list.items.filter((one) => one.id !== set.id) });
-      void client.invalidateQueries({ queryKey: ['datasets'] });
+      return dropFrom<DataSetList>(client, ['datasets'], (list) => ({ ...list, items: list.items.filter((one) => one.id !== set.id) }));
     },
   }, { then: () => void navigate('/data'), settled: () => setAsking(false) });
   const algorithm = set.report && !set.report.pairs ? 'sft' : 'copg';

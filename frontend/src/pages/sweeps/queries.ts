@@ -2,6 +2,7 @@
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useCallback, useEffect } from 'react';
+import { dropFrom } from '../../api/cache';
 import { api, data, type FigureOut, messageOf, type RunSummary, type Sweep, type SweepMember, type SweepSummary } from '../../api/client';
 import { useKept } from '../../api/deleting';
 import { useLive } from '../../live/live';
@@ -113,11 +114,10 @@ export function useDeleteSweep(sweep: Pick<Sweep, 'id' | 'name'>, then: { then: 
     id: sweep.id,
     path: `/api/v1/sweeps/${sweep.id}`,
     send: (rehearsed) => api.DELETE('/api/v1/sweeps/{sweep_id}', { params: { ...id(sweep.id).params, query: { dry_run: rehearsed } } }),
-    forget: () => {
+    forget: async () => {
       client.removeQueries({ queryKey: ['sweep', sweep.id] });
-      client.setQueryData<SweepSummary[]>(['sweeps'], (list) => list?.filter((one) => one.id !== sweep.id));
-      client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list?.filter((run) => run.sweep !== sweep.id));
-      void client.invalidateQueries({ queryKey: ['runs'] });
+      await dropFrom<SweepSummary[]>(client, ['sweeps'], (list) => list.filter((one) => one.id !== sweep.id));
+      await dropFrom<readonly RunSummary[]>(client, ['runs'], (list) => list.filter((run) => run.sweep !== sweep.id));
     },
   }, then);
 }
