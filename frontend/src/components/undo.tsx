@@ -72,7 +72,8 @@ export interface Deletable {
   forget: () => unknown;
 }
 
-/** Delete one thing soon. The server is asked first: if it refuses, it says so now and not when the moment is over. */
+/** Delete one thing soon. The server is asked first: if it refuses, it says so now and not when the moment is over. What would soon
+ * answer otherwise by itself, as a sweep of which a worker may begin a run, is not offered for it. */
 export function useDelete({ what, id, path, send, forget }: Deletable, { then, settled }: { then?: () => void; settled?: () => void }) {
   return useMutation({
     mutationFn: () => send(true),

@@ -69,12 +69,11 @@ function Actions({ sweep }: { sweep: Sweep }) {
   const remove = useDeleteSweep(sweep, { then: () => void navigate('/sweeps'), settled: () => setOpen(false) });
   const ask = (what: 'cancel' | 'delete'): void => { setAsked(what); setOpen(true); };
   const ended = (sweep.states.failed ?? 0) + (sweep.states.cancelled ?? 0) - sweep.stopped_early + sweep.parents.filter((one) => one.state === 'failed' || one.state === 'cancelled').length;
-  const busy = (sweep.states.running ?? 0) + (sweep.states.cancelling ?? 0) > 0;
   const offers = [
     ...(sweep.active ? [{ id: 'cancel', label: 'Cancel', icon: IconPlayerStop, act: () => ask('cancel') }] : []),
     ...(ended > 0 ? [{ id: 'resume', label: 'Resume', icon: IconPlayerPlay, act: () => { if (!act.isPending) act.mutate('resume'); } }] : []),
     { id: 'extend', label: 'Extend', icon: IconPlus, act: () => setExtending(true) },
-    ...(busy ? [] : [{ id: 'delete', label: 'Delete', icon: IconTrash, act: () => ask('delete') }]),
+    ...(sweep.active ? [] : [{ id: 'delete', label: 'Delete', icon: IconTrash, act: () => ask('delete') }]),
   ];
   return (
     <Group gap={8}>
