@@ -8,19 +8,13 @@ import { dropFrom } from '../api/cache';
 import { api, data, messageOf, type SavedView } from '../api/client';
 import { sendOff, useKept } from '../api/deleting';
 import { May } from '../api/session';
-import { deleteSoon, undoLast } from './undo';
+import { deleteSoon, passFocus, undoLast } from './undo';
 
 const KEY = ['saved views'];
 export function useSavedViews(enabled = true) {
   const kept = useKept();
   const select = useCallback((list: SavedView[]) => kept(list, (one) => [one.id]), [kept]);
   return useQuery({ queryKey: KEY, queryFn: async () => (await data(api.GET('/api/v1/saved-views'))).items, enabled, select });
-}
-
-/** The focus goes to the neighbour of what disappears. */
-function passFocus(row: HTMLElement | null): void {
-  const next = (row?.nextElementSibling ?? row?.previousElementSibling)?.querySelector('button') ?? row?.closest('.saved-views')?.querySelector('input');
-  next?.focus();
 }
 
 /** An open list takes the keys of the page for itself, but what was forgotten from it is taken back from it. */
@@ -56,7 +50,7 @@ export function SavedViews() {
           {views.data?.map((view) => (
             <li key={view.id}>
               <Link to={view.address} className="cut" aria-current={view === here ? 'page' : undefined} onClick={() => setOpen(false)}>{view.name}</Link>
-              <May scope="launch"><ActionIcon size="sm" variant="subtle" color="gray" aria-label={`Forget ${view.name}`} onClick={(event) => { passFocus(event.currentTarget.closest('li')); forget(view); }}><IconTrash size={14} /></ActionIcon></May>
+              <May scope="launch"><ActionIcon size="sm" variant="subtle" color="gray" aria-label={`Forget ${view.name}`} onClick={(event) => { const row = event.currentTarget.closest('li'); passFocus(row, row?.closest('.saved-views')?.querySelector('input')); forget(view); }}><IconTrash size={14} /></ActionIcon></May>
             </li>
           ))}
         </ul>

@@ -63,6 +63,11 @@ function Deleted({ what, undo }: { what: string; undo: () => void }) {
 export interface Deletable {
   /** As the notice calls it. */
   what: string;
+/** The focus goes to the neighbour of a row that disappears, or where there is none to what holds the list. */
+export function passFocus(row: Element | null, holder: HTMLElement | null | undefined): void {
+  ((row?.nextElementSibling ?? row?.previousElementSibling)?.querySelector<HTMLElement>('button:not(:disabled)') ?? holder)?.focus();
+}
+
   id: string;
   /** Where the API deletes it. */
   path: string;

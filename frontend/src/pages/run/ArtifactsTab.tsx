@@ -3,12 +3,12 @@ import { ActionIcon, Button, Group, Menu, Modal, Skeleton, Text, Tooltip } from 
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { IconChevronDown, IconDownload, IconFileZip, IconPackageExport, IconPin, IconPinnedFilled, IconTrash } from '@tabler/icons-react';
-import { type ReactNode, useCallback, useState } from 'react';
+import { type ReactNode, useCallback, useRef, useState } from 'react';
 import { type Artifact, api, type Checkpoint, type CheckpointList, data, messageOf, type RunDetail } from '../../api/client';
 import { useKept } from '../../api/deleting';
 import { useMay } from '../../api/session';
 import { Copy, Failure } from '../../components/parts';
-import { useDelete } from '../../components/undo';
+import { passFocus, useDelete } from '../../components/undo';
 import { bytes, moment, number, reward, words } from '../../format';
 
 const API = '/api/v1';
@@ -53,7 +53,7 @@ export function ArtifactsTab({ run }: { run: RunDetail }) {
 
 function Panel({ title, testId, query, children }: { title: string; testId?: string; query: { isError: boolean; error: unknown; data?: unknown }; children: ReactNode }) {
   return (
-    <section className="panel box" data-testid={testId}>
+    <section className="panel box" data-testid={testId} tabIndex={-1} style={{ outline: 'none' }}>
       <h2>{title}</h2>
       {query.isError ? <Failure title="It cannot be listed" error={query.error} /> : query.data === undefined ? <Skeleton height={60} /> : children}
     </section>
@@ -103,6 +103,7 @@ function Hash({ sha256 }: { sha256: string }) {
 
 function CheckpointRow({ run, one, artifact }: { run: RunDetail; one: Checkpoint; artifact?: Artifact }) {
   const [asking, setAsking] = useState(false);
+  const row = useRef<HTMLLIElement>(null);
   const may = useMay('launch');
   const client = useQueryClient();
   const step = { params: { path: { run_id: run.id, step: one.step } } };
@@ -118,10 +119,10 @@ function CheckpointRow({ run, one, artifact }: { run: RunDetail; one: Checkpoint
     path: `${API}/runs/${run.id}/checkpoints/${one.step}`,
     send: (rehearsed) => api.DELETE('/api/v1/runs/{run_id}/checkpoints/{step}', { params: { ...step.params, query: { dry_run: rehearsed } } }),
     forget: refresh, // what is kept is listed anew before the row would be shown again
-  }, { settled: () => setAsking(false) });
+  }, { then: () => passFocus(row.current, row.current?.closest('section')), settled: () => setAsking(false) });
   const pin = one.pinned ? 'Let go: retention may remove it' : 'Keep whatever retention says';
   return (
-    <li>
+    <li ref={row}>
       <b className="num">Step {number(one.step)}</b>
       {one.reward !== null && <span className="num" title="Mean reward of the evaluation at this step">{reward(one.reward)}</span>}
       <span className="muted num">{bytes(one.bytes)}</span>
