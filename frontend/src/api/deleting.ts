@@ -55,9 +55,9 @@ export function leaveAll(): void {
   all.forEach((deletion) => deletion.leave());
 }
 
-/** Send a request that outlives the page. */
+/** Send a request that outlives the page, if the browser takes it: what is under way of such requests may have 64 kB in all. */
 export function sendOff(method: 'DELETE' | 'POST', path: string, body?: unknown): void {
-  void fetch(path, { method, keepalive: true, headers: { 'Content-Type': 'application/json', 'X-CoPG-Request': 'page' }, body: body === undefined ? undefined : JSON.stringify(body) });
+  void fetch(path, { method, keepalive: true, headers: { 'Content-Type': 'application/json', 'X-CoPG-Request': 'page' }, body: body === undefined ? undefined : JSON.stringify(body) }).catch(() => undefined);
 }
 
 const listen = (listener: () => void): (() => void) => { listeners.add(listener); return () => listeners.delete(listener); };

@@ -9,7 +9,7 @@ import { useKept } from './deleting';
 
 const MOST = 20_000;
 const PAGE = 500; // the most that the API gives at once
-export const MOST_AT_ONCE = 1000; // runs of which the API takes an action in one request
+const MOST_AT_ONCE = 1000; // runs of which the API takes an action in one request
 
 /** Every run, newest first: the table sorts and filters what is here, live events keep it fresh. Ten thousand take seconds, so the
  * newest are shown while the others come. */

@@ -5,8 +5,8 @@ import { IconCopyPlus, IconDots, IconPlayerPlay, IconPlayerStop, IconRefresh, Ic
 import { createContext, type ReactNode, useCallback, useContext, useState } from 'react';
 import { useNavigate } from "react-router";
 import { messageOf, type RunSummary } from '../api/client';
-import { type Action, actionsFor, MOST_AT_ONCE, useAct } from '../api/queries';
-import { sendOff } from '../api/deleting';
+import { type Action, actionsFor, useAct } from '../api/queries';
+import { refusalOf, sendOff } from '../api/deleting';
 import { useMay } from '../api/session';
 import { Offers } from './offers';
 import { deleteSoon } from './undo';
@@ -20,9 +20,12 @@ const TEXT: Record<Action, { label: string; title: string; explain: string; done
 
 const called = (runs: readonly RunSummary[]): string => (runs.length === 1 ? runs[0]!.name : `${runs.length} runs`);
 
-/** Browsers let a page that goes away send 64 kB, which is about 1,800 runs. */
+const MOST_LEAVING = 250; // about 9 kB of ids
+
+/** Of a page that goes away browsers take 64 kB, all its requests together: in small ones about 1,500 runs are deleted, and not none
+ * because the last do not fit. Those stay. */
 function leaveDeleting(runs: readonly RunSummary[]): void {
-  for (let begin = 0; begin < runs.length; begin += MOST_AT_ONCE) sendOff('POST', '/api/v1/runs/bulk', { action: 'delete', ids: runs.slice(begin, begin + MOST_AT_ONCE).map((run) => run.id), dry_run: false });
+  for (let begin = 0; begin < runs.length; begin += MOST_LEAVING) sendOff('POST', '/api/v1/runs/bulk', { action: 'delete', ids: runs.slice(begin, begin + MOST_LEAVING).map((run) => run.id), dry_run: false });
 }
 
 type Ask = (action: Action, runs: readonly RunSummary[], then?: () => void) => void;
