@@ -1,5 +1,6 @@
 /** What somebody has deleted a moment ago: no list shows it, and until its time is up nothing has left the server. */
 import { useCallback, useSyncExternalStore } from 'react';
+import { ApiError, messageOf } from './client';
 
 export interface Deletion {
   /** What lists leave out meanwhile. */
@@ -10,20 +11,20 @@ export interface Deletion {
   leave: () => void;
 }
 
-const waiting = new Set<Deletion>(); // the last deletion last
-const sent = new Set<Deletion>();
+const waiting = new Map<Deletion, () => void>(); // with what closes its notice, by which its time is up
+const sent = new Map<Deletion, Promise<void>>(); // with the answer
 const listeners = new Set<() => void>();
 let hidden: ReadonlySet<string> = new Set();
 
 function tell(): void {
-  hidden = new Set([...waiting, ...sent].flatMap((one) => one.ids));
+  hidden = new Set([...waiting.keys(), ...sent.keys()].flatMap((one) => one.ids));
   listeners.forEach((listener) => listener());
 }
 
-/** Hide it. False, and nothing happens, where some of it is being deleted already. */
-export function begin(deletion: Deletion): boolean {
+/** Hide it. False, and nothing happens, where some of it is being deleted already. Whoever shows a notice of it says how to `close` that. */
+export function begin(deletion: Deletion, close: () => void = () => void finish(deletion).catch(() => undefined)): boolean {
   if (deletion.ids.some((id) => hidden.has(id))) return false;
-  waiting.add(deletion);
+  waiting.set(deletion, close);
   tell();
   return true;
 }
@@ -35,22 +36,46 @@ export function takeBack(deletion: Deletion): boolean {
   return true;
 }
 
+/** Show again what goes by this name, and close its notice. False where nothing of that name waits to be deleted. */
+export function takeBackId(id: string): boolean {
+  const found = [...waiting].find(([one]) => one.ids.includes(id));
+  if (!found || !takeBack(found[0])) return false;
+  found[1]();
+  return true;
+}
+
 /** Its time is up. Where the server refuses, it is shown again and the refusal is thrown. */
-export async function finish(deletion: Deletion): Promise<void> {
-  if (!waiting.delete(deletion)) return;
-  sent.add(deletion);
-  try {
-    await deletion.perform();
-  } finally {
+export function finish(deletion: Deletion): Promise<void> {
+  if (!waiting.delete(deletion)) return Promise.resolve();
+  const answer = deletion.perform().then(() => undefined).finally(() => {
     sent.delete(deletion);
     tell();
-  }
+  });
+  sent.set(deletion, answer);
+  return answer;
+}
+
+/** The time of what goes by this name is up, or of everything. Ends when the server has answered; whether it refused is told by whoever deletes. */
+export async function finishNow(id?: string): Promise<void> {
+  const meant = ([one]: [Deletion, unknown]): boolean => id === undefined || one.ids.includes(id);
+  [...waiting].filter(meant).forEach(([, close]) => close());
+  await Promise.allSettled([...sent].filter(meant).map(([, answer]) => answer));
+}
+
+export const isWaiting = (deletion: Deletion): boolean => waiting.has(deletion);
+export const isDeleting = (id: string): boolean => hidden.has(id);
+
+/** Why the server would not delete. It still counts what no list shows any more, which explains a reason that nobody can see. */
+export function refusalOf(error: unknown): string {
+  const why = messageOf(error);
+  const unasked = error instanceof ApiError && error.problem.status !== 409;
+  return waiting.size && !unasked ? `${why}${/[.!?]$/.test(why) ? '' : '.'} What was deleted a moment ago still counts until its notice is closed.` : why;
 }
 
 /** A page that goes away keeps its word: what is hidden is deleted, and stays hidden should the browser bring the page back. */
 export function leaveAll(): void {
-  const all = [...waiting, ...sent];
-  for (const deletion of waiting) sent.add(deletion);
+  const all = [...waiting.keys(), ...sent.keys()];
+  for (const deletion of waiting.keys()) sent.set(deletion, Promise.resolve());
   waiting.clear();
   all.forEach((deletion) => deletion.leave());
 }

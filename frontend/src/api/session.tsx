@@ -2,6 +2,7 @@
 import { useQuery } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 import { api, data } from './client';
+import { finishNow } from './deleting';
 
 export type Scope = 'read' | 'launch' | 'admin';
 
@@ -27,7 +28,9 @@ export function placeAfter(next: string | null, here: string): string {
   }
 }
 
+/** What waits to be deleted goes first: nobody would be there any more who may delete it. */
 export async function logOut(): Promise<void> {
+  await finishNow();
   await api.DELETE('/api/v1/session').catch(() => undefined);
   location.assign('/login'); // a whole load: nothing of what was shown stays in memory
 }

@@ -6,7 +6,7 @@ import { type KeyboardEvent, useCallback, useState } from 'react';
 import { Link, useLocation } from 'react-router';
 import { dropFrom } from '../api/cache';
 import { api, data, messageOf, type SavedView } from '../api/client';
-import { sendOff, useKept } from '../api/deleting';
+import { finishNow, sendOff, useKept } from '../api/deleting';
 import { May } from '../api/session';
 import { deleteSoon, passFocus, undoLast } from './undo';
 
@@ -15,6 +15,12 @@ export function useSavedViews(enabled = true) {
   const kept = useKept();
   const select = useCallback((list: SavedView[]) => kept(list, (one) => [one.id]), [kept]);
   return useQuery({ queryKey: KEY, queryFn: async () => (await data(api.GET('/api/v1/saved-views'))).items, enabled, select });
+}
+
+/** Keep an address by a name. Forgetting a view and keeping another by its name is how one is replaced: what was forgotten goes first. */
+export async function keep(name: string, address: string, known: readonly SavedView[] = []): Promise<SavedView> {
+  for (const one of known) if (one.name === name) await finishNow(one.id);
+  return data(api.POST('/api/v1/saved-views', { body: { name, address } }));
 }
 
 /** An open list takes the keys of the page for itself, but what was forgotten from it is taken back from it. */
@@ -30,7 +36,7 @@ export function SavedViews() {
   const views = useSavedViews(open);
   const [name, setName] = useState('');
   const onSettled = () => client.invalidateQueries({ queryKey: KEY });
-  const save = useMutation({ mutationFn: () => data(api.POST('/api/v1/saved-views', { body: { name: name.trim(), address } })), onSuccess: () => setName(''), onSettled });
+  const save = useMutation({ mutationFn: () => keep(name.trim(), address, client.getQueryData<SavedView[]>(KEY)), onSuccess: () => setName(''), onSettled });
   const forget = (view: SavedView): void => deleteSoon(view.name, {
     ids: [view.id],
     perform: async () => {

@@ -50,7 +50,7 @@ export function ActionsProvider({ children }: { children: ReactNode }) {
       notifications.show({ message: `${TEXT[action].done}: ${called(runs)}`, autoClose: 3000 });
       then?.();
     } catch (error) {
-      notifications.show({ color: 'red', title: 'Not everything could be done', message: messageOf(error), autoClose: 10_000 });
+      notifications.show({ color: 'red', title: 'Not everything could be done', message: action === 'delete' ? refusalOf(error) : messageOf(error), autoClose: 10_000 });
     }
     setOpen(false);
   }, [mutateAsync]);

@@ -3,7 +3,7 @@ import { Button, Group, Kbd } from '@mantine/core';
 import { type NotificationData, notifications } from '@mantine/notifications';
 import { useMutation } from '@tanstack/react-query';
 import { messageOf } from '../api/client';
-import { begin, type Deletion, finish, leaveAll, sendOff, takeBack } from '../api/deleting';
+import { begin, type Deletion, finish, isWaiting, leaveAll, refusalOf, sendOff, takeBack } from '../api/deleting';
 import { useKeys } from './keys';
 import { Offers } from './offers';
 
@@ -16,12 +16,14 @@ export const undoLast = (): void => [...undos].at(-1)?.();
 
 /** Hide it at once and delete it a moment later, unless somebody takes it back. */
 export function deleteSoon(what: string, deletion: Deletion): void {
-  if (!begin(deletion)) return;
   const id = `delete-${deletion.ids[0]}`;
+  if (!begin(deletion, () => notifications.hide(id))) return;
+  let late = false; // its time was up: while the notice fades, it can still be clicked
   let from: HTMLElement | null = null; // where the focus was before it came to the notice
   let within: Element | null = null;
   const undo = (): void => {
-    if (!takeBack(deletion)) return; // its time was up while the notice faded
+    if (late) notifications.show({ message: `Too late: ${what} ${deletion.ids.length > 1 ? 'are' : 'is'} being deleted`, autoClose: 5000, closeButtonProps: CLOSE });
+    if (!takeBack(deletion)) return;
     notifications.hide(id);
     notifications.show({ message: `Taken back: ${what}`, autoClose: 3000, closeButtonProps: CLOSE });
   };
@@ -39,6 +41,7 @@ export function deleteSoon(what: string, deletion: Deletion): void {
     onClose: () => {
       undos.delete(undo);
       if (within?.contains(document.activeElement)) (from?.isConnected ? from : document.getElementById('page'))?.focus();
+      late = isWaiting(deletion);
       void finish(deletion).catch((error: unknown) => notifications.show({ color: 'red', title: deletion.ids.length > 1 ? 'Not everything could be deleted' : `${what} could not be deleted`, message: messageOf(error), autoClose: 10_000, closeButtonProps: CLOSE }));
     },
   };
@@ -60,14 +63,14 @@ function Deleted({ what, undo }: { what: string; undo: () => void }) {
   );
 }
 
-export interface Deletable {
-  /** As the notice calls it. */
-  what: string;
 /** The focus goes to the neighbour of a row that disappears, or where there is none to what holds the list. */
 export function passFocus(row: Element | null, holder: HTMLElement | null | undefined): void {
   ((row?.nextElementSibling ?? row?.previousElementSibling)?.querySelector<HTMLElement>('button:not(:disabled)') ?? holder)?.focus();
 }
 
+export interface Deletable {
+  /** As the notice calls it. */
+  what: string;
   id: string;
   /** Where the API deletes it. */
   path: string;
@@ -86,7 +89,7 @@ export function useDelete({ what, id, path, send, forget }: Deletable, { then, s
       deleteSoon(what, { ids: [id], perform: async () => { await send(false); await forget(); }, leave: () => sendOff('DELETE', path) });
       then?.();
     },
-    onError: (error) => notifications.show({ color: 'red', title: `${what} cannot be deleted`, message: messageOf(error), autoClose: 10_000, closeButtonProps: CLOSE }),
+    onError: (error) => notifications.show({ color: 'red', title: `${what} cannot be deleted`, message: refusalOf(error), autoClose: 10_000, closeButtonProps: CLOSE }),
     onSettled: settled,
   });
 }

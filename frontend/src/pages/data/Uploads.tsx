@@ -5,13 +5,28 @@ import { IconCloudUpload, IconX } from '@tabler/icons-react';
 import { type DragEvent, useRef, useState } from 'react';
 import { Link } from 'react-router';
 import { messageOf, type Upload } from '../../api/client';
+import { isDeleting, takeBackId } from '../../api/deleting';
 import { bytes } from '../../format';
 import { send, type Sending } from './upload';
 
-interface Job { key: number; name: string; size: number; share: number; error?: string; done?: Upload; sending?: Sending }
+/** What becomes of a set that was here already: it was about to be deleted and is not, or is being deleted. */
+type Fate = 'kept' | 'lost';
+interface Job { key: number; name: string; size: number; share: number; error?: string; done?: Upload; fate?: Fate; sending?: Sending }
 
 const ENDINGS = '.jsonl,.ndjson,.json,.csv,.tsv,.gz,.parquet';
 let keys = 0;
+
+/** Whoever uploads the content of a set that waits to be deleted wants it: it stays. */
+export function fateOf(done: Upload): Fate | undefined {
+  if (!done.existing || !done.id) return undefined;
+  return takeBackId(done.id) ? 'kept' : isDeleting(done.id) ? 'lost' : undefined;
+}
+
+export function outcomeOf(done: Upload, fate: Fate | undefined): string {
+  if (!done.existing) return 'Uploaded. It is being analysed.';
+  const here = `The same content is here already, as “${done.name}”`;
+  return fate === 'lost' ? `${here}, which is just being deleted: upload it again in a moment.` : `${here}: nothing was added${fate === 'kept' ? ', and it is not deleted' : ''}.`;
+}
 
 export function Uploads({ limit }: { limit: number | undefined }) {
   const [jobs, setJobs] = useState<readonly Job[]>([]);
@@ -26,7 +41,7 @@ export function Uploads({ limit }: { limit: number | undefined }) {
       if (limit !== undefined && file.size > limit) job.error = `It has ${bytes(file.size)}, and uploads may have ${bytes(limit)}: compress or split it.`;
       else {
         job.sending = send(file, (share) => change(job.key, { share }));
-        job.sending.promise.then((done) => { change(job.key, { done }); void client.invalidateQueries({ queryKey: ['datasets'] }); }, (error) => change(job.key, { error: messageOf(error) }));
+        job.sending.promise.then((done) => { change(job.key, { done, fate: fateOf(done) }); void client.invalidateQueries({ queryKey: ['datasets'] }); }, (error) => change(job.key, { error: messageOf(error) }));
       }
       setJobs((before) => [job, ...before]);
     }
@@ -55,7 +70,7 @@ export function Uploads({ limit }: { limit: number | undefined }) {
               <div className="cut" title={job.name}>{job.done ? <Link to={`/data/${job.done.id}`}>{job.name}</Link> : job.name}</div>
               <div className="what num">
                 {job.error ? <span className="wrong" role="alert">{job.error}</span>
-                  : job.done ? <span className="muted">{job.done.existing ? `The same content is here already, as “${job.done.name}”: nothing was added.` : 'Uploaded. It is being analysed.'}</span>
+                  : job.done ? <span className="muted">{outcomeOf(job.done, job.fate)}</span>
                   : <div className="bar" role="progressbar" aria-label={`Upload of ${job.name}`} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(job.share * 100)}><i style={{ width: `${job.share * 100}%` }} /></div>}
               </div>
               <span className="muted num">{job.error || job.done ? bytes(job.size) : `${Math.round(job.share * 100)} % of ${bytes(job.size)}`}</span>
