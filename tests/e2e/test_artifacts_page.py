@@ -41,6 +41,7 @@ def test_export_pin_delete_and_free(studio: Studio, page: Page, tmp_path: Path) 
     kept.get_by_label("Delete step 2").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(kept.get_by_role("listitem")).to_have_count(1)
+    expect(kept.get_by_label("Unpin step 4")).to_be_focused()  # the row under the focus is gone
     page.keyboard.press("u")
     expect(kept.get_by_role("listitem")).to_have_count(2)
     kept.get_by_label("Delete step 2").click()

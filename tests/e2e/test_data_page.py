@@ -132,6 +132,20 @@ def test_deleted_data_sets_are_taken_back_one_by_one_and_the_rest_goes_with_the_
     )
 
 
+def test_a_file_that_is_uploaded_again_is_not_deleted(studio: Studio, page: Page, tmp_path: Path) -> None:
+    file = pairs(tmp_path / "again.jsonl", prompt="again")
+    made = sent(studio, file)["id"]
+    delete(page, studio, made)
+    page.wait_for_url("**/data")
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    page.get_by_test_id("file-input").set_input_files(file)
+    expect(page.get_by_test_id("upload")).to_contain_text("nothing was added, and it is not deleted")
+    expect(page.locator(f"[data-dataset='{made}']")).to_be_visible()
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)
+    page.goto("about:blank")
+    assert studio.get(f"/datasets/{made}")["deleted_at"] is None
+
+
 def test_a_data_set_that_a_run_needs_stays_and_the_page_says_why(studio: Studio, page: Page, tmp_path: Path) -> None:
     made = sent(studio, pairs(tmp_path / "needed.jsonl", prompt="needed"))
     waits = {
