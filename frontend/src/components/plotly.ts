@@ -12,13 +12,37 @@ interface PlotlyModule {
   Plots: { resize(element: HTMLElement): void };
 }
 
+/**
+ * A page may be left while its figures are drawn, in several tasks each. plotly.js would go on with a figure that was purged
+ * meanwhile, and fail: so it is purged when its drawing has ended, unless it is drawn anew by then.
+ */
+export function patient(module: PlotlyModule): PlotlyModule {
+  const drawing = new WeakMap<HTMLElement, Promise<unknown>>();
+  const noted = (element: HTMLElement, drawn: Promise<unknown>): Promise<unknown> => {
+    drawing.set(element, drawn);
+    const ended = (): void => { if (drawing.get(element) === drawn) drawing.delete(element); };
+    drawn.then(ended, ended);
+    return drawn;
+  };
+  return {
+    ...module,
+    react: (element, ...given) => noted(element, module.react(element, ...given)),
+    extendTraces: (element, ...given) => noted(element, module.extendTraces(element, ...given)),
+    purge(element) {
+      const open = drawing.get(element);
+      const purge = (): void => { if (!drawing.has(element)) module.purge(element); };
+      if (open) open.then(purge, purge); else purge();
+    },
+  };
+}
+
 let loading: Promise<PlotlyModule> | undefined;
 export function plotly(): Promise<PlotlyModule> {
   loading ??= import('plotly.js-cartesian-dist-min').then((module) => {
     const loaded = ((module as { default?: unknown }).default ?? module) as PlotlyModule;
     // plotly.js 4 offers to upload charts to a cloud unless it is told not to.
     loaded.setPlotConfig({ showSendToCloud: false, plotlyServerURL: '', displaylogo: false });
-    return loaded;
+    return patient(loaded);
   }).catch((error: unknown) => {
     loading = undefined; // the next figure tries again
     throw error;
