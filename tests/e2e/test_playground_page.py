@@ -74,7 +74,7 @@ def test_a_prompt_is_answered_side_by_side(studio: Studio, page: Page) -> None:
                 expect(item).not_to_contain_text("KL")
             else:
                 assert completion["kl"] != 0  # it has learnt for six steps
-                expect(item).to_contain_text(re.compile(r"KL -?[0-9.e-]+"))
+                expect(item).to_contain_text(re.compile(r"KL −?[0-9.e−]+"))
     assert [answer["kl"] is None for answer in seen["answers"]] == [True, False]
     assert trial not in {one["id"] for one in studio.get("/runs")["items"]}
 
