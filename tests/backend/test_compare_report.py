@@ -165,12 +165,12 @@ def test_what_people_wrote_stays_text(bench: Bench) -> None:
 
 def test_behind_a_proxy_its_links_lead_where_the_browser_came_from(bench: Bench) -> None:
     run = trained(bench, 1.0)
-    app = create_app(replace(bench.settings, trusted_proxies="10.0.0.0/8", admin_token="x" * 40))
+    settings = replace(bench.settings, trusted_proxies="10.0.0.0/8", admin_token="x" * 40)
     through = {"X-Forwarded-Proto": "https", "Host": "127.0.0.1", "Authorization": f"Bearer {'x' * 40}"}
     links = {}
     for peer in ("10.0.0.1", "192.0.2.7"):
-        client = TestClient(app, "http://127.0.0.1", client=(peer, 50_000))
-        answer = client.get(f"{API}/compare/report", params={"run": run}, headers=through)
+        with TestClient(create_app(settings), "http://127.0.0.1", client=(peer, 50_000)) as client:
+            answer = client.get(f"{API}/compare/report", params={"run": run}, headers=through)
         assert answer.status_code == 200, answer.text
         links[peer] = f"//127.0.0.1/runs/{run}" in answer.text and f"https://127.0.0.1/runs/{run}" in answer.text
     assert links == {"10.0.0.1": True, "192.0.2.7": False}

@@ -288,7 +288,7 @@ def test_the_report_names_the_prompts_of_outliers() -> None:
     report = reward_report(rewards, ["one", "two", "a prompt " * 30])
     assert (report["completions"], report["min"], report["median"], report["max"]) == (6, -100.0, 1.25, 3.0)
     assert report["outliers"] == 1
-    assert str(report["outlier_1"]).startswith("-100 (z = -")
+    assert str(report["outlier_1"]).startswith("−100 (z = −")
     assert "'a prompt a prompt" in str(report["outlier_1"])
     assert len(str(report["outlier_1"])) < 130
     assert "outlier_2" not in report
