@@ -33,6 +33,14 @@ def brief(value: Any) -> str:
     return reprlib.repr(value)
 
 
+def counted(count: int, one: str) -> str:
+    """
+    >>> counted(1, "run"), counted(2000, "run")
+    ('1 run', '2,000 runs')
+    """
+    return f"{count:,} {one}{'' if count == 1 else 's'}"
+
+
 # Numbers as the page writes them (frontend/src/format.ts): halves are rounded away from zero, where Python would round 0.0625 to
 # 0.062, and the minus is one. What a program reads, a CSV or a name, has neither.
 

@@ -50,14 +50,6 @@ class _Id(click.ParamType[str]):
 ID = _Id()
 
 
-def counted(number: int, one: str) -> str:
-    """
-    >>> counted(1, "run"), counted(2, "run")
-    ('1 run', '2 runs')
-    """
-    return f"{number} {one}" if number == 1 else f"{number} {one}s"
-
-
 @contextlib.contextmanager
 def whole_file(target: Path) -> Iterator[BinaryIO]:
     """A file that stands there whole or not at all: whoever reads it meanwhile never sees half of it."""

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from backend.commands.connection import ID, counted, whole_file, with_studio
+from backend.commands.connection import ID, whole_file, with_studio
+from copg_core.wording import counted
 
 if TYPE_CHECKING:
     from backend.rest import Studio

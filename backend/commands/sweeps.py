@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backend.commands.connection import ID, as_json, cell, counted, print_json, print_table, read_toml, with_studio
+from backend.commands.connection import ID, as_json, cell, print_json, print_table, read_toml, with_studio
 from backend.commands.following import until
+from copg_core.wording import counted
 
 if TYPE_CHECKING:
     from backend.rest import Studio

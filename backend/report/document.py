@@ -17,14 +17,12 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
 from backend import toml_text
 from backend.comparisons import NAMES
 from backend.figures.grounds import SURFACES
 from backend.report import figures, table
-from backend.report.words import counted
 from backend.schemas.compare import ComparedGroup, CompareOut
+from copg_core.wording import counted
 
 _SCRIPTED = "document.documentElement.dataset.scripted = '';"
 """Says before anything is painted that there will be figures."""
@@ -150,6 +148,8 @@ def _file(name: str) -> str:
 
 @functools.cache
 def _plotly() -> str:
+    from plotly.offline import get_plotlyjs  # brings a web client along that nothing else here needs
+
     return str(get_plotlyjs())
 
 

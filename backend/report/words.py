@@ -14,6 +14,8 @@ def number(value: float | None, digits: int = 4) -> str:
     """
     >>> number(0.060000001), number(None)
     ('0.06', '–')
+    >>> number(0.123456, 3)
+    '0.123'
     """
     return NONE if value is None else wording.number(value, digits)
 
@@ -58,11 +60,3 @@ def setting(value: Any) -> str:
         case str():
             return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def counted(count: int, one: str) -> str:
-    """
-    >>> counted(1, "run"), counted(2, "run")
-    ('1 run', '2 runs')
-    """
-    return f"{count:,} {one}{'' if count == 1 else 's'}"
