@@ -24,12 +24,12 @@ from copg_core.config import CopgConfig
 
 
 def runs_of_all(count: int) -> list[dict[str, Any]]:
-    """`count` CoPG runs, each with its own learning rate and one of 500 betas, whole configurations as path to value."""
+    """`count` CoPG runs, each with its own learning rate and beta, whole configurations as path to value."""
     random = np.random.default_rng(0)
     made = []
     for number in range(count):
         rate = float(10 ** random.uniform(-7, -4))
-        config = {"beta": 0.003 * 1.01 ** (number % 500), "seed": number, "optimizer": {"learning_rate": rate}}
+        config = {"beta": 0.003 * 1.005**number, "seed": number, "optimizer": {"learning_rate": rate}}
         whole = CopgConfig.model_validate(config).model_dump(mode="json")
         made.append(
             {
@@ -47,6 +47,8 @@ def _flat(path: str, value: Any) -> list[tuple[str, Any]]:
 
 
 class Ours:
+    fewest = 400
+
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{folder / 'ours.sqlite3'}"

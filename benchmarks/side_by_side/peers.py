@@ -19,6 +19,8 @@ from store_calls import PAGE, THINNED, Store, measure
 
 
 class Mlflow:
+    fewest = 400
+
     def __init__(self, folder: Path) -> None:
         from mlflow import MlflowClient
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -77,6 +79,8 @@ class Mlflow:
 
 
 class Trackio:
+    fewest = 250  # it takes every second, fourth, eighth ... point, and so between half and all of what was asked for
+
     def __init__(self, folder: Path) -> None:
         os.environ["TRACKIO_DIR"] = str(folder)
         from trackio.sqlite_storage import SQLiteStorage
