@@ -131,6 +131,7 @@ def _summary(sweep: Sweep, loaded: list[_Member], slots: int, *, paused: bool) -
         "total": len(compared),
         "states": {state: counts.get(state.value, 0) for state in RunState},
         "active": any(RunState(one.run.state) not in TERMINAL for one in loaded),
+        "deleting": sweep.deleting_at is not None,
         "steps_done": done,
         "steps_total": total,
         "progress": _progress(compared),

@@ -199,6 +199,9 @@ class SweepSummary(BaseModel):
     total: int
     states: dict[RunState, int] = Field(description="How many runs are in each state; states without runs are 0.")
     active: bool = Field(description="Whether a run waits, is queued or is trained.")
+    deleting: bool = Field(
+        description="Whether its deletion has begun, which goes on by itself: nothing else can be done with it any more."
+    )
     steps_done: int
     steps_total: int | None = Field(description="Null while a run's number of steps is not known.")
     progress: float = Field(description="Share of the steps that are done, 0 to 1; runs that ended count as whole.")

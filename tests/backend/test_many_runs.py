@@ -198,13 +198,15 @@ def test_another_process_finishes_a_deletion_that_stopped_half_way(bench: Bench)
     folder.mkdir(parents=True)
     deletions = sweep_deletion.Deletions(bench.database, bench.settings)
     deletions.step()
-    assert bench.get(f"/sweeps/{gone}")["total"] == 3  # whoever was asked may still be at work
+    shown = bench.get(f"/sweeps/{gone}")
+    assert (shown["total"], shown["deleting"]) == (3, True)  # whoever was asked may still be at work
     with bench.database.transaction() as session:
         session.execute(update(Sweep).where(Sweep.uid == gone).values(deleting_at=NOW - 61))
     deletions.step()
     problem(bench.client.get(f"{API}/sweeps/{gone}"), 404)
     assert not folder.exists()
-    assert bench.get(f"/sweeps/{kept}")["total"] == 2
+    shown = bench.get(f"/sweeps/{kept}")
+    assert (shown["total"], shown["deleting"]) == (2, False)
 
 
 def test_a_refused_deletion_changes_nothing(bench: Bench) -> None:

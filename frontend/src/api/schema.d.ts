@@ -6212,6 +6212,11 @@ export interface components {
              * @description Whether a run waits, is queued or is trained.
              */
             active: boolean;
+            /**
+             * Deleting
+             * @description Whether its deletion has begun, which goes on by itself: nothing else can be done with it any more.
+             */
+            deleting: boolean;
             /** Steps Done */
             steps_done: number;
             /**
@@ -6290,6 +6295,11 @@ export interface components {
              * @description Whether a run waits, is queued or is trained.
              */
             active: boolean;
+            /**
+             * Deleting
+             * @description Whether its deletion has begun, which goes on by itself: nothing else can be done with it any more.
+             */
+            deleting: boolean;
             /** Steps Done */
             steps_done: number;
             /**
@@ -6481,6 +6491,11 @@ export interface components {
              * @description Whether a run waits, is queued or is trained.
              */
             active: boolean;
+            /**
+             * Deleting
+             * @description Whether its deletion has begun, which goes on by itself: nothing else can be done with it any more.
+             */
+            deleting: boolean;
             /** Steps Done */
             steps_done: number;
             /**

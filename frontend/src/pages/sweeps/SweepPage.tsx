@@ -29,12 +29,13 @@ export function SweepPage() {
   const members = useMembers(id);
   useSweepEvents(id, [...(members.data?.items ?? []).map((one) => one.run.id), ...(sweep.data?.parents ?? []).map((one) => one.id)]);
   const { shown, pencil, edit, close } = useOpened<Sweep, Field>(id, readSweep);
-  const deleting = useDeleting().has(id);
+  const undoable = useDeleting().has(id);
   const name = sweep.data?.name;
   useEffect(() => { document.title = name ? `${name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [name]);
   if (sweep.isError && !sweep.data) return <Failure title="This sweep cannot be shown" error={sweep.error}><p><Link to="/sweeps">All sweeps</Link></p></Failure>;
   if (!sweep.data) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
   const seen = sweep.data;
+  const stays = !undoable && !seen.deleting;
   return (
     <>
       <div className="head">
@@ -48,7 +49,7 @@ export function SweepPage() {
         <StateCounts sweep={seen} />
         <span className="sr" aria-live="polite" data-testid="sweep-state" data-active={seen.active} data-succeeded={seen.states.succeeded ?? 0}>{seen.active ? 'Active' : 'Ended'}</span>
         <Offers group="This sweep" offers={[{ id: 'compare', label: 'Compare its runs', act: () => void navigate(`/compare?sweep=${id}`) }]} />
-        <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button>{!deleting && <May scope="launch"><Actions sweep={seen} /></May>}</div>
+        <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button>{stays && <May scope="launch"><Actions sweep={seen} /></May>}</div>
       </div>
       {shown ? <EditSweep key={id} {...shown} onClose={close} /> : <About sweep={seen} onEdit={(focus) => void edit(focus)} />}
       {seen.note && <Failure title="Before you compare" error={seen.note} />}

@@ -24,6 +24,7 @@ export function SweepProgress({ sweep }: { sweep: SweepSummary }) {
 export function StateCounts({ sweep }: { sweep: SweepSummary }) {
   return (
     <span className="counts">
+      {sweep.deleting && <span className="chip cancelling" style={{ '--chip': 'var(--state-cancelling)' } as CSSProperties} title="It goes on by itself"><i className="dot" aria-hidden />Being deleted</span>}
       {ORDER.filter((state) => (sweep.states[state] ?? 0) > 0).map((state) => (
         <span key={state} className={`chip ${state}`} style={{ '--chip': `var(--state-${state})` } as CSSProperties}><i className="dot" aria-hidden />{sweep.states[state]} {words(state).toLowerCase()}</span>
       ))}

@@ -41,10 +41,10 @@ async function allMembers(sweep: string): Promise<{ fields: string[]; items: Swe
 export function useSweeps() {
   const kept = useKept();
   const select = useCallback((list: SweepSummary[]) => kept(list, (one) => [one.id]), [kept]);
-  return useQuery({ queryKey: ['sweeps'], queryFn: allSweeps, select, refetchInterval: (query) => (query.state.data?.some((one) => one.active) ? REFRESH : false) });
+  return useQuery({ queryKey: ['sweeps'], queryFn: allSweeps, select, refetchInterval: (query) => (query.state.data?.some((one) => one.active || one.deleting) ? REFRESH : false) });
 }
 export const useSweep = (sweep: string) =>
-  useQuery({ queryKey: ['sweep', sweep], queryFn: () => data(api.GET('/api/v1/sweeps/{sweep_id}', id(sweep))), refetchInterval: (query) => (query.state.data?.active ? REFRESH : false) });
+  useQuery({ queryKey: ['sweep', sweep], queryFn: () => data(api.GET('/api/v1/sweeps/{sweep_id}', id(sweep))), refetchInterval: (query) => (query.state.data?.active || query.state.data?.deleting ? REFRESH : false) });
 export function useMembers(sweep: string) {
   const kept = useKept();
   const select = useCallback((all: Awaited<ReturnType<typeof allMembers>>) => ({ ...all, items: kept(all.items, (one) => [one.run.id]) }), [kept]);
