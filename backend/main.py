@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 
 from backend import errors, logs, openapi_document, queue, uploads
@@ -123,7 +125,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=_operation_id,
+        routes=list(_routes()),
         separate_input_output_schemas=False,
     )
     app.state.studio = studio
@@ -132,6 +134,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SafeResponses)  # outside of the gate, whose refusals carry its headers too
     app.add_middleware(Requests)
     errors.install(app)
+    app.openapi = lambda: openapi_document.document(app, API)  # type: ignore[method-assign]
+    app.router.default = Page(Path(__file__).parent / "page")
+    if ours:
+        Keeper().install()
+    return app
+
+
+@cache
+def _routes() -> tuple[BaseRoute, ...]:
+    """Every route, put together once in a process: nearly all the time that it takes to make an application goes there."""
+    whole = APIRouter(redirect_slashes=False, generate_unique_id_function=_operation_id)
     api = APIRouter(prefix=API, responses={"default": {"model": Problem, "description": "Problem details (RFC 9457)"}})
     rooms = (
         sweep_figures, figures,  # what hundreds of viewers ask for is found first, behind the one address that it would hide
@@ -140,28 +153,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )  # fmt: skip
     for room in rooms:
         api.include_router(room.router)
-    app.include_router(api)
-    app.include_router(metrics_router)
-    _serve_docs(app)
-    app.openapi = lambda: openapi_document.document(app, API)  # type: ignore[method-assign]
-    app.router.default = Page(Path(__file__).parent / "page")
-    if ours:
-        Keeper().install()
-    return app
+    whole.include_router(api)
+    whole.include_router(metrics_router)
+    _serve_docs(whole)
+    return tuple(whole.routes)
 
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _serve_docs(app: FastAPI) -> None:
+def _serve_docs(router: APIRouter) -> None:
     """/docs from files of our own installation: FastAPI's default page needs a CDN and stays blank offline."""
     found = find_spec("fastapi_offline")
     assert found is not None, "fastapi-offline is a dependency of the web extra"
     assert found.origin is not None
-    app.mount("/docs-assets", StaticFiles(directory=Path(found.origin).parent / "static"))
+    router.mount("/docs-assets", StaticFiles(directory=Path(found.origin).parent / "static"))
 
-    @app.get("/docs", include_in_schema=False)
+    @router.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         shown = get_swagger_ui_html(
             openapi_url="/openapi.json",

@@ -7,6 +7,7 @@ A missing service skips its tests and says so; with COPG_TEST_REQUIRE_SERVICES=1
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,12 +91,20 @@ def empty_database(url: str) -> None:
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database without rows, to be copied: a copy takes a hundredth of the time of the migrations."""
+    path = tmp_path_factory.mktemp("migrated") / "copg.sqlite3"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path, migrated_sqlite: Path) -> str:
     """A migrated SQLite database in this test's folder."""
-    url = f"sqlite:///{tmp_path / 'copg.sqlite3'}"
-    upgrade(url)
-    return url
+    path = tmp_path / "copg.sqlite3"
+    shutil.copyfile(migrated_sqlite, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
