@@ -291,7 +291,7 @@ def main() -> None:
 @contextmanager
 def served(url: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """The web process alone on a database, as `copg up` serves it; it answers when the block begins."""
-    command = [sys.executable, "-m", "uvicorn", "--factory", "backend.main:create_app", "--port", str(port), "--log-level", "warning"]  # fmt: skip
+    command = [sys.executable, "-m", "uvicorn", "--factory", "backend.main:create_app", "--port", str(port), "--log-level", "warning", "--timeout-graceful-shutdown", "3"]  # fmt: skip
     environment = os.environ | {"COPG_DATABASE_URL": url, "COPG_DATA_DIR": str(folder)}
     root = Path(__file__).parent.parent
     server = subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

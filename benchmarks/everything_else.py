@@ -31,7 +31,11 @@ async def prepare(client: httpx.AsyncClient) -> dict[str, str]:
         "grid": {"beta": [0.01, 0.03, 0.1], "seed": [0, 1]},
     }
     made = (await client.post("/sweeps", json=sweep)).raise_for_status().json()
-    return {"dataset": dataset["id"], "sweep": made["id"]}
+    for _ in range(100):  # its figures are there when it has been looked through
+        if (await client.get(f"/figures/data/{dataset['id']}/completion_lengths")).is_success:
+            return {"dataset": dataset["id"], "sweep": made["id"]}
+        await asyncio.sleep(0.1)
+    raise SystemExit("the data set has no figures")
 
 
 def _reads(places: dict[str, str]) -> list[str]:
@@ -42,12 +46,12 @@ def _reads(places: dict[str, str]) -> list[str]:
             "/runs?limit=100", "/runs?where=config.beta>=0.03&sort=-config.beta", "/runs?search=growing", "/runs/fields",
             "/runs/{run}", "/runs/{run}/curves?max_points=500", "/runs/{run}/evaluations", "/runs/{run}/samples",
             "/runs/{run}/log", "/runs/{run}/figures", "/runs/{run}/checkpoints", "/runs/{run}/artifacts",
-            "/figures/reward?run={run}", "/figures/loss?run={run}", "/figures/final_reward",
+            "/figures/reward?run={run}", "/figures/loss?run={run}", "/figures/final_reward?sweep={sweep}",
             "/compare?run={run}&run={other}", "/compare/figures/reward?run={run}&run={other}",
             "/compare/figures/frontier?run={run}&run={other}", "/samples?column={run}@first&column={run}@last&column={other}@last",
             "/samples/figures/reward?column={run}@first&column={run}@last", "/sweeps", "/sweeps/form", "/sweeps/{sweep}", "/sweeps/{sweep}/members",
             "/compare?sweep={sweep}", "/compare/report?run={run}&run={other}", "/pipelines", "/trials", "/trials/form", "/datasets", "/datasets/{dataset}",
-            "/figures/data/{dataset}/contrast", "/models", "/algorithms", "/bandit/presets", "/workers",
+            "/figures/data/{dataset}/completion_lengths", "/models", "/algorithms", "/bandit/presets", "/workers",
             "/workers/figures/gpu_memory", "/queue", "/health", "/storage", "/saved-views", "/webhooks", "/tokens", "/session",
         )
     ]  # fmt: skip

@@ -52,19 +52,21 @@ class EvaluationRow:
 
 @dataclass(frozen=True)
 class RunData:
-    """The numbers of one run. `curves` has an entry for every metric that was asked for, empty where there is none."""
+    """The numbers of one run. `curves` has an entry for every metric that was asked for, empty where there is none; they begin
+    after the step `seen`."""
 
     algorithm: str
     config: Mapping[str, Any]
     fence: int = 0
     evaluations: Sequence[EvaluationRow] = ()
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    seen: int = -1
 
     @property
     def cursor(self) -> Cursor:
-        """Where the data ends."""
+        """Where the data ends; where nothing came after what was seen, there."""
         steps = [steps[-1] for steps, _ in self.curves.values() if steps]
-        return Cursor(max(steps, default=-1), self.evaluations[-1].step if self.evaluations else -1)
+        return Cursor(max(steps, default=self.seen), self.evaluations[-1].step if self.evaluations else -1)
 
     def evaluated(self, name: str) -> list[float | None]:
         """One measure over all evaluations."""
@@ -86,9 +88,9 @@ def load(session: Session, run: Run, metric_names: Sequence[str], *, after: Curs
     because levels and axes depend on the first one."""
     rows = session.scalars(select(Evaluation).where(Evaluation.run_id == run.id).order_by(Evaluation.step))
     evaluations = [_row(row) for row in rows]
-    start = None if after is None else after.metric_step
+    start = Cursor().metric_step if after is None else after.metric_step
     curves = metrics.curve(session, run.id, metric_names, start, MAX_POINTS) if metric_names else {}
-    return RunData(run.algorithm, run.config, run.fence, evaluations, curves)
+    return RunData(run.algorithm, run.config, run.fence, evaluations, curves, seen=start)
 
 
 def _row(row: Evaluation) -> EvaluationRow:

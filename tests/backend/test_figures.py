@@ -163,6 +163,23 @@ def test_figure_then_points_equal_the_figure_later(bench: Bench) -> None:
         assert not after["empty"]
 
 
+def test_who_asks_while_nothing_is_new_is_sent_nothing_twice_later(bench: Bench) -> None:
+    uid = bench.launch()
+    claim = bench.claim(uid)
+    bench.record(claim, evaluation(0), *metrics(1, 2))
+    held = bench.get("/figures/loss", run=uid)
+    fence = {"run": uid, "fence": held["fence"]}
+    assert bench.client.patch(f"{API}/runs/{uid}", json={"notes": "seen"}).is_success  # an event without a point
+    still = bench.get("/figures/loss/points", after=held["cursor"], **fence)
+    assert (still["cursor"], [trace["x"] for trace in still["traces"]]) == (held["cursor"], [[], []])
+    bench.record(claim, evaluation(50))
+    evaluated = bench.get("/figures/loss/points", after=still["cursor"], **fence)
+    assert evaluated["cursor"] == "2.50"
+    bench.record(claim, *metrics(3))
+    [loss, _] = bench.get("/figures/loss/points", after=evaluated["cursor"], **fence)["traces"]
+    assert loss["x"] == [3]
+
+
 def test_a_state_that_the_caller_was_told_is_answered_from_memory_and_no_older_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
