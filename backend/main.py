@@ -29,6 +29,7 @@ from backend.gpu_history import Pruner
 from backend.origins import Origins
 from backend.page_files import Page
 from backend.reconcile import Reconciler
+from backend.repeats import AnsweredBefore
 from backend.requests import Requests
 from backend.responses import SafeResponses, page_policy
 from backend.retention import Leftovers, Sweeper
@@ -130,6 +131,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.studio = studio
     app.state.doorkeeper = doorkeeper
+    app.add_middleware(AnsweredBefore, repeats=studio.repeats)
     app.add_middleware(Gate, application=app, doorkeeper=doorkeeper, origins=Origins(settings))
     app.add_middleware(SafeResponses)  # outside of the gate, whose refusals carry its headers too
     app.add_middleware(Requests)

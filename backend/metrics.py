@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import BigInteger, ColumnElement, Double, Integer, cast, func, literal, null, select, text
+from sqlalchemy import BigInteger, ColumnElement, Double, Integer, bindparam, cast, func, literal, null, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -89,6 +89,14 @@ def curve(
     ids = _known_ids(session, wanted)
     result: dict[str, Curve] = {name: ([], []) for name in wanted}
     for name, metric_id in ids.items():
+        if after is not None and after >= 0 and until is None:
+            # Whoever follows a run asks for a few points, again and again: one statement, made once.
+            tail = session.execute(
+                _TAIL, {"run": run_id, "metric": metric_id, "after": after, "most": max_points + 1}
+            ).all()
+            if len(tail) <= max_points:
+                result[name] = [row[0] for row in tail], [row[1] for row in tail]
+                continue
         where = [MetricPoint.run_id == run_id, MetricPoint.metric_id == metric_id]
         if after is not None:
             where.append(MetricPoint.step > after)
@@ -130,6 +138,16 @@ def _known_ids(session: Session, wanted: Sequence[str]) -> dict[str, int]:
 
 
 _POINT = (MetricPoint.step, MetricPoint.value)
+_TAIL = (
+    select(*_POINT)
+    .where(
+        MetricPoint.run_id == bindparam("run"),
+        MetricPoint.metric_id == bindparam("metric"),
+        MetricPoint.step > bindparam("after"),
+    )
+    .order_by(MetricPoint.step)
+    .limit(bindparam("most", type_=Integer))
+)
 # SQLite would sort the points to group them by stretch. Asked for each stretch, it walks through the index, and a bare column beside
 # min() or max() is that of the row which holds it.
 _EXTREMES = text("""

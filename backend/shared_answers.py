@@ -60,6 +60,14 @@ class Flights(Generic[Answer]):
     def __init__(self) -> None:
         self._under_way: dict[Hashable, asyncio.Future[Answer]] = {}
 
+    async def share(self, key: Hashable) -> Answer | None:
+        """What is on its way; None where nobody asks at this moment, or where it fails, which is told to those who asked."""
+        flight = self._under_way.get(key)
+        if flight is None:
+            return None
+        await asyncio.wait([flight])
+        return None if flight.cancelled() or flight.exception() is not None else flight.result()
+
     async def join(self, key: Hashable, start: Callable[[], Awaitable[Answer]]) -> Answer:
         """What `start()` gives, which is called where nobody asks at this moment. Who leaves does not take it from the others; what
         it raises, everybody who waits gets."""

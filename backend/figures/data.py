@@ -86,16 +86,17 @@ class RunData:
 def load(session: Session, run: Run, metric_names: Sequence[str], *, after: Cursor | None = None) -> RunData:
     """Read what a figure needs. With `after`, curves hold only later steps; evaluations are few and always whole,
     because levels and axes depend on the first one."""
-    rows = session.scalars(select(Evaluation).where(Evaluation.run_id == run.id).order_by(Evaluation.step))
+    rows = session.execute(select(*_COLUMNS).where(Evaluation.run_id == run.id).order_by(Evaluation.step))
     evaluations = [_row(row) for row in rows]
     start = Cursor().metric_step if after is None else after.metric_step
     curves = metrics.curve(session, run.id, metric_names, start, MAX_POINTS) if metric_names else {}
     return RunData(run.algorithm, run.config, run.fence, evaluations, curves, seen=start)
 
 
-def _row(row: Evaluation) -> EvaluationRow:
-    usual = {
-        name: getattr(row, name)
-        for name in ("reward_mean", "reward_stderr", "kl", "length_mean", "unfinished_share", "gold_mean")
-    }
-    return EvaluationRow(row.step, row.n, {**row.values, **usual})
+_USUAL = ("reward_mean", "reward_stderr", "kl", "length_mean", "unfinished_share", "gold_mean")
+_COLUMNS = (Evaluation.step, Evaluation.n, Evaluation.values, *(getattr(Evaluation, name) for name in _USUAL))
+
+
+def _row(row: Sequence[Any]) -> EvaluationRow:
+    step, n, values, *usual = row
+    return EvaluationRow(step, n, {**values, **dict(zip(_USUAL, usual, strict=True))})

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple
+from types import SimpleNamespace
+from typing import Any, Literal, NamedTuple, cast
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
@@ -57,25 +58,38 @@ def whole_ticks(span: float) -> dict[str, int]:
     return {"dtick": 1} if span <= 6 else {}
 
 
-_WITHOUT_LAYOUT: ContextVar[bool] = ContextVar("without_layout", default=False)
+_POINTS_ALONE: ContextVar[bool] = ContextVar("points_alone", default=False)
+
+
+class _Bare(SimpleNamespace):
+    """Stands for a figure or a trace of which the points alone are asked for."""
+
+    def update_layout(self, **_: Any) -> None:
+        """There is none."""
 
 
 @contextmanager
-def traces_only() -> Iterator[None]:
-    """Inside, figures are made of their traces alone. Points are appended to a figure that has its layout, and plotly, which
-    checks each property of a layout, takes longer for it than all else that an answer with points needs."""
-    before = _WITHOUT_LAYOUT.set(True)
+def points_alone() -> Iterator[None]:
+    """Inside, traces are made of `x`, `y` and `meta`, and figures of traces. They are appended to a figure that has all else, and
+    plotly, which checks each property, takes longer for it than whatever else an answer with points needs."""
+    before = _POINTS_ALONE.set(True)
     try:
         yield
     finally:
-        _WITHOUT_LAYOUT.reset(before)
+        _POINTS_ALONE.reset(before)
+
+
+def _scatter(**properties: Any) -> go.Scatter:
+    if _POINTS_ALONE.get():
+        return cast(go.Scatter, _Bare(**{name: properties[name] for name in ("x", "y", "meta")}))
+    return go.Scatter(**properties)
 
 
 def figure(traces: Sequence[go.Scatter], y_title: str, *, second_y: str | None = None, **y_axis: Any) -> go.Figure:
     """A figure over optimizer steps. `second_y` titles an axis on the right, for traces with yaxis="y2"."""
+    if _POINTS_ALONE.get():
+        return cast(go.Figure, _Bare(data=tuple(traces)))
     drawn = go.Figure(list(traces))
-    if _WITHOUT_LAYOUT.get():
-        return drawn
     drawn.update_layout(
         template=TEMPLATE,
         xaxis={"title": {"text": "Optimizer step"}},
@@ -104,7 +118,7 @@ def line(
     axis: str = "y",
 ) -> go.Scatter:
     """One curve; a missing value is a gap."""
-    return go.Scatter(
+    return _scatter(
         x=list(x),
         y=list(y),
         name=name,
@@ -157,7 +171,7 @@ def mean_with_band(
     colour = colour or COLOURS[algorithm]
     lower, upper = statistics.band(mean, stderr)
     edges = [
-        go.Scatter(
+        _scatter(
             x=list(x),
             y=statistics.as_values(edge),
             name=f"{sign} 1 s.e.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request
@@ -11,6 +12,7 @@ from fastapi import Depends, Header, Query, Request
 from backend.comparisons import Comparison
 from backend.database import Database
 from backend.feed import Feed
+from backend.repeats import Repeats
 from backend.settings import Settings
 from backend.shared_answers import Flights, SharedAnswers
 
@@ -34,8 +36,15 @@ class Studio:
     gpus: SharedAnswers[bytes] = field(default_factory=lambda: SharedAnswers(size=16))
     """Figures of GPUs, the same for whoever looks at them before the next heartbeat."""
 
+    @cached_property
+    def repeats(self) -> Repeats:
+        """Which addresses ask for which of `answers`."""
+        return Repeats(self.feed, self.answers, self.flights)
 
-def _studio(request: Request) -> Any:
+
+async def _studio(
+    request: Request,
+) -> Any:  # not that it waited for anything: FastAPI asks a thread for what is not async
     return request.app.state.studio
 
 

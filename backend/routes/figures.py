@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Annotated
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,7 +16,7 @@ from backend.errors import NotFound
 from backend.figure_images import image
 from backend.figures import catalogue
 from backend.figures.data import Cursor, RunData, load
-from backend.figures.style import traces_only
+from backend.figures.style import points_alone
 from backend.models import Run
 from backend.routes.context import Context
 from backend.routes.figure_answers import PICTURES, RESPONSES, Format, attached
@@ -85,6 +85,7 @@ async def get_figure_points(
     name: FigureName,
     run: RunId,
     context: Context,
+    request: Request,
     after: Annotated[str, Query(pattern=r"^-?\d{1,12}\.-?\d{1,12}$", description="`cursor` of the answer before.")],
     fence: Annotated[int, Query(description="`fence` of the answer before.")],
     rev: Annotated[
@@ -105,7 +106,7 @@ async def get_figure_points(
         if data.fence != fence or (cursor.is_start and not data.cursor.is_start):
             # Another attempt may have dropped points; and the first evaluation decides how a figure's axes are laid out.
             return _json(FigurePoints(cursor=str(data.cursor), fence=data.fence, reset=True, traces=[]))
-        with traces_only():
+        with points_alone():
             traces = catalogue.points_after(catalogue.FIGURES[name].draw(data), cursor)
         return _json(
             FigurePoints(
@@ -123,6 +124,7 @@ async def get_figure_points(
     if rev is not None and seen is not None and seen >= rev:
         # Then the database need not be asked how new the run is; and of those who were told it at the same moment, one asks.
         state = (run, seen, name, after, fence)
+        context.repeats.learn(request.scope, state)
         content = context.answers.ready(state) or await context.flights.join(state, ask)
     else:
         content = await ask()
