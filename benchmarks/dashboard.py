@@ -2,13 +2,13 @@
 
     python benchmarks/dashboard.py [--quick] [--json FILE] [--database URL] [--seconds 60] [--viewers 200] [--per-second 2]
 
-Three processes: the web process as `copg up` serves it (uvicorn), a writer that ships points of 20 runs through the workers' own
+Four processes: the web process as `copg up` serves it (uvicorn), a writer that ships points of 20 runs through the workers' own
 fenced write, and the viewers, which do what a run's page does: hold the event stream, and at each event of the run that they
 show ask for the points after their cursor, one request in flight, the newest pending. The value of a point is the moment
 right before its transaction, so that its age at the viewer is the clock minus the value. Every seventh viewer loses its
 connection every few seconds and connects again. At the end each viewer must hold every point of its run, none twice.
 
-Meanwhile one client asks for everything else that the pages ask for (everything_else.py), launches, edits and cancels, one question after
+Meanwhile the fourth, one client, asks for everything else that the pages ask for (everything_else.py), launches, edits and cancels, one question after
 the other, and its answers are timed. The runs write an evaluation with 64 completions every twenty steps.
 """
 
@@ -25,9 +25,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backend import claims, runs
 from backend.database import Database
 from backend.migrations import upgrade
-from benchmarks.everything_else import ask, prepare, summary
+from benchmarks import everything_else
+from benchmarks.everything_else import summary
 from benchmarks.goals import tell
 from copg_core.config import CopgConfig
 from copg_core.events import Evaluation, Metrics, Sample
@@ -216,24 +218,27 @@ class Viewer:
         await asyncio.gather(*running)
 
 
-async def watch(port: int, uids: list[str], viewers: int, pipe: Any, seconds: float, server: int) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60) as client:
-        stop = asyncio.Event()
-        crowd = [Viewer(port, uids[number % len(uids)]) for number in range(viewers)]
-        tasks = [asyncio.create_task(one.live(drops=number % 7 == 3, stop=stop)) for number, one in enumerate(crowd)]
-        await asyncio.sleep(3)
-        used = _cpu_seconds(server)
-        places = {"run": uids[0], "other": uids[1], **await prepare(client)}
-        beside = asyncio.create_task(ask(client, places, stop))
-        pipe.send("go")
-        last = await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
-        used = _cpu_seconds(server) - used
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and any(one.steps[-1:] != [last - 1] for one in crowd):
-            await asyncio.sleep(0.1)
-        stop.set()
-        others, slowest = summary(await beside)
-        await asyncio.gather(*tasks)
+async def watch(
+    port: int, uids: list[str], viewers: int, writer: Any, asker: Any, seconds: float, server: int
+) -> dict[str, Any]:
+    """The viewers, from before the first point until each has the last one. `writer` and `asker`: pipes to those two processes."""
+    heard = partial(asyncio.get_running_loop().run_in_executor, None)
+    stop = asyncio.Event()
+    crowd = [Viewer(port, uids[number % len(uids)]) for number in range(viewers)]
+    tasks = [asyncio.create_task(one.live(drops=number % 7 == 3, stop=stop)) for number, one in enumerate(crowd)]
+    await heard(asker.recv)
+    used = _cpu_seconds(server)
+    asker.send("go")
+    writer.send("go")
+    last = await heard(writer.recv)
+    used = _cpu_seconds(server) - used
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(one.steps[-1:] != [last - 1] for one in crowd):
+        await asyncio.sleep(0.1)
+    asker.send("enough")
+    others, slowest = summary(await heard(asker.recv))
+    stop.set()
+    await asyncio.gather(*tasks)
     for name, middle, count in slowest[:8]:
         print(f"  slow: {name:70} median {middle:7.1f} ms of {count}")
     ages = np.array([age for one in crowd for age in one.ages])
@@ -272,20 +277,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = chosen.database or f"sqlite:///{folder}/copg.sqlite3"
         upgrade(url)
-        here, there = multiprocessing.Pipe()
-        writer = multiprocessing.get_context("spawn").Process(
-            target=write, args=(url, chosen.runs, chosen.seconds, chosen.per_second, there)
-        )
-        with served(url, Path(folder), chosen.port) as server:
-            try:
-                writer.start()
-                found = asyncio.run(watch(chosen.port, here.recv(), chosen.viewers, here, chosen.seconds, server.pid))
-            finally:
-                if writer.is_alive():
-                    writer.terminate()
+        with served(url, Path(folder), chosen.port) as server, ExitStack() as others:
+            writer = others.enter_context(beside(write, url, chosen.runs, chosen.seconds, chosen.per_second))
+            uids = writer.recv()
+            asker = others.enter_context(beside(everything_else.beside, chosen.port, uids))
+            found = asyncio.run(watch(chosen.port, uids, chosen.viewers, writer, asker, chosen.seconds, server.pid))
     tell(found, GOALS, chosen.json)
     if found["viewers_that_miss_a_point"]:
         raise SystemExit("a viewer misses a point or holds one twice")
+
+
+@contextmanager
+def beside(work: Callable[..., None], *given: Any) -> Iterator[Any]:
+    """`work(*given, pipe)` in a process of its own, and our end of its pipe, which says EOFError where that process fails."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(*given, there))
+    process.start()
+    there.close()
+    try:
+        yield here
+    finally:
+        process.terminate()
+        process.join()
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -17,24 +17,33 @@ BANDIT = "POST /bandit/figures"
 """Half a million steps of a simulation, timed apart from what reads and writes rows."""
 
 
-async def prepare(client: httpx.AsyncClient) -> dict[str, str]:
+def beside(port: int, uids: list[str], pipe: Any) -> None:
+    """The process of whoever asks: says when it is ready, begins when it is told to, and sends what `ask` gives when it is told again."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60) as client:
+        places = {"run": uids[0], "other": uids[1], **_prepare(client)}
+        pipe.send("ready")
+        pipe.recv()
+        pipe.send(_ask(client, places, pipe.poll))
+
+
+def _prepare(client: httpx.Client) -> dict[str, str]:
     """A data set and a sweep of six runs over REST, as a person makes them; what `{dataset}` and `{sweep}` stand for."""
     pairs = "".join(
         json.dumps({"prompt": f"Prompt {n}", "chosen": "Better. " * (n % 9 + 1), "rejected": "Worse."}) + "\n"
         for n in range(1000)
     )
-    sent = await client.post("/datasets/upload", params={"filename": "pairs.jsonl"}, content=pairs.encode())
+    sent = client.post("/datasets/upload", params={"filename": "pairs.jsonl"}, content=pairs.encode())
     dataset = sent.raise_for_status().json()
     sweep = {
         "name": "six",
         "config": {"algorithm": "copg"},
         "grid": {"beta": [0.01, 0.03, 0.1], "seed": [0, 1]},
     }
-    made = (await client.post("/sweeps", json=sweep)).raise_for_status().json()
+    made = client.post("/sweeps", json=sweep).raise_for_status().json()
     for _ in range(100):  # its figures are there when it has been looked through
-        if (await client.get(f"/figures/data/{dataset['id']}/completion_lengths")).is_success:
+        if client.get(f"/figures/data/{dataset['id']}/completion_lengths").is_success:
             return {"dataset": dataset["id"], "sweep": made["id"]}
-        await asyncio.sleep(0.1)
+        time.sleep(0.1)
     raise SystemExit("the data set has no figures")
 
 
@@ -57,31 +66,31 @@ def _reads(places: dict[str, str]) -> list[str]:
     ]  # fmt: skip
 
 
-async def ask(client: httpx.AsyncClient, places: dict[str, str], stop: asyncio.Event) -> dict[str, list[float]]:
-    """Milliseconds of each answer by question, one after the other, until `stop`. Raises for an answer that is an error."""
+def _ask(client: httpx.Client, places: dict[str, str], stopped: Callable[[], bool]) -> dict[str, list[float]]:
+    """Milliseconds of each answer by question, one after the other, until `stopped`. Raises for an answer that is an error."""
     found: dict[str, list[float]] = defaultdict(list)
 
-    async def timed(name: str, method: str, path: str, body: Any = None) -> Any:
+    def timed(name: str, method: str, path: str, body: Any = None) -> Any:
         begin = time.perf_counter()
-        answer = await client.request(method, path, json=body)
+        answer = client.request(method, path, json=body)
         found[name].append((time.perf_counter() - begin) * 1e3)
         if answer.is_error:
             raise SystemExit(f"{name}: {answer.status_code} {answer.text[:300]}")
-        await asyncio.sleep(PAUSE)
+        time.sleep(PAUSE)
         return answer.json() if answer.content and "json" in answer.headers.get("content-type", "") else None
 
     for turn in itertools.count():
         for path in _reads(places):
-            if stop.is_set():
+            if stopped():
                 return found
-            await timed(f"GET {path}", "GET", path)
+            timed(f"GET {path}", "GET", path)
         config = {"algorithm": "copg", "seed": turn}
-        await timed("POST /runs/estimate", "POST", "/runs/estimate", {"config": config})
-        await timed("POST /sweeps/preview", "POST", "/sweeps/preview", {"config": config, "grid": {"beta": [0.1, 0.3]}})
-        run = await timed("POST /runs", "POST", "/runs", {"config": config, "name": f"launched {turn}"})
-        await timed("PATCH /runs/{id}", "PATCH", f"/runs/{run['id']}", {"notes": "seen"})
-        await timed("POST /runs/{id}/cancel", "POST", f"/runs/{run['id']}/cancel")
-        await timed(BANDIT, "POST", "/bandit/figures", {})
+        timed("POST /runs/estimate", "POST", "/runs/estimate", {"config": config})
+        timed("POST /sweeps/preview", "POST", "/sweeps/preview", {"config": config, "grid": {"beta": [0.1, 0.3]}})
+        run = timed("POST /runs", "POST", "/runs", {"config": config, "name": f"launched {turn}"})
+        timed("PATCH /runs/{id}", "PATCH", f"/runs/{run['id']}", {"notes": "seen"})
+        timed("POST /runs/{id}/cancel", "POST", f"/runs/{run['id']}/cancel")
+        timed(BANDIT, "POST", "/bandit/figures", {})
     raise AssertionError
 
 
