@@ -89,7 +89,10 @@ class Database:
         self.url = url
         self.engine = create_database_engine(url)
         self._writing = sessionmaker(self.engine, expire_on_commit=False)
-        self._reading = sessionmaker(self.engine.execution_options(read_only=True), expire_on_commit=False)
+        options: dict[str, Any] = {"read_only": True}
+        if self.engine.dialect.name == "postgresql":  # else each statement would see what was committed before it
+            options["isolation_level"] = "REPEATABLE READ"
+        self._reading = sessionmaker(self.engine.execution_options(**options), expire_on_commit=False)
 
     @contextmanager
     def transaction(self, *, rehearsed: bool = False) -> Iterator[Session]:
@@ -102,7 +105,7 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """Reads without taking SQLite's write lock; never commits."""
+        """Reads one state of the database, without taking SQLite's write lock; never commits."""
         with self._reading() as session:
             yield session
 
