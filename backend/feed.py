@@ -204,11 +204,13 @@ class Feed:
             )
             changed = [row.id for row in recent if self._known.get(row.id) != (row.uid, row.rev)]
             messages: list[tuple[str, Message]] = []
+            gone: list[str] = []
             if changed:
                 runs = session.scalars(select(Run).where(Run.id.in_(changed)).order_by(Run.changed_at)).all()
-                for run in runs:  # SQLite gives a deleted run's number again
-                    if (before := self._known.get(run.id)) is not None and before[0] != run.uid:
-                        self._revs.pop(before[0], None)
+                known = ((run, self._known.get(run.id)) for run in runs)
+                gone += [
+                    before[0] for run, before in known if before and before[0] != run.uid
+                ]  # SQLite gives numbers again
                 self._known.update({run.id: (run.uid, run.rev) for run in runs})
                 self._revs.update({run.uid: run.rev for run in runs})
                 if self._viewers:
@@ -216,10 +218,10 @@ class Feed:
             if session.scalar(select(func.count()).select_from(Run).where(_A_RUN)) != len(self._known):
                 # Only take away: a run that was created since the first query is told in the next tick.
                 there = set(session.scalars(select(Run.id).where(_A_RUN)))
-                gone = [self._known.pop(id_)[0] for id_ in self._known.keys() - there]
-                for uid in gone:
-                    self._revs.pop(uid, None)
-                messages += [(uid, ("deleted", json.dumps({"id": uid}))) for uid in gone]
+                gone += [self._known.pop(id_)[0] for id_ in self._known.keys() - there]
+        for uid in gone:
+            self._revs.pop(uid, None)
+        messages += [(uid, ("deleted", json.dumps({"id": uid}))) for uid in gone]
         return messages
 
     def _publish(self, messages: list[tuple[str, Message]]) -> None:
