@@ -57,4 +57,5 @@ def detail(session: Session, row: Dataset) -> DatasetDetail:
         report=DatasetReport.model_validate(row.report) if row.report is not None else None,
         used_by=used_by,
         figures=figures.names_of(row.report),
+        revision=row.revision,
     )

@@ -39,7 +39,7 @@ def get_curves(
         known = metrics.names(session, run.id)
         series = metrics.curve(session, run.id, names or known, after, max_points, until)
         fence = run.fence
-    last = max((steps[-1] for steps, _ in series.values() if steps), default=None)
+    last = max((steps[-1] for steps, _ in series.values() if steps), default=after if after >= 0 else None)
     return Curves(
         fence=fence,
         last_step=last,

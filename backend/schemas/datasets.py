@@ -167,6 +167,7 @@ class DatasetDetail(DatasetOut):
     report: DatasetReport | None
     used_by: list[RunRef] = Field(description="The newest fifty.")
     figures: list[str] = Field(description="Names for `/figures/data/{dataset_id}/{figure}`.")
+    revision: int = Field(description="Grows each time that it is to be looked through anew.")
 
 
 class OverlapOut(BaseModel):

@@ -16,7 +16,7 @@ class Curves(BaseModel):
     """Points after `after`, thinned to at most `max_points` for each name. When `fence` changes, start again from 0."""
 
     fence: int
-    last_step: int | None
+    last_step: int | None = Field(description="The last step of these points; `after` where there are none.")
     names: list[str] = Field(description="Every metric that the run has, also those not asked for.")
     series: dict[str, Series]
 

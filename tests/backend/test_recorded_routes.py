@@ -28,6 +28,8 @@ def test_curves_after_a_cursor(bench: Bench) -> None:
         "loss": {"steps": [], "values": []},
         "nothing": {"steps": [], "values": []},
     }
+    assert bench.get(f"/runs/{uid}/curves", after=4)["last_step"] == 4  # from where to go on
+    assert bench.get(f"/runs/{bench.launch()}/curves")["last_step"] is None
 
 
 def test_long_curves_are_thinned(bench: Bench) -> None:

@@ -2615,7 +2615,10 @@ export interface components {
         Curves: {
             /** Fence */
             fence: number;
-            /** Last Step */
+            /**
+             * Last Step
+             * @description The last step of these points; `after` where there are none.
+             */
             last_step: number | null;
             /**
              * Names
@@ -2857,6 +2860,11 @@ export interface components {
              * @description Names for `/figures/data/{dataset_id}/{figure}`.
              */
             figures: string[];
+            /**
+             * Revision
+             * @description Grows each time that it is to be looked through anew.
+             */
+            revision: number;
         };
         /** DatasetList */
         DatasetList: {

@@ -65,7 +65,7 @@ function Whole({ set }: { set: DataSetDetail }) {
         {report.splits && <Splits report={report} />}
         {!set.deleted_at && <May scope="launch"><Columns key={JSON.stringify(set.source)} set={set} /></May>}
       </div>
-      <div className="figures">{set.figures.map((name) => <DataFigure key={name} id={set.id!} name={name} version={`${set.state}${report.rows}${JSON.stringify(report.mapping)}`} />)}</div>
+      <div className="figures">{set.figures.map((name) => <DataFigure key={name} id={set.id!} name={name} version={`${set.state} ${set.revision}`} />)}</div>
       {!set.deleted_at && <div className="cols"><Truncation set={set} counted={setTokens} /><Overlap set={set} /></div>}
       <Rows report={report} tokens={tokens} />
     </>
