@@ -1,5 +1,5 @@
 /** What the page remembers of the answers of the API. */
-import { type InvalidateQueryFilters, type InvalidateOptions, type Query, QueryClient, type QueryKey } from '@tanstack/react-query';
+import { hashKey, type InvalidateQueryFilters, type InvalidateOptions, type Query, QueryClient, type QueryKey } from '@tanstack/react-query';
 
 /** An answer counts as stale where something changed after it was asked for: `QueryClient` asks again for what it has an answer to,
  * and takes a first answer that is under way for a fresh one, although it may have been written before the change. */
@@ -26,4 +26,14 @@ export async function dropFrom<T>(client: QueryClient, queryKey: QueryKey, rest:
   await client.cancelQueries({ queryKey, exact: true });
   client.setQueryData<T>(queryKey, (known) => known && rest(known));
   void client.invalidateQueries({ queryKey });
+}
+
+const PAUSE_MS = 3_000;
+const due = new Map<string, ReturnType<typeof setTimeout>>();
+
+/** Asks again for what stands under this very key, however often it is said once every few seconds. */
+export function inAWhile(client: QueryClient, queryKey: readonly string[]): void {
+  const name = hashKey(queryKey);
+  if (due.has(name)) return;
+  due.set(name, setTimeout(() => { due.delete(name); void client.invalidateQueries({ queryKey, exact: true }); }, PAUSE_MS));
 }

@@ -54,6 +54,9 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether the server says that there is no such thing any more. */
+export const isGone = (error: unknown): boolean => error instanceof ApiError && error.problem.status === 404;
+
 let staying = 0;
 
 /** Until what is returned is called, nobody is sent to log in: something is shown that is shown once. */

@@ -2,8 +2,8 @@
 import { notifications } from '@mantine/notifications';
 import { type QueryClient, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useCallback } from 'react';
-import { applyRun } from '../live/live';
-import { removeRun, withLive } from '../live/merge';
+import { applyRun, forgetRun, goneRuns } from '../live/live';
+import { withLive } from '../live/merge';
 import { api, data, type DataSetList, messageOf, type RunSummary } from './client';
 import { useKept } from './deleting';
 
@@ -16,15 +16,16 @@ const MOST_AT_ONCE = 1000; // runs of which the API takes an action in one reque
 async function allRuns({ client }: { client: QueryClient }): Promise<readonly RunSummary[]> {
   const known = () => client.getQueryData<readonly RunSummary[]>(['runs']);
   const begins = known() === undefined;
+  const before = new Set(known()?.map((run) => run.id));
   const items: RunSummary[] = [];
   let cursor: string | null | undefined;
   do {
     const page = await data(api.GET('/api/v1/runs', { params: { query: { limit: PAGE, cursor: cursor ?? undefined } } }));
     items.push(...page.items);
     cursor = page.next_cursor;
-    if (begins && cursor && items.length === page.items.length) client.setQueryData(['runs'], withLive([...items], known()));
+    if (begins && cursor && items.length === page.items.length) client.setQueryData(['runs'], withLive([...items], known(), before, goneRuns));
   } while (cursor && items.length < MOST);
-  return withLive(items, known());
+  return withLive(items, known(), before, goneRuns);
 }
 
 export function useRuns() {
@@ -109,7 +110,7 @@ export function useAct() {
           else if (run) {
             applyRun(client, run);
             void client.invalidateQueries({ queryKey: ['run', id] });
-          } else client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list && removeRun(list, id));
+          } else forgetRun(client, id);
         }
       }
       if (refused.length) throw new Error(refused.join('\n'));

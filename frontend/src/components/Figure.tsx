@@ -1,7 +1,7 @@
 /** A figure of a run that grows by its new points only. Off screen it waits. */
 import { Skeleton, useComputedColorScheme } from '@mantine/core';
 import { useEffect, useRef, useState } from 'react';
-import { api, data, type FigureOut, messageOf } from '../api/client';
+import { api, data, type FigureOut, isGone, messageOf } from '../api/client';
 import { useLive } from '../live/live';
 import { FigurePump } from '../live/pump';
 import type { Scheme } from '../theme';
@@ -48,7 +48,7 @@ export function Figure({ run, name, title, wide = false }: { run: string; name: 
         setProblem(null);
         drawn(name, cursor);
       },
-      failed: (error) => setProblem(messageOf(error)),
+      failed: (error) => { setProblem(messageOf(error)); return !isGone(error); },
     });
     let visible = false;
     let owed = true;

@@ -13,7 +13,14 @@ openFeed((message) => {
 scope.onconnect = (event) => {
   const port = event.ports[0]!;
   ports.set(port, Date.now());
-  port.onmessage = ({ data }) => (data === 'bye' ? ports.delete(port) : ports.set(port, Date.now()));
+  port.onmessage = ({ data }) => {
+    const forgotten = !ports.has(port);
+    if (data === 'bye') ports.delete(port);
+    else ports.set(port, Date.now());
+    if (data === 'bye' || !forgotten) return;
+    port.postMessage({ kind: 'status', connected }); // it slept so long that it was taken for dead
+    port.postMessage({ kind: 'resync' });
+  };
   port.start();
   port.postMessage({ kind: 'status', connected });
 };

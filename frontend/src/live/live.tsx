@@ -1,6 +1,7 @@
 /** The live connection as the page sees it: cache updates, a status to show, hints for figures. */
 import { type QueryClient, useQueryClient } from '@tanstack/react-query';
 import { createContext, type ReactNode, useContext, useEffect, useMemo, useRef, useState } from 'react';
+import { inAWhile } from '../api/cache';
 import type { RunDetail, RunSummary } from '../api/client';
 import { isNewer, mergeRun, removeRun } from './merge';
 import { type FeedMessage, openFeed } from './source';
@@ -36,17 +37,33 @@ function connect(tell: (message: FeedMessage) => void): () => void {
   };
 }
 
+/** Deleted while this page was open. An id never comes again, an answer that was written before may. */
+const gone = new Set<string>();
+export const goneRuns: ReadonlySet<string> = gone;
+
 /** The summary's own fields, put over a detail that is older; configuration, report and history stay. */
 export function applyRun(client: QueryClient, run: RunSummary): void {
-  client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list && mergeRun(list, run));
+  if (gone.has(run.id)) return;
+  // A first answer that is under way may be older than the event: it is asked for again.
+  if (client.getQueryData(['runs'])) client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list && mergeRun(list, run));
+  else void client.invalidateQueries({ queryKey: ['runs'], exact: true });
+  if (run.sweep) inAWhile(client, ['sweeps']);
   const known = client.getQueryData<RunDetail>(['run', run.id]);
+  if (!known) void client.invalidateQueries({ queryKey: ['run', run.id], exact: true });
   if (!known || !isNewer(known, run)) return;
   client.setQueryData<RunDetail>(['run', run.id], { ...known, ...run });
-  // A move of state brings history, report and files that do not ride on the event.
+  // A move of state brings history, report and files that do not ride on the event; notes and checkpoints may have come with any.
   if (known.state !== run.state || known.fence !== run.fence) {
     void client.invalidateQueries({ queryKey: ['run', run.id] });
     void client.invalidateQueries({ queryKey: ['models'] });
-  }
+  } else inAWhile(client, ['run', run.id]);
+}
+
+/** The server has deleted it. */
+export function forgetRun(client: QueryClient, id: string): void {
+  gone.add(id);
+  client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list && removeRun(list, id));
+  void client.invalidateQueries({ queryKey: ['run', id] });
 }
 
 export function LiveProvider({ children }: { children: ReactNode }) {
@@ -62,7 +79,8 @@ export function LiveProvider({ children }: { children: ReactNode }) {
         applyRun(client, message.run);
         listeners.current.get(message.run.id)?.forEach((listener) => listener(message.run));
       } else if (message.kind === 'deleted') {
-        client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list && removeRun(list, message.id));
+        forgetRun(client, message.id);
+        listeners.current.get(message.id)?.forEach((listener) => listener(null));
       } else if (message.kind === 'resync') {
         void client.invalidateQueries();
         tellAll();

@@ -24,8 +24,11 @@ test('a deleted run leaves, an unknown one changes nothing', () => {
 
 test('what events told while a list was fetched is not lost, and what was deleted does not come back', () => {
   const fetched = [run('b', 2, '2026-02-01T00:00:00Z'), run('a', 2)];
-  const known = [run('made since', 1, '2026-03-01T00:00:00Z'), run('b', 1, '2026-02-01T00:00:00Z'), run('a', 3), run('deleted', 9)];
-  expect(withLive(fetched, known).map((one) => [one.id, one.rev])).toEqual([['made since', 1], ['b', 2], ['a', 3]]);
+  const known = [run('newest, deleted', 9, '2026-04-01T00:00:00Z'), run('made since', 1, '2026-03-01T00:00:00Z'), run('b', 1, '2026-02-01T00:00:00Z'), run('a', 3), run('deleted', 9)];
+  const before = new Set(['newest, deleted', 'b', 'a', 'deleted']);
+  expect(withLive(fetched, known, before).map((one) => [one.id, one.rev])).toEqual([['made since', 1], ['b', 2], ['a', 3]]);
+  expect(withLive([...fetched, run('told gone', 1)], known, before, new Set(['told gone', 'made since'])).map((one) => one.id)).toEqual(['b', 'a']);
+  expect(withLive([], [run('a', 1)], new Set(['a']))).toEqual([]);
   expect(withLive([], [run('first', 1)]).length).toBe(1);
   expect(withLive(fetched)).toEqual(fetched);
 });

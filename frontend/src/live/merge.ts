@@ -20,9 +20,12 @@ export function removeRun(list: readonly RunSummary[], id: string): readonly Run
   return list.some((run) => run.id === id) ? list.filter((run) => run.id !== id) : list;
 }
 
-/** A list that took a while to fetch, with what live events have told meanwhile: changes, and runs that were made since it began. */
-export function withLive(fetched: readonly RunSummary[], known: readonly RunSummary[] = []): readonly RunSummary[] {
-  const byId = new Map(fetched.map((run) => [run.id, run]));
-  const newest = fetched.length ? Date.parse(fetched[0]!.created_at) : -Infinity;
-  return known.filter((run) => (byId.has(run.id) ? isNewer(byId.get(run.id), run) : Date.parse(run.created_at) > newest)).reduce(mergeRun, fetched);
+const NONE: ReadonlySet<string> = new Set();
+
+/** A list that took a while to fetch, with what live events have told meanwhile: changes, and runs that were made since it began. Those
+ * that were known `before` and are missing were deleted, and `gone` were deleted although an answer may still have them. */
+export function withLive(fetched: readonly RunSummary[], known: readonly RunSummary[] = [], before = NONE, gone = NONE): readonly RunSummary[] {
+  const there = fetched.filter((run) => !gone.has(run.id));
+  const byId = new Map(there.map((run) => [run.id, run]));
+  return known.filter((run) => (byId.has(run.id) ? isNewer(byId.get(run.id), run) : !before.has(run.id) && !gone.has(run.id))).reduce(mergeRun, there);
 }

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { FigureOut, FigurePoints } from '../api/client';
 import { FigurePump, type PumpPorts } from './pump';
 
@@ -13,7 +13,7 @@ function server(wholes: FigureOut[], points: FigurePoints[]) {
     points: async (after, fence) => (log.push(`after ${after} of ${fence}`), points.shift()!),
     draw: (figure) => void log.push(`draw ${figure.cursor}`),
     extend: (given) => void log.push(`extend ${given.cursor}`),
-    failed: (error) => void log.push(`failed ${String(error)}`),
+    failed: (error) => (log.push(`failed ${String(error)}`), true),
   };
   return { log, pump: new FigurePump(ports) };
 }
@@ -53,4 +53,20 @@ test('a failed request is told, and the next hint asks for the same points again
   expect(log.at(-1)).toMatch(/^failed/);
   await pump.hint();
   expect(log.filter((line) => line === 'after 1 of 1')).toHaveLength(2);
+});
+
+test('after a failure it asks again by itself, although no other hint comes', async () => {
+  vi.useFakeTimers();
+  try {
+    const points: FigurePoints[] = [];
+    const { log, pump } = server([whole('1')], points);
+    await pump.hint();
+    await pump.hint();
+    points.push(more('2', [2]));
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(log.slice(-2)).toEqual(['after 1 of 1', 'extend 2']);
+    pump.stop();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(log.filter((line) => line.startsWith('after'))).toHaveLength(2);
+  } finally { vi.useRealTimers(); }
 });

@@ -10,8 +10,11 @@ export interface PumpPorts {
   points(after: string, fence: number): Promise<FigurePoints>;
   draw(figure: FigureOut): Promise<void> | void;
   extend(points: FigurePoints): Promise<void> | void;
-  failed(error: unknown): void;
+  /** Whether it is worth another try in a while. */
+  failed(error: unknown): boolean;
 }
+
+const AGAIN_MS = 3_000;
 
 export class FigurePump {
   private cursor = "";
@@ -42,7 +45,7 @@ export class FigurePump {
         await this.once();
       } while (this.pending && !this.stopped);
     } catch (error) {
-      if (!this.stopped) this.ports.failed(error);
+      if (!this.stopped && this.ports.failed(error)) setTimeout(() => { if (!this.stopped) void this.hint(); }, AGAIN_MS);
     } finally {
       this.running = undefined;
     }

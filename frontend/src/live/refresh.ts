@@ -13,8 +13,9 @@ export function useRefresh(root: readonly string[], runs: readonly string[]): vo
   const ids = runs.join();
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
-    const told = (): void => { timer ??= setTimeout(() => { timer = undefined; void client.invalidateQueries({ queryKey: JSON.parse(key) as string[] }); }, PAUSE); };
+    const refresh = (): void => { clearTimeout(timer); timer = undefined; void client.invalidateQueries({ queryKey: JSON.parse(key) as string[] }); };
+    const told = (): void => { timer ??= setTimeout(refresh, PAUSE); };
     const stops = [...new Set(ids.split(','))].filter(Boolean).map((run) => listen(run, told));
-    return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
+    return () => { stops.forEach((stop) => stop()); if (timer !== undefined) refresh(); }; // nothing that was told is left out
   }, [client, listen, key, ids]);
 }

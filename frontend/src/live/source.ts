@@ -9,17 +9,20 @@ export type FeedMessage =
 
 const ADDRESS = '/api/v1/events';
 const RETRY_MS = 1500;
+const LATE_MS = 700;
 
 export function openFeed(tell: (message: FeedMessage) => void): () => void {
   let source: EventSource;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let wasOpen = false;
+  const begin = performance.now();
 
   function open(): void {
     source = new EventSource(ADDRESS);
     source.onopen = () => {
       tell({ kind: 'status', connected: true });
-      if (wasOpen) tell({ kind: 'resync' });
+      // What the page asked for meanwhile may be older than what it missed.
+      if (wasOpen || performance.now() - begin > LATE_MS) tell({ kind: 'resync' });
       wasOpen = true;
     };
     source.onerror = () => {

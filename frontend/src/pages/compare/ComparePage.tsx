@@ -36,7 +36,7 @@ export function ComparePage() {
   const set = (key: string, value: string | null): void =>
     setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
   const { data: seen, error } = useComparison(chosen, measure, baseline);
-  useCompareEvents(chosen, seen?.active ? seen.groups.flatMap((group) => group.runs.map((run) => run.id)) : []);
+  useCompareEvents(chosen, seen?.groups.flatMap((group) => group.runs.map((run) => run.id)) ?? []);
   useEffect(() => { document.title = 'Compare · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
   if (isNothing(chosen)) return <Nothing />;
   const report = reportOf(chosen, baseline, { measure, target, smoothing, band });

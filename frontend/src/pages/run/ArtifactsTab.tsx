@@ -17,10 +17,10 @@ const deletedAs = (run: RunDetail, step: number): string => `${run.id}@${step}`;
 const place = (run: RunDetail) => ({ params: { path: { run_id: run.id } } });
 
 export function ArtifactsTab({ run }: { run: RunDetail }) {
-  const artifacts = useQuery({ queryKey: ['run', run.id, 'artifacts', run.state, run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/artifacts', place(run))) });
+  const artifacts = useQuery({ queryKey: ['run', run.id, 'artifacts', run.state, run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/artifacts', place(run))), placeholderData: (before) => before });
   const kept = useKept();
   const select = useCallback((list: CheckpointList) => ({ ...list, items: kept(list.items, (one) => [deletedAs(run, one.step)]) }), [kept, run.id]);
-  const checkpoints = useQuery({ queryKey: ['run', run.id, 'checkpoints', run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/checkpoints', place(run))), select });
+  const checkpoints = useQuery({ queryKey: ['run', run.id, 'checkpoints', run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/checkpoints', place(run))), select, placeholderData: (before) => before });
   const all = artifacts.data?.artifacts ?? [];
   return (
     <div className="cols kept">

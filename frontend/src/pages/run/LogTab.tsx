@@ -26,12 +26,14 @@ export function LogTab({ run }: { run: RunDetail }) {
         // Without an offset the server gives the tail.
         const chunk = await read(next);
         if (over) return;
-        if (next === undefined) setStart(chunk.offset);
-        setText((before) => (next === undefined ? chunk.text : before + chunk.text));
+        const first = next === undefined; // React may ask for the new text later
+        if (first) setStart(chunk.offset);
+        setText((before) => (first ? chunk.text : before + chunk.text));
         next = chunk.next_offset;
         setSize(chunk.size);
         setProblem(null);
-        if (active || next < chunk.size) timer = setTimeout(() => void tick(), next < chunk.size ? 0 : 1000);
+        const more = next < chunk.size && chunk.text !== ''; // a character's last bytes may be yet to come
+        if (active || more) timer = setTimeout(() => void tick(), more ? 0 : 1000);
       } catch (error) {
         if (over) return;
         setProblem(messageOf(error));

@@ -4,7 +4,7 @@ import { useQuery } from '@tanstack/react-query';
 import { IconCopyPlus, IconPencil } from '@tabler/icons-react';
 import { type RefObject, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
-import { api, data, type RunDetail } from '../../api/client';
+import { api, data, isGone, type RunDetail } from '../../api/client';
 import { useRun } from '../../api/queries';
 import { May } from '../../api/session';
 import { ActionButtons } from '../../components/actions';
@@ -28,7 +28,7 @@ export function RunPage() {
   const { data: run, error, isError } = useRun(id);
   const { shown, pencil, edit, close } = useOpened<RunDetail, Field>(id, readRun);
   useEffect(() => { document.title = run ? `${run.name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [run?.name]);
-  if (isError && !run) return <Failure title="This run cannot be shown" error={error}><p><Link to="/runs">All runs</Link></p></Failure>;
+  if (isError && (!run || isGone(error))) return <Failure title="This run cannot be shown" error={error}><p><Link to="/runs">All runs</Link></p></Failure>;
   if (!run) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
   const cloned = `/launch?algorithm=${run.algorithm}&from=${run.id}`;
   return (

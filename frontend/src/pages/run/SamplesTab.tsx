@@ -2,11 +2,12 @@
 import { ActionIcon, Button, Group, Select, Skeleton, UnstyledButton } from '@mantine/core';
 import { useInfiniteQuery } from '@tanstack/react-query';
 import { IconChevronLeft, IconChevronRight } from '@tabler/icons-react';
-import { useEffect, useMemo, useState } from 'react';
+import { useMemo, useState } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import { api, data, type RunDetail, type Sample } from '../../api/client';
 import { Failure } from '../../components/parts';
 import { number, reward } from '../../format';
+import { useRefresh } from '../../live/refresh';
 
 const SORTS = { prompt: (one: Sample) => one.prompt_index, reward: (one: Sample) => one.reward, gold: (one: Sample) => one.gold, kl: (one: Sample) => one.kl, length: (one: Sample) => one.length, finished: (one: Sample) => Number(one.finished) };
 type Key = keyof typeof SORTS;
@@ -18,13 +19,12 @@ export function SamplesTab({ run }: { run: RunDetail }) {
   const [open, setOpen] = useState<ReadonlySet<number>>(new Set());
   const samples = useInfiniteQuery({
     queryKey: ['run', run.id, 'samples', asked],
-    initialPageParam: undefined as string | undefined,
-    queryFn: ({ pageParam }) => data(api.GET('/api/v1/runs/{run_id}/samples', { params: { path: { run_id: run.id }, query: { step: asked === null ? undefined : Number(asked), cursor: pageParam, limit: 128 } } })),
-    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    initialPageParam: { step: asked === null ? undefined : Number(asked), cursor: undefined as string | undefined },
+    queryFn: ({ pageParam }) => data(api.GET('/api/v1/runs/{run_id}/samples', { params: { path: { run_id: run.id }, query: { ...pageParam, limit: 128 } } })),
+    getNextPageParam: (page) => (page.next_cursor ? { step: page.step!, cursor: page.next_cursor } : undefined), // of the same step, though a newer one may have come
     placeholderData: (before) => before,
   });
-  // A new evaluation shows in the reward that rides on the run's own event.
-  useEffect(() => { void samples.refetch(); }, [run.last_reward, run.fence]);
+  useRefresh(['run', run.id, 'samples'], [run.id]);
   const first = samples.data?.pages[0];
   const items = useMemo(() => {
     const value = SORTS[sort.key];

@@ -3,7 +3,7 @@ import { ActionIcon, Button, Group, Modal, Skeleton, Text } from '@mantine/core'
 import { IconChartLine, IconPencil, IconPlayerPlay, IconPlayerStop, IconPlus, IconTrash } from '@tabler/icons-react';
 import { type ReactNode, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
-import type { Sweep } from '../../api/client';
+import { isGone, type Sweep } from '../../api/client';
 import { useDeleting } from '../../api/deleting';
 import { May } from '../../api/session';
 import { useOpened } from '../../components/editing';
@@ -32,7 +32,7 @@ export function SweepPage() {
   const undoable = useDeleting().has(id);
   const name = sweep.data?.name;
   useEffect(() => { document.title = name ? `${name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [name]);
-  if (sweep.isError && !sweep.data) return <Failure title="This sweep cannot be shown" error={sweep.error}><p><Link to="/sweeps">All sweeps</Link></p></Failure>;
+  if (sweep.isError && (!sweep.data || isGone(sweep.error))) return <Failure title="This sweep cannot be shown" error={sweep.error}><p><Link to="/sweeps">All sweeps</Link></p></Failure>;
   if (!sweep.data) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
   const seen = sweep.data;
   const stays = !undoable && !seen.deleting;

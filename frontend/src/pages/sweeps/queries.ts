@@ -3,7 +3,7 @@ import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useCallback, useEffect } from 'react';
 import { dropFrom } from '../../api/cache';
-import { api, data, type FigureOut, messageOf, type RunSummary, type Sweep, type SweepMember, type SweepSummary } from '../../api/client';
+import { api, data, type FigureOut, isGone, messageOf, type RunSummary, type Sweep, type SweepMember, type SweepSummary } from '../../api/client';
 import { useKept } from '../../api/deleting';
 import { useLive } from '../../live/live';
 import { isNewer } from '../../live/merge';
@@ -44,7 +44,7 @@ export function useSweeps() {
   return useQuery({ queryKey: ['sweeps'], queryFn: allSweeps, select, refetchInterval: (query) => (query.state.data?.some((one) => one.active || one.deleting) ? REFRESH : false) });
 }
 export const useSweep = (sweep: string) =>
-  useQuery({ queryKey: ['sweep', sweep], queryFn: () => data(api.GET('/api/v1/sweeps/{sweep_id}', id(sweep))), refetchInterval: (query) => (query.state.data?.active || query.state.data?.deleting ? REFRESH : false) });
+  useQuery({ queryKey: ['sweep', sweep], queryFn: () => data(api.GET('/api/v1/sweeps/{sweep_id}', id(sweep))), refetchInterval: (query) => (!isGone(query.state.error) && (query.state.data?.active || query.state.data?.deleting) ? REFRESH : false) });
 export function useMembers(sweep: string) {
   const kept = useKept();
   const select = useCallback((all: Awaited<ReturnType<typeof allMembers>>) => ({ ...all, items: kept(all.items, (one) => [one.run.id]) }), [kept]);
