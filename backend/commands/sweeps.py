@@ -114,7 +114,7 @@ def list_sweeps(limit: int, *, as_json: bool, studio: Studio) -> None:
         print_json({"items": found})
         return
     head = ("id", "done", "runs", "hours", "name")
-    print_table([head, *((one["id"], "deleting" if one["deleting"] else f"{one['progress']:.0%}", str(one["total"]),
+    print_table([head, *((one["id"], "deleting" if one.get("deleting") else f"{one['progress']:.0%}", str(one["total"]),
                           f"{one['device_seconds'] / 3600:.2f}", one["name"]) for one in found)])  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def _changed(answer: dict[str, Any]) -> None:
 
 def _line(found: dict[str, Any]) -> str:
     states = ", ".join(f"{count} {state}" for state, count in found["states"].items() if count)
-    return f"{found['progress']:4.0%}  {states}{', being deleted' if found['deleting'] else ''}"
+    return f"{found['progress']:4.0%}  {states}{', being deleted' if found.get('deleting') else ''}"
 
 
 def _wait(studio: Studio, uid: str, timeout: float | None) -> None:
