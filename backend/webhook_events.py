@@ -106,7 +106,8 @@ def _of_sweeps(session: Session, hook: Webhook, begin: float) -> Iterator[dict[s
         return
     members = select(SweepMember.sweep_id).join(RunEvent, RunEvent.run_id == SweepMember.run_id)
     touched = members.where(RunEvent.at >= begin, RunEvent.target.in_(_ENDED))
-    for sweep in session.scalars(select(Sweep).where(Sweep.id.in_(touched)).order_by(Sweep.id)):
+    staying = select(Sweep).where(Sweep.id.in_(touched), Sweep.deleting_at.is_(None))
+    for sweep in session.scalars(staying.order_by(Sweep.id)):
         of_it = SweepMember.sweep_id == sweep.id
         joined = select(Run.state).join(SweepMember, SweepMember.run_id == Run.id)
         states = Counter(session.scalars(joined.where(of_it)))
@@ -119,8 +120,12 @@ def _of_sweeps(session: Session, hook: Webhook, begin: float) -> Iterator[dict[s
             .order_by(RunEvent.at.desc(), RunEvent.id.desc())
             .limit(1)
         ).one()
-        source = f"{sweep.uid}:{last.id}"
-        if session.scalar(select(Delivery.id).where(Delivery.webhook_id == hook.id, Delivery.source == source)) is None:
+        # Where the run that ended last was deleted since, what was told was a later end.
+        mine = select(Delivery.id).where(
+            Delivery.webhook_id == hook.id, Delivery.source.like(f"{sweep.uid}:%"), Delivery.created_at >= last.at
+        )
+        if session.scalar(mine.limit(1)) is None:
+            source = f"{sweep.uid}:{last.id}"
             data = {"sweep": {"id": sweep.uid, "name": sweep.name, "states": dict(states)}}
             yield {"source": source, "type": SWEEP_FINISHED, "payload": message(SWEEP_FINISHED, last.at, data)}
 

@@ -276,6 +276,23 @@ def test_a_sweep_is_told_of_when_its_last_run_has_ended(
     assert sender.turn() == 0
     finished(database, uids[1])
     assert sender.turn() == 1
+    with database.transaction() as session:
+        runs.delete(session, runs.get(session, uids[1]))
+    assert sender.turn() == 0  # the other's end is no news
+    with database.transaction() as session:
+        sweeps.begin_to_delete(session, sweeps.get(session, sweep))
+    assert sender.turn() == 0
+
+
+def test_a_sweep_that_is_deleted_half_way_has_not_finished(
+    database: Database, sender: WebhookSender, receiver: Receiver
+) -> None:
+    hook(database, receiver.url, "sweep.finished")
+    body = SweepCreate.model_validate({"config": {"algorithm": "sft"}, "grid": {"seed": [1, 2]}})
+    with database.transaction() as session:
+        sweep = sweeps.create(session, body, sweep_plan.plan(body))
+        sweeps.begin_to_delete(session, sweep)  # cancels what was queued
+    assert sender.turn() == 0
 
 
 def test_old_deliveries_are_forgotten_and_waiting_ones_are_not(database: Database, receiver: Receiver) -> None:
