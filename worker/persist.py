@@ -67,6 +67,7 @@ class Shipper:
         while self.pending:
             try:
                 cancelling = self._send(self.pending[:1])
+                self._tried = None
             except _REFUSED as error:
                 _log.error("the database refuses a %s: %s", type(self.pending[0]).__name__, _first_line(error))
             except SQLAlchemyError:

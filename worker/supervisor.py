@@ -311,4 +311,6 @@ class Supervisor:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500].replace(
+        "\0", "\ufffd"
+    )  # PostgreSQL takes none

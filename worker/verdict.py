@@ -108,7 +108,7 @@ class Ending:
                 lines = log.read().decode(errors="replace").strip().splitlines()
         except OSError:
             return ""
-        return logs.sentence(lines[-1])[:500] if lines else ""
+        return logs.sentence(lines[-1])[:500].replace("\0", "\ufffd") if lines else ""
 
 
 def faulted(claim: Claim, backoff: Backoff, fault: str) -> Verdict:

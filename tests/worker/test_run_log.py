@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from fastapi.testclient import TestClient
@@ -18,6 +19,7 @@ from backend.main import create_app
 from backend.models import Run
 from tests.worker.conftest import Bench
 from worker import guard, orphans
+from worker.verdict import Ending
 
 
 def log_of(bench: Bench, run: Run) -> list[str]:
@@ -118,3 +120,10 @@ def test_a_worker_is_json_by_itself_with_its_name(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     line = json.loads(done.stderr)
     assert (line["worker"], line["logger"], line["message"]) == ("w1", "celery", "ready")
+
+
+def test_what_no_database_takes_is_no_part_of_what_is_told_of_an_end(tmp_path: Path) -> None:
+    """PostgreSQL refuses NUL, and a worker would try for ever to write the end of its run."""
+    log = tmp_path / "log.txt"
+    log.write_bytes(b"first\nboom \0 end\n")
+    assert Ending._tail(cast(Ending, SimpleNamespace(log=log))) == "boom \ufffd end"
