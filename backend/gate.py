@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -21,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,11 +53,8 @@ def cookie_name(host: str) -> str:
 
 def session_cookie(headers: dict[str, str]) -> str | None:
     """What the session's cookie holds, where there is one."""
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(cookie_name(headers.get("host", "")))
-    except CookieError:
-        return None
-    return found.value if found is not None and found.value else None
+    # Not http.cookies, which drops whatever follows a cookie of somebody else's that it does not understand.
+    return cookie_parser(headers.get("cookie", "")).get(cookie_name(headers.get("host", ""))) or None
 
 
 def cookie(name: str, value: str, *, secure: bool) -> str:

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.database import Database
+from backend.gate import session_cookie
 from backend.main import create_app
 from backend.scopes import EXCEPTIONS, Scope, needed
 from backend.settings import Settings
@@ -142,3 +143,10 @@ def test_where_others_may_come_nothing_starts_without_a_token(settings: Settings
         problem(client.get(f"{API}/runs"), 401)
         said = client.get(f"{API}/session", headers={"Authorization": f"Bearer {'x' * 40}"}).json()
         assert (said["name"], said["scopes"][-1]) == ("admin", "admin")
+
+
+@pytest.mark.parametrize("other", ['a={"x":1}', "a=b c", 'p="x"y', "a@b=1", "flag"])
+def test_a_cookie_of_another_program_on_this_host_hides_ours_from_nobody(other: str) -> None:
+    headers = {"host": "localhost:8000", "cookie": f"{other}; copg_session_8000=abc"}
+    assert session_cookie(headers) == "abc"
+    assert session_cookie({"host": "localhost:8000", "cookie": other}) is None
