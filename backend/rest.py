@@ -98,9 +98,10 @@ class Studio:
         try:
             answer = self._client.send(request, stream=True)
             try:
-                if answer.is_error:
+                if not answer.is_success:
                     answer.read()
-                    self._body(answer)
+                    self._body(answer)  # raises, but for JSON of a redirect
+                    raise click.ClickException(f"{self._server} answers, but it is no studio ({answer.status_code})")
                 target.writelines(answer.iter_bytes())
             finally:
                 answer.close()

@@ -55,15 +55,21 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
     """A file that stands there whole or not at all: whoever reads it meanwhile never sees half of it."""
     if not target.name:
         raise click.UsageError("--to needs the name of a file")
-    part = target.with_name(f".{target.name}.{os.getpid()}")
+    target = target.resolve()  # what a link leads to is written, and the link stays
+    whole = target.is_file() or not target.exists()
+    part = (
+        target.with_name(f".{target.name}.{os.getpid()}") if whole else target
+    )  # a device or a pipe is written as it is
     try:
         with part.open("wb") as file:
             yield file
-        part.replace(target)
+        if whole:
+            part.replace(target)
     except OSError as error:
         raise click.ClickException(f"{target} cannot be written: {error.strerror}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if whole:
+            part.unlink(missing_ok=True)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON as the API gives it.")

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 from click.testing import CliRunner, Result
 
 from backend.cli import main
+from backend.commands.connection import whole_file
 from backend.rest import Studio
 
 HALF = b"\xff".decode("utf-8", "surrogateescape")  # what a shell's $'\xff' becomes
@@ -180,3 +183,32 @@ def test_what_the_studio_refuses_is_said_once(
         httpx.Client, "send", lambda _, request, **__: httpx.Response(422, json=problem, request=request)
     )
     assert copg("runs", "show", "a1", code=1).output == said
+
+
+def test_a_redirect_is_no_file() -> None:
+    """A proxy that sends everybody to https answers with a page of its own."""
+    studio = Studio("http://studio.example", "")
+    answer = httpx.Response(301, headers={"Location": "https://studio.example"}, text="<html>moved</html>")
+    studio._client = httpx.Client(base_url="http://studio.example", transport=httpx.MockTransport(lambda _: answer))
+    target = io.BytesIO()
+    with studio, pytest.raises(click.ClickException, match="no studio \\(301\\)"):
+        studio.download("/figures/reward", target)
+    assert target.getvalue() == b""
+
+
+def test_a_link_and_a_pipe_stay_what_they_are(tmp_path: Path) -> None:
+    real, link, pipe = tmp_path / "real", tmp_path / "link", tmp_path / "pipe"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    with whole_file(link) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with whole_file(pipe) as file:
+        file.write(b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert sorted(tmp_path.iterdir()) == [link, pipe, real]
