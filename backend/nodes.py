@@ -42,18 +42,20 @@ def register(
     cpu_slots: int | None = None,
     config_schema: int = 1,
     draining: bool = False,
+    first: bool = False,
 ) -> float:
     """A worker's heartbeat; its first one makes the row. Workers that were silent for a day are forgotten. Returns the database's
     time of it.
 
     `slots` counts all runs that fit at once, `cpu_slots` those that need no GPU (None: all). A worker that was asked to
-    leave stays so until it has left.
+    leave stays so until it has left; the `first` heartbeat of a process is of one that nobody has asked yet.
     """
     facts = {
         "host": host, "pid": pid, "queue": queue, "slots": slots, "version": version, "devices": devices,
         "cpu_slots": slots if cpu_slots is None else cpu_slots, "config_schema": config_schema,
     }  # fmt: skip
-    known = update(Node).where(Node.name == name).values(seen=NOW, **facts).returning(Node.id, Node.seen)
+    fresh = {"draining": False, "started_at": NOW} if first else {}
+    known = update(Node).where(Node.name == name).values(seen=NOW, **facts, **fresh).returning(Node.id, Node.seen)
     row = session.execute(known.execution_options(synchronize_session=False)).one_or_none()
     if row is None:
         new = insert(Node).values(name=name, started_at=NOW, seen=NOW, **facts).returning(Node.id, Node.seen)

@@ -47,6 +47,7 @@ class Host:
         self.cpu_slots = settings.cpu_slots if self._gpus else settings.slots
         self.slots = len(self._gpus) + self.cpu_slots
         self._left = threading.Event()
+        self._known = False  # to the queue, as the process that it is
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._leftovers = Leftovers(self._database, settings)
 
@@ -97,11 +98,12 @@ class Host:
             at = nodes.register(
                 session, self.name, host=host, pid=os.getpid(), queue=self._settings.queue, slots=self.slots,
                 cpu_slots=self.cpu_slots, version=_version(), devices=devices(self._gpus), gpus=self._gpus,
-                config_schema=max(CONFIG_SCHEMA, TRIAL_SCHEMA), draining=self.draining.is_set(),
+                config_schema=max(CONFIG_SCHEMA, TRIAL_SCHEMA), draining=self.draining.is_set(), first=not self._known,
             )  # fmt: skip
             gpu_history.record(session, at, self._period, host, read)
 
         done, _ = attempt(self._database, write)
+        self._known = self._known or done
         return done
 
     @property

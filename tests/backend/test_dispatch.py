@@ -38,6 +38,11 @@ def test_one_wake_up_for_each_free_slot_the_most_urgent_first(database: Database
     take(database, high, "w")
     do(database, lambda s: nodes.register(s, "w", slots=3, **facts))
     assert hints() == [low.uid]
+    do(database, lambda s: nodes.request_drain(s, "w"))
+    do(database, lambda s: nodes.register(s, "w", slots=3, **facts))
+    assert do(database, lambda s: nodes.is_draining(s, "w"))
+    do(database, lambda s: nodes.register(s, "w", slots=3, first=True, **facts))  # the one that was asked was killed
+    assert not do(database, lambda s: nodes.is_draining(s, "w"))
     do(database, lambda s: nodes.forget(s, "w"))
     assert do(database, lambda s: nodes.silent_seconds(s, "w")) is None
 
