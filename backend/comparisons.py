@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -177,8 +177,7 @@ def compare(members: Sequence[Member]) -> Comparison:
     """Group runs by everything but their seed."""
     groups: dict[str, list[Member]] = defaultdict(list)
     for member in members:
-        own = {path: value for path, value in member.settings.items() if path not in _OUTSIDE}
-        groups[hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]].append(member)
+        groups[identity(member.settings)].append(member)
     settings = [{path: value for path, value in found[0].settings.items() if value != {}} for found in groups.values()]
     fields = [path for path in varying(settings) if path not in _OUTSIDE]
     # Within one algorithm what differs tells runs apart; between algorithms their own fields only blur it.
@@ -201,7 +200,28 @@ def compare(members: Sequence[Member]) -> Comparison:
     made.sort(
         key=lambda one: (order.index(one.algorithm) if one.algorithm in order else 99, one.beta or 0.0, one.label)
     )
-    return Comparison(made, fields)
+    told = apart_by_number([one.label for one in made])
+    return Comparison([replace(one, label=label) for one, label in zip(made, told, strict=True)], fields)
+
+
+def identity(settings: Mapping[str, Any], but: Container[str] = ()) -> str:
+    """Equal for runs whose settings are, but for the seed and the fields of `but`. Words are cut and would not tell."""
+    own = {path: value for path, value in settings.items() if path not in _OUTSIDE and path not in but}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def apart_by_number(labels: Sequence[str]) -> list[str]:
+    """The same words, numbered where several are alike.
+
+    >>> apart_by_number(["a", "b", "a"])
+    ['a (1)', 'b', 'a (2)']
+    """
+    alike, seen = Counter(labels), Counter[str]()
+    told = []
+    for label in labels:
+        seen[label] += 1
+        told.append(f"{label} ({seen[label]})" if alike[label] > 1 else label)
+    return told
 
 
 def flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -78,8 +78,13 @@ def written(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, dict):
-        return " ".join(filter(None, map(written, value.values())))[:_MOST_LETTERS]
-    return (value if isinstance(value, str) else json.dumps(value))[:_MOST_LETTERS]
+        return _short_text(" ".join(filter(None, map(written, value.values()))))
+    return _short_text(value if isinstance(value, str) else json.dumps(value))
+
+
+def _short_text(text: str) -> str:
+    """Its beginning and, which tells paths apart, more of its end."""
+    return text if len(text) <= _MOST_LETTERS else f"{text[:12]}…{text[13 - _MOST_LETTERS :]}"
 
 
 def sweep_name(algorithms: Sequence[str], differing: Sequence[str], count: int) -> str:

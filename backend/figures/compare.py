@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import plotly.graph_objects as go
 
-from backend.comparisons import NAMES, Comparison, Measure, best, by_algorithm, smoothed
+from backend.comparisons import NAMES, Comparison, Measure, best, by_algorithm, identity, smoothed
 from backend.figures import final_reward
 from backend.figures.compare_curves import (
     REWARDS_DIFFER,
@@ -61,7 +61,7 @@ def final(comparison: Comparison, measure: Measure) -> go.Figure:
             results.append(
                 final_reward.Result(
                     member.name, member.algorithm, None, series, group.beta, value, last.of(measure)[1], last.n,
-                    member.finished, last.step,
+                    member.finished, last.step, identity(member.settings, {"beta"}),
                 )
             )  # fmt: skip
             first = member.points[0]

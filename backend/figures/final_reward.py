@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from backend.comparisons import NAMES
+from backend.comparisons import NAMES, apart_by_number
 from backend.figures.style import BANDS, COLOURS, DASHES, NEUTRAL, TEMPLATE
 from backend.statistics import Band, half_width, mean_and_stderr
 from copg_core.wording import number, with_error
@@ -35,6 +35,8 @@ class Result:
     n: int
     finished: bool
     step: int
+    line: str = ""
+    """Equal for runs that one line goes through: `series` is words, which are cut and may be alike."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,15 @@ def final_reward(
     traces: list[go.Scatter] = []
     lines = _lines(results)
     dashes: dict[str, int] = defaultdict(int)
-    for (algorithm, variant, series), own in lines.items():
+    words = [
+        " ".join(filter(None, (NAMES.get(algorithm, algorithm), f"({variant})" if variant else "", own[0].series)))
+        for (algorithm, variant, _), own in lines.items()
+    ]
+    for ((algorithm, variant, line), own), label in zip(lines.items(), apart_by_number(words), strict=True):
         points = means(own)
-        label = " ".join(filter(None, (NAMES.get(algorithm, algorithm), f"({variant})" if variant else "", series)))
         dash = DASHES[dashes[algorithm] % len(DASHES)]
         dashes[algorithm] += 1
-        group = f"{algorithm} {variant} {series}"
+        group = f"{algorithm} {variant} {line}"
         common: dict[str, Any] = {
             "legendgroup": group,
             "meta": {**_meta("final", algorithm), "columns": ["", "step", "error", "n"]},
@@ -187,7 +192,7 @@ def as_csv(results: Sequence[Result], x_title: str) -> str:
 def _lines(results: Sequence[Result]) -> Mapping[tuple[str, str | None, str], list[Result]]:
     lines: dict[tuple[str, str | None, str], list[Result]] = defaultdict(list)
     for one in results:
-        lines[one.algorithm, one.variant, one.series].append(one)
+        lines[one.algorithm, one.variant, one.line or one.series].append(one)
     return lines
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
+from backend.comparisons import flat, identity
 from backend.figures.final_reward import BETA, Result
 from backend.models import Evaluation, Run
 from backend.models_sweeps import Sweep, SweepMember
@@ -26,25 +27,33 @@ def load(session: Session, sweep: Sweep) -> tuple[list[Result], str, float | Non
         .join(Run, Run.id == SweepMember.run_id)
         .where(SweepMember.sweep_id == sweep.id, SweepMember.parent.is_(None))
         .order_by(SweepMember.position)
-        .options(defer(Run.config), defer(Run.report))
+        .options(defer(Run.report))
     ).all()
     mine = select(SweepMember.run_id).where(SweepMember.sweep_id == sweep.id, SweepMember.parent.is_(None))
     finals = last_evaluations(session, mine)
-    differing = varying(row.overrides for row, _ in members)
-    axis = x_field([row.overrides for row, _ in members], any(run.beta is not None for _, run in members))
-    named = labels([path for path in differing if path not in {axis, _SEED, "algorithm"}])
+    # A base of the sweep may set what no override tells, and leave alone what another one varies: the configurations have both.
+    settings = {run.id: flat(run.config) for _, run in members}
+    axis = x_field([row.overrides for row, _ in members], {run.beta for _, run in members if run.beta is not None})
+    peers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for _, run in members:
+        peers[run.algorithm].append(settings[run.id])
+    named = {
+        algorithm: labels([path for path in varying(some) if path not in {axis, _SEED, "algorithm"}])
+        for algorithm, some in peers.items()
+    }
     results = []
     for row, run in members:
-        x = run.beta if axis == "beta" else row.overrides.get(axis)
+        own = settings[run.id]
+        x = run.beta if axis == "beta" else own.get(axis)
         final = finals.get(run.id)
         if final is None or final.reward_mean is None or not isinstance(x, int | float) or isinstance(x, bool):
             continue
-        others = [f"{label} {written(row.overrides[path])}" for path, label in named.items() if path in row.overrides]
+        others = [f"{label} {written(own[path])}" for path, label in named[run.algorithm].items() if path in own]
         results.append(
             Result(
                 name=run.name, algorithm=run.algorithm, variant=row.variant, series=", ".join(others), x=float(x),
                 reward=final.reward_mean, stderr=final.reward_stderr, n=final.n,
-                finished=run.state == RunState.SUCCEEDED, step=final.step,
+                finished=run.state == RunState.SUCCEEDED, step=final.step, line=identity(own, {axis}),
             )
         )  # fmt: skip
     start = session.scalars(
@@ -55,8 +64,9 @@ def load(session: Session, sweep: Sweep) -> tuple[list[Result], str, float | Non
     return results, title, agreed.pop() if len(agreed) == 1 else None
 
 
-def x_field(overrides: Sequence[Mapping[str, Any]], has_beta: bool) -> str:
-    """Beta where it differs; else the field with the most different numbers, seeds last; else beta as it is."""
+def x_field(overrides: Sequence[Mapping[str, Any]], betas: Collection[float]) -> str:
+    """Beta where it is varied; else the field with the most different numbers; else beta where the bases have their own, as `betas` of
+    the runs tell; else the seed; else beta as it is."""
     differing = varying(overrides)
     if "beta" in differing:
         return "beta"
@@ -64,8 +74,12 @@ def x_field(overrides: Sequence[Mapping[str, Any]], has_beta: bool) -> str:
         {path: len({row[path] for row in overrides if path in row}) for path in differing
          if all(_is_number(row[path]) for row in overrides if path in row)}
     )  # fmt: skip
-    ranked = sorted(counts, key=lambda path: (path == _SEED, -counts[path]))
-    return ranked[0] if ranked else "beta" if has_beta else ""
+    seeds = counts.pop(_SEED, 0)
+    if counts:
+        return counts.most_common(1)[0][0]
+    if len(betas) > 1 or (betas and not seeds):
+        return "beta"
+    return _SEED if seeds else ""
 
 
 def _is_number(value: Any) -> bool:

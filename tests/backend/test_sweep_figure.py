@@ -13,7 +13,7 @@ from backend.figures.sweep_results import x_field
 from backend.states import RunState
 from copg_core import events
 from tests.backend.studio_bench import API, COPG, Bench, evaluation, problem
-from tests.backend.test_sweep_routes import make, named
+from tests.backend.test_sweep_routes import make, members, named
 
 
 def result(x: float, reward: float, *, algorithm: str = "copg", finished: bool = True, **more: Any) -> Result:
@@ -89,17 +89,62 @@ def test_beta_is_on_a_logarithmic_axis_with_ticks_where_it_was(xs: Any, title: s
 
 
 @pytest.mark.parametrize(
-    ("overrides", "field"),
+    ("overrides", "betas", "field"),
     [
-        ([{"beta": 1, "seed": 0}, {"beta": 2, "seed": 1}], "beta"),
-        ([{"seed": 0, "steps": 1}, {"seed": 1, "steps": 2}], "steps"),
-        ([{"seed": 0}, {"seed": 1}], "seed"),
-        ([{"dtype": "float32"}, {"dtype": "bfloat16"}], "beta"),
-        ([{}], "beta"),
+        ([{"beta": 1, "seed": 0}, {"beta": 2, "seed": 1}], {1, 2}, "beta"),
+        ([{"seed": 0}, {"seed": 1}], {0.06, 0.1}, "beta"),  # each base has its own, as the best of each algorithm
+        ([{"seed": 0, "steps": 1}, {"seed": 1, "steps": 2}], {1}, "steps"),
+        ([{"seed": 0}, {"seed": 1}], {1}, "seed"),
+        ([{"dtype": "float32"}, {"dtype": "bfloat16"}], {1}, "beta"),
+        ([{}], {1}, "beta"),
+        ([{}], set(), ""),
     ],
 )
-def test_the_axis_is_what_differs(overrides: list[dict[str, Any]], field: str) -> None:
-    assert x_field(overrides, has_beta=True) == field
+def test_the_axis_is_what_differs(overrides: list[dict[str, Any]], betas: set[float], field: str) -> None:
+    assert x_field(overrides, betas) == field
+
+
+def test_only_runs_that_differ_in_their_seed_are_seeds(bench: Bench) -> None:
+    """Bases may set what no override tells, leave alone what another varies, and have values whose words are alike."""
+
+    def drawn(body: dict[str, Any]) -> list[tuple[str, list[float], list[float]]]:
+        sweep = make(bench, body)["id"]
+        for number, member in enumerate(members(bench, sweep)):
+            claim = bench.claim(member["run"]["id"])
+            bench.record(claim, evaluation(100, reward=float(number)), events.Finished(step=100, output="/nowhere"))
+            bench.finish(claim, RunState.SUCCEEDED)
+        seen = bench.get("/figures/final_reward", sweep=sweep)["figure"]["data"]
+        return [(one["name"], one["x"], one["y"]) for one in seen if one["meta"]["role"] == "final"]
+
+    rates = [{"config": COPG | {"optimizer": {"learning_rate": rate}}} for rate in (1e-6, 1e-4)]
+    first, second = drawn({"bases": rates, "grid": {"beta": [0.03, 0.1]}})
+    assert (first[1:], second[1:]) == (([0.03, 0.1], [0.0, 1.0]), ([0.03, 0.1], [2.0, 3.0]))
+    assert "learning rate 1e-06" in first[0]
+    assert "n = 4 prompts" in first[0]
+
+    found = drawn(
+        {
+            "bases": [
+                {"config": COPG, "grid": {"optimizer.learning_rate": [1e-6, 1e-5]}},
+                {"config": COPG | {"algorithm": "dpo"}},
+            ]
+        }
+    )
+    assert [len(xs) for _, xs, _ in found] == [2, 1]
+
+    sums = [
+        {
+            "kind": "sum",
+            "rewards": [
+                {"weight": 1.0, "reward": {"kind": "gold"}},
+                {"weight": weight, "reward": {"kind": "function", "name": "length", "options": {"target": 20}}},
+            ],
+        }
+        for weight in (-0.1, -0.5)
+    ]
+    one, other = drawn({"config": COPG, "grid": {"reward": sums, "beta": [0.1, 1]}})
+    assert one[0] != other[0]
+    assert "seeds" not in one[0] + other[0]
 
 
 def test_csv_has_a_line_for_each_run() -> None:
