@@ -70,7 +70,8 @@ def compare(
         return PairedComparison(1, mean, nan, nan, nan, nan, sign, wins, losses, n - wins - losses)
     deviation = float(difference.std(ddof=1))
     stderr = deviation / math.sqrt(n)
-    if deviation <= 1e-12 * max(1.0, abs(mean)):
+    size = float(np.nanmax(np.abs(np.concatenate((left, right)))))  # what differs by less differs by rounding
+    if deviation <= 1e-12 * size:
         return PairedComparison(n, mean, 0.0, mean, mean, sign, sign, wins, losses, n - wins - losses)
     sizes = np.sort(_sizes((difference - mean) / deviation, resamples, seed))
     half = float(sizes[min(resamples - 1, math.ceil(level * (resamples + 1)) - 1)]) * stderr

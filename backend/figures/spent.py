@@ -127,7 +127,7 @@ def _seconds(seconds: float) -> str:
 
 
 def default_target(comparison: Comparison, measure: Measure) -> float | None:
-    """Half of the way from the lowest first to the highest mean: most runs reach it, and not at once."""
+    """Half of the way from the lowest first to the highest mean: most runs reach it, and not at once. None where no mean rose."""
     values = [v for group in comparison.groups for point in group.points if (v := point.of(measure)[0]) is not None]
     starts = [v for group in comparison.groups if group.points and (v := group.points[0].of(measure)[0]) is not None]
-    return (min(starts) + max(values)) / 2 if starts and values else None
+    return (min(starts) + max(values)) / 2 if starts and values and max(values) > min(starts) else None

@@ -14,6 +14,8 @@ from backend.statistics import Band, as_values, half_width
 
 Place = Callable[[Point], tuple[float | None, float | None]]
 Placed = tuple[Point, float, float]
+GREEDY = "Greedy log-ratio, no KL estimate (nats)"
+OTHER_SAMPLING = "the groups were evaluated with different sampling: their values cannot be compared"
 FRONT = "ringed: no other end has as much reward at as little KL"
 
 
@@ -22,9 +24,19 @@ def frontier(comparison: Comparison, measure: Measure) -> go.Figure:
     ends that no other beats, with at least as much reward at no more KL."""
     title = f"{name_of(measure)} ({UNITS[measure]})"
     place: Place = lambda one: (one.kl, one.of(measure)[0])  # noqa: E731
-    drawn = _ways(
-        comparison, place, lambda one: (one.kl_stderr, one.of(measure)[1]), "KL to the reference (nats)", title
+    samplings = [group.yardstick.get("generation") or {} for group in comparison.groups]
+    alike = all(one == samplings[0] for one in samplings)
+    greedy = bool(samplings) and all(one.get("temperature") == 0 for one in samplings)
+    x_title = (
+        GREEDY
+        if greedy
+        else "KL to the reference (nats)"
+        if alike
+        else f"KL to the reference (nats)<br>{OTHER_SAMPLING}"
     )
+    drawn = _ways(comparison, place, lambda one: (one.kl_stderr, one.of(measure)[1]), x_title, title)
+    if not alike:
+        return drawn
     ends = [known[-1] for group in comparison.groups if (known := _known(group, place))]
     if len(ends) > 1:
         front = undominated([(x, y) for _, x, y in ends])

@@ -107,3 +107,11 @@ def test_holm_by_hand_and_without_what_is_no_number() -> None:
     assert found[0] == pytest.approx(0.04)
     assert math.isnan(found[1])
     assert sign_test(0, 0) == 1.0
+
+
+def test_rewards_may_have_any_scale() -> None:
+    left, right = np.random.default_rng(0).normal(size=(2, 40))
+    usual, tiny = compare(left, right), compare(left * 1e-12, right * 1e-12)
+    assert (tiny.p, tiny.p_sign) == (usual.p, usual.p_sign)
+    assert tiny.stderr == pytest.approx(usual.stderr * 1e-12)
+    assert compare(left + 1e6, left + 1e6 - 0.25).stderr == 0.0  # what differs by less than rounding does not differ

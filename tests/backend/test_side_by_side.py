@@ -7,8 +7,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
+from backend.figures.samples import _edges
 from backend.figures.style import whole_ticks
 from backend.routes.paging import pack
 from backend.side_by_side import marked
@@ -172,3 +174,12 @@ def test_what_is_new_in_a_text() -> None:
 def test_a_policy_that_repeats_itself_for_thousands_of_words_is_compared_at_its_ends() -> None:
     long = marked("start " + "x y " * 4_000 + "end", "start " + "y z " * 4_000 + "end")
     assert [(new, len(text)) for text, new in long] == [(False, 6), (True, 16_000), (False, 3)]
+
+
+@pytest.mark.parametrize(
+    "values", [[0.3, 0.1 + 0.2], [1e17, 1e17], [1e16, float(np.nextafter(1e16, 2e16))], [0.0, 0.0]]
+)
+def test_rewards_that_differ_by_rounding_alone_are_in_one_bin(values: list[float]) -> None:
+    edges = _edges(values * 8, whole=False)
+    assert len(edges) == 2
+    assert edges[0] < min(values) <= max(values) < edges[1]
