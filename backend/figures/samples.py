@@ -73,7 +73,7 @@ def _edges(values: Sequence[float], *, whole: bool) -> np.ndarray:
     if not values:
         return np.array([0.0, 1.0])
     low, high = min(values), max(values)
-    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # they differ by rounding, if at all
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # they differ by rounding, if at all
         half = max(0.5, 1e-6 * abs(low))
         return np.array([math.floor(low), math.floor(low) + 1.0]) if whole else np.array([low - half, high + half])
     edges = np.histogram_bin_edges(values, "auto")

@@ -183,3 +183,7 @@ def test_rewards_that_differ_by_rounding_alone_are_in_one_bin(values: list[float
     edges = _edges(values * 8, whole=False)
     assert len(edges) == 2
     assert edges[0] < min(values) <= max(values) < edges[1]
+
+
+def test_small_rewards_have_bins_of_their_own() -> None:
+    assert len(_edges([1e-12 * number for number in range(1, 9)], whole=False)) > 2
