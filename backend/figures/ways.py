@@ -27,13 +27,9 @@ def frontier(comparison: Comparison, measure: Measure) -> go.Figure:
     samplings = [group.yardstick.get("generation") or {} for group in comparison.groups]
     alike = all(one == samplings[0] for one in samplings)
     greedy = bool(samplings) and all(one.get("temperature") == 0 for one in samplings)
-    x_title = (
-        GREEDY
-        if greedy
-        else "KL to the reference (nats)"
-        if alike
-        else f"KL to the reference (nats)<br>{OTHER_SAMPLING}"
-    )
+    x_title = GREEDY if greedy else "KL to the reference (nats)"
+    if not alike:
+        x_title += f"<br>{OTHER_SAMPLING}"
     drawn = _ways(comparison, place, lambda one: (one.kl_stderr, one.of(measure)[1]), x_title, title)
     if not alike:
         return drawn

@@ -220,3 +220,20 @@ def test_an_algorithms_figure_is_served_and_goes_on(bench: Bench) -> None:
     assert "copg, dpo" in str(refused)
     answer = bench.client.get(f"{API}/compare/figures/reward", params={**asked, "algorithm": "dpo", "format": "csv"})
     assert "compare-reward-dpo.csv" in answer.headers["content-disposition"]
+
+
+def test_a_greedy_log_ratio_is_not_called_kl_and_other_sampling_has_no_front() -> None:
+    def drawn(*temperatures: float) -> tuple[str, int]:
+        runs = [
+            replace(member(beta), yardstick={"generation": {"temperature": temperature}})
+            for beta, temperature in zip((0.1, 1.0), temperatures, strict=True)
+        ]
+        figure = figures.draw(compare(runs), figures.Look("frontier"))
+        fronts = [one for one in figure.data if one.meta["role"] == "reference_front"]
+        return str(figure.layout.xaxis.title.text), len(fronts)
+
+    assert drawn(0, 0) == ("Greedy log-ratio, no KL estimate (nats)", 1)
+    assert drawn(1, 1) == ("KL to the reference (nats)", 1)
+    title, fronts = drawn(0, 1)
+    assert "different sampling" in title
+    assert fronts == 0
