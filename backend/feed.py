@@ -207,10 +207,9 @@ class Feed:
             gone: list[str] = []
             if changed:
                 runs = session.scalars(select(Run).where(Run.id.in_(changed)).order_by(Run.changed_at)).all()
+                # SQLite gives a deleted run's number again.
                 known = ((run, self._known.get(run.id)) for run in runs)
-                gone += [
-                    before[0] for run, before in known if before and before[0] != run.uid
-                ]  # SQLite gives numbers again
+                gone += [before[0] for run, before in known if before and before[0] != run.uid]
                 self._known.update({run.id: (run.uid, run.rev) for run in runs})
                 self._revs.update({run.uid: run.rev for run in runs})
                 if self._viewers:

@@ -18,7 +18,7 @@ BANDIT = "POST /bandit/figures"
 
 
 def beside(port: int, uids: list[str], pipe: Any) -> None:
-    """The process of whoever asks: says when it is ready, begins when it is told to, and sends what `ask` gives when it is told again."""
+    """The process of whoever asks: says when it is ready, begins when it is told to, and sends what `_ask` gives when it is told again."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60) as client:
         places = {"run": uids[0], "other": uids[1], **_prepare(client)}
         pipe.send("ready")

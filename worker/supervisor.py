@@ -311,6 +311,5 @@ class Supervisor:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500].replace(
-        "\0", "\ufffd"
-    )  # PostgreSQL takes none
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first[:500].replace("\0", "\ufffd")  # PostgreSQL takes none

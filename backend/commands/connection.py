@@ -57,9 +57,8 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
         raise click.UsageError("--to needs the name of a file")
     target = target.resolve()  # what a link leads to is written, and the link stays
     whole = target.is_file() or not target.exists()
-    part = (
-        target.with_name(f".{target.name}.{os.getpid()}") if whole else target
-    )  # a device or a pipe is written as it is
+    # A device or a pipe is written as it is.
+    part = target.with_name(f".{target.name}.{os.getpid()}") if whole else target
     try:
         with part.open("wb") as file:
             yield file

@@ -42,9 +42,8 @@ class Studio:
         return Repeats(self.feed, self.answers, self.flights)
 
 
-async def _studio(
-    request: Request,
-) -> Any:  # not that it waited for anything: FastAPI asks a thread for what is not async
+# Async not because it waits for anything: FastAPI asks a thread for what is not.
+async def _studio(request: Request) -> Any:
     return request.app.state.studio
 
 
