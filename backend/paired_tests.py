@@ -23,6 +23,7 @@ METHOD = (
     "two families, each corrected by Holm's method for the number of groups compared. At 5 % a false alarm in either has a chance of at most "
     "10 %."
 )
+ROUNDING = 1e-12  # of a value: what two sums of the same numbers may differ by
 _AT_ONCE = 4_000_000  # drawn prompts held in memory
 
 
@@ -51,15 +52,18 @@ def compare(
 ) -> PairedComparison:
     """Compare two policies prompt by prompt; row i of both is the same prompt. The same numbers give the same answer.
 
-    Rows with a missing or infinite value on either side are left out. One row has a mean and no error. Where all differences are
+    Rows with a missing or infinite value on either side are left out; what differs by rounding alone is a tie. One row has a mean and no error. Where all differences are
     equal there is nothing to resample: the interval is that number and `p` is the sign test's.
     Raises ValueError where the two have different lengths.
     """
     left, right = as_array(first), as_array(baseline)
     if left.shape != right.shape:
         raise ValueError(f"{left.size} values beside {right.size}: both need one for each prompt")
-    difference = left - right
-    difference = difference[np.isfinite(difference)]
+    known = np.isfinite(left) & np.isfinite(right)
+    left, right = left[known], right[known]
+    difference, largest = left - right, np.maximum(np.abs(left), np.abs(right))
+    # Means over one and over three seeds of the same score are not the same float: what differs by less differs by rounding.
+    difference[np.abs(difference) <= ROUNDING * largest] = 0.0
     n = difference.size
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
     sign, nan = sign_test(wins, losses), float("nan")
@@ -70,8 +74,7 @@ def compare(
         return PairedComparison(1, mean, nan, nan, nan, nan, sign, wins, losses, n - wins - losses)
     deviation = float(difference.std(ddof=1))
     stderr = deviation / math.sqrt(n)
-    size = float(np.nanmax(np.abs(np.concatenate((left, right)))))  # what differs by less differs by rounding
-    if deviation <= 1e-12 * size:
+    if deviation <= ROUNDING * float(largest.max()):
         return PairedComparison(n, mean, 0.0, mean, mean, sign, sign, wins, losses, n - wins - losses)
     sizes = np.sort(_sizes((difference - mean) / deviation, resamples, seed))
     half = float(sizes[min(resamples - 1, math.ceil(level * (resamples + 1)) - 1)]) * stderr

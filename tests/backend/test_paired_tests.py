@@ -115,3 +115,13 @@ def test_rewards_may_have_any_scale() -> None:
     assert (tiny.p, tiny.p_sign) == (usual.p, usual.p_sign)
     assert tiny.stderr == pytest.approx(usual.stderr * 1e-12)
     assert compare(left + 1e6, left + 1e6 - 0.25).stderr == 0.0  # what differs by less than rounding does not differ
+
+
+def test_what_differs_by_rounding_is_a_tie() -> None:
+    score = np.full(20, 0.1)
+    of_three = (score + score + score) / 3
+    assert (of_three != score).all()  # the mean of three seeds is another float
+    same = compare(of_three, score)
+    assert (same.wins, same.losses, same.ties, same.mean, same.p, same.p_sign) == (0, 0, 20, 0.0, 1.0, 1.0)
+    small = compare(np.array([1e-9, 2e-9, 1e6]), np.array([2e-9, 3e-9, 1e6]))  # beside a large one a small one still counts
+    assert (small.losses, small.ties) == (2, 1)
