@@ -9,7 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.comparison_scores import Place, Scores, prompt_means
-from backend.comparisons import REFERENCE, Comparison, Group, Measure, best, by_algorithm, last_common_step
+from backend.comparisons import (
+    NAMES,
+    REFERENCE,
+    Comparison,
+    Group,
+    Measure,
+    Sampling,
+    best,
+    by_algorithm,
+    last_common_step,
+    why_apart,
+    why_no_best,
+)
 from backend.figures import compare as figures
 from backend.paired_tests import METHOD, PairedComparison, compare, holm
 from backend.schemas.compare import (
@@ -24,14 +36,16 @@ from backend.schemas.compare import (
 from backend.states import TERMINAL
 from backend.sweep_names import labels
 from backend.yardsticks import apart
+from copg_core.wording import counted
 
 _SEEDS = "Of several seeds the mean is compared, prompt by prompt: the test speaks of these trained models, not of new seeds."
 
 
-_APART = (
-    "Not all groups are scored alike: those whose reward, data or sampling of evaluations is another than the baseline's are not tested "
-    "against it, and no best is named among such groups."
-)
+_KL: Mapping[Sampling, str] = {
+    "sampled": "KL, nats",
+    "greedy": "Greedy log-ratio, nats",
+    "mixed": "KL or log-ratio, nats",
+}
 _STARTS = "There is no reference to compare with: not all groups start from the same policy and score it alike."
 Read = Callable[[Collection[Place]], Mapping[Place, Scores]]
 
@@ -50,27 +64,29 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
 
     A baseline that is not there, as in the link to a selection that has changed, gives way to the first choice, and a note says so.
     """
-    starts = _starts(comparison, measure)
+    starts = any(_starts(group, measure) for group in comparison.groups)
     one_start = _is_one_start(comparison.groups, measure)
     choices = [BaselineOut(id=group.id, label=group.label) for group in comparison.groups]
     if starts and one_start:
         choices.insert(0, BaselineOut(id=REFERENCE, label="Reference (step 0)"))
     lost = baseline is not None and baseline not in {one.id for one in choices}
     chosen = choices[0].id if baseline is None or lost else baseline
-    pairs, untested = _pairs(comparison, measure, chosen, starts)
+    pairs, untested = _pairs(comparison, measure, chosen)
     scores = read({place for pair in pairs.values() for place in (*pair.mine, *pair.ground)})
     tests, partial = {}, False
     for key, pair in pairs.items():
         mine, ground = (prompt_means(scores, places, measure) for places in (pair.mine, pair.ground))
         paired = _paired(mine, ground)
         if paired.n == 0:
-            untested[key] = "no scored prompts in common" if mine and ground else f"no scores at step {pair.step:,}"
+            empty = 0 if mine and chosen == REFERENCE else pair.step
+            untested[key] = "no scored prompts in common" if mine and ground else f"no scores at step {empty:,}"
             continue
         tests[key] = paired
         partial |= paired.n < max(len(mine), len(ground))
     corrected = dict(zip(tests, holm([one.p for one in tests.values()]), strict=True))
     corrected_sign = dict(zip(tests, holm([one.p_sign for one in tests.values()]), strict=True))
-    winners = {found.id for _, groups in by_algorithm(comparison) if (found := best(groups, measure)) is not None}
+    rivals = [(name, groups) for name, groups in by_algorithm(comparison) if len(groups) > 1]
+    winners = {found.id for _, groups in rivals if (found := best(groups, measure)) is not None}
     named = labels(list(comparison.fields))
     groups = []
     for group in comparison.groups:
@@ -93,20 +109,32 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
             f"{single} of {len(seeds)} groups {'has' if single == 1 else 'have'} one seed: another would give another policy, of which "
             "an error over prompts says nothing."
         )
-    if any(apart(comparison.groups[0].yardstick, group.yardstick, measure) for group in comparison.groups):
-        notes.append(_APART)
+    if given_up := sum(len(group.given_up) for group in comparison.groups):
+        notes.append(
+            f"{counted(given_up, 'seed')} failed or {'was' if given_up == 1 else 'were'} cancelled before the others of the group came as far, "
+            f"and {'is' if given_up == 1 else 'are'} in no mean: leaving out what failed may flatter a group."
+        )
+    if (why := why_apart(comparison.groups, measure)) is not None:
+        notes.append(
+            f"{why[0].upper()}{why[1:]}: those that are not scored as the baseline is are not tested against it."
+        )
     if starts and not one_start:
         notes.append(_STARTS)
     if partial:
         notes.append(
             "Not all runs were evaluated on the same prompts: differences are over those that both sides have."
         )
-    if len(comparison.groups) > len(winners) > 0:
+    if winners:
         notes.append(
             "The best of several means was chosen on the prompts shown, which flatters it: confirm it on others."
         )
+    notes += [
+        f"No best of {NAMES.get(name, name)} is named: {why}."
+        for name, groups in rivals
+        if (why := why_no_best(groups, measure)) is not None
+    ]
     finished = sum(group.finished for group in comparison.groups)
-    if finished < len(comparison.groups):
+    if rivals and finished < len(comparison.groups):
         notes.append(
             f"The best of an algorithm is chosen among groups that have finished: {finished} of {len(comparison.groups)}."
         )
@@ -118,7 +146,7 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
     if chosen != REFERENCE and any(len({pairs[key].step, steps[key], steps[chosen]}) > 1 for key in tests):
         notes.append("A difference is read at the last step that both groups have.")
     return CompareOut(
-        measure=measure, has_gold=comparison.has_gold, groups=groups, baselines=choices, baseline=chosen, method=METHOD, notes=notes,
+        measure=measure, has_gold=comparison.has_gold, kl_title=_KL[comparison.sampling], groups=groups, baselines=choices, baseline=chosen, method=METHOD, notes=notes,
         fields=[FieldOut(path=path, label=named[path]) for path in comparison.fields],
         figures=[ComparedFigure(**panel._asdict()) for panel in figures.panels_of(comparison)],
         active=any(member.state not in TERMINAL for member in comparison.members),
@@ -150,35 +178,47 @@ def _group(
     )  # fmt: skip
 
 
-def _starts(comparison: Comparison, measure: Measure) -> list[Place]:
-    firsts = [(member.uid, member.points[0]) for member in comparison.members if member.points]
+def _starts(group: Group, measure: Measure) -> list[Place]:
+    """Step 0 of those that are in the group's mean: what they are compared with, where the reference is the baseline."""
+    firsts = [(member.uid, member.points[0]) for member in group.measured]
     return [(uid, 0) for uid, first in firsts if first.step == 0 and first.of(measure)[0] is not None]
 
 
 def _is_one_start(groups: Sequence[Group], measure: Measure) -> bool:
-    """Whether the mean over all samples of step 0 is of the policy, or of the same policies, from which every group starts."""
-    alike = not any(apart(groups[0].yardstick, group.yardstick, measure) for group in groups)
-    return alike and len({frozenset(member.start for member in group.members) for group in groups}) == 1
+    """Whether every group that has scores starts from the same policy, or from the same policies, and is scored alike."""
+    scored = [group for group in groups if group.has(measure)]
+    starts = {frozenset(member.start for member in group.measured) for group in scored}
+    return why_apart(scored, measure) is None and len(starts) == 1
 
 
-def _pairs(
-    comparison: Comparison, measure: Measure, chosen: str, starts: Sequence[Place]
-) -> tuple[dict[str, _Pair], dict[str, str]]:
+def _pairs(comparison: Comparison, measure: Measure, chosen: str) -> tuple[dict[str, _Pair], dict[str, str]]:
     """What is compared, by group, and why others are not: a baseline's runs stand at the step of the row that they are compared with."""
     ground = next((group for group in comparison.groups if group.id == chosen), None)
     pairs, untested = {}, {}
+    starts = [
+        place for group in comparison.groups for place in _starts(group, measure)
+    ]  # of who has no step 0 of its own
     for group in comparison.groups:
         if group.last is None or group is ground or (ground is not None and ground.last is None):
             continue
+        if not group.has(measure):
+            untested[group.id] = "not scored"
+            continue
+        if ground is not None and not ground.has(measure):
+            untested[group.id] = "the baseline is not scored"
+            continue
         if ground is not None and (why := apart(group.yardstick, ground.yardstick, measure)) is not None:
-            untested[group.id] = why
+            untested[group.id] = why.of_row
             continue
         step = group.last.step if ground is None else last_common_step(group, ground)
         if not step:  # step 0 says nothing of what was trained
             untested[group.id] = "no step in common yet" if ground else "nothing is trained yet"
             continue
         mine = [(member.uid, step) for member in group.measured]
-        pairs[group.id] = _Pair(step, mine, starts if ground is None else [(one.uid, step) for one in ground.measured])
+        against = (
+            (_starts(group, measure) or starts) if ground is None else [(one.uid, step) for one in ground.measured]
+        )
+        pairs[group.id] = _Pair(step, mine, against)
     return pairs, untested
 
 

@@ -1,27 +1,26 @@
-"""What a comparison of runs is made from: runs that differ only by seed in one group, and their evaluations.
-
-A group's curve is the mean over its seeds, with the standard error over them; one seed has the standard error over prompts.
-A seed without an evaluation is in no mean and in no n.
-"""
+"""What a comparison of runs is made from: their evaluations, in groups of runs that differ only by seed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import occupancy, yardsticks
+from backend.comparison_groups import Group as Group
+from backend.comparison_groups import Member as Member
+from backend.comparison_groups import Point as Point
+from backend.comparison_groups import mean_of
 from backend.errors import Invalid
 from backend.models import Evaluation, Run
-from backend.states import TERMINAL, RunState
-from backend.statistics import Band, local_fit, mean_and_stderr
+from backend.states import RunState
+from backend.statistics import Band, local_fit
 from backend.sweep_names import labels, varying, worded
 from backend.yardsticks import Measure as Measure
 from copg_core.config import variant_of
@@ -31,98 +30,8 @@ MOST_RUNS = 100
 NAMES = {"copg": "CoPG", "dpo": "DPO", "ipo": "IPO", "policy_gradient": "Policy gradient", "sft": "SFT",
          "reward_model": "Reward model"}  # fmt: skip
 REFERENCE = "reference"
+Sampling = Literal["sampled", "greedy", "mixed"]
 _OUTSIDE = {"seed"}  # what a run may have of its own within a group
-
-
-class Point(NamedTuple):
-    """One evaluation of a run, or the mean of a group's evaluations at a step. `over` is what the error is over.
-
-    `seconds` since the first evaluation; `device_seconds` for which the run's devices were held until then, summed over the
-    devices of all attempts.
-    `smooth` is the measure's local fit, where one is asked for. `of_seeds`: of the group, with those that have no evaluation.
-    """
-
-    step: int
-    reward: float | None
-    stderr: float | None
-    gold: float | None
-    gold_stderr: float | None
-    kl: float | None
-    seconds: float
-    n: int
-    seeds: int = 1
-    device_seconds: float = 0.0
-    smooth: float | None = None
-    of_seeds: int = 1
-    kl_stderr: float | None = None
-
-    def of(self, measure: Measure) -> tuple[float | None, float | None]:
-        """Mean and standard error of the learned or of the gold reward."""
-        return (self.reward, self.stderr) if measure == "reward" else (self.gold, self.gold_stderr)
-
-    @property
-    def over(self) -> str:
-        prompts = f"{self.n:,} prompts" if self.seeds == 1 else ""
-        if self.seeds == self.of_seeds:
-            return prompts or f"{self.seeds} seeds"
-        return f"{prompts}{', ' if prompts else ''}{self.seeds} of {self.of_seeds} seeds"
-
-    @property
-    def independent(self) -> int:
-        """How many values the error is over."""
-        return self.seeds if self.seeds > 1 else self.n
-
-
-@dataclass(frozen=True)
-class Member:
-    """One run of a comparison."""
-
-    uid: str
-    name: str
-    algorithm: str
-    variant: str | None
-    beta: float | None
-    state: RunState
-    settings: Mapping[str, Any]
-    points: Sequence[Point]
-    yardstick: Mapping[str, Any] = field(default_factory=dict)
-    start: str = ""
-
-    @property
-    def finished(self) -> bool:
-        return self.state == RunState.SUCCEEDED
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs that differ by nothing but their seed."""
-
-    id: str
-    label: str
-    algorithm: str
-    beta: float | None
-    members: Sequence[Member]
-    points: Sequence[Point] = field(default=())
-
-    @property
-    def last(self) -> Point | None:
-        """At the last step that all seeds with evaluations have."""
-        return self.points[-1] if self.points else None
-
-    @property
-    def measured(self) -> list[Member]:
-        """Those that the means are over."""
-        return [member for member in self.members if member.points]
-
-    @property
-    def yardstick(self) -> Mapping[str, Any]:
-        return self.members[0].yardstick
-
-    @property
-    def finished(self) -> bool:
-        """Whether its mean is final: every seed with evaluations has finished, and none without is still to come."""
-        over = all(member.finished or (not member.points and member.state in TERMINAL) for member in self.members)
-        return over and any(member.finished for member in self.members)
 
 
 @dataclass(frozen=True)
@@ -143,6 +52,16 @@ class Comparison:
     @property
     def members(self) -> list[Member]:
         return [member for group in self.groups for member in group.members]
+
+    @property
+    def sampling(self) -> Sampling:
+        """How completions were drawn where KL was measured: of greedy ones the log-ratio is no estimate of it."""
+        greedy = {
+            (group.yardstick.get("generation") or {}).get("temperature") == 0
+            for group in self.groups
+            if any(point.kl is not None for point in group.points)
+        }
+        return "mixed" if len(greedy) > 1 else "greedy" if greedy == {True} else "sampled"
 
     @property
     def has_gold(self) -> bool:
@@ -195,7 +114,7 @@ def compare(members: Sequence[Member]) -> Comparison:
         words = [NAMES.get(first.algorithm, first.algorithm), f"({first.variant})" if first.variant else ""]
         words.append(f"β = {number(first.beta, 6)}" if first.beta is not None else "")
         words += [worded(path, first.settings[path], named) for path in named if path in first.settings]
-        made.append(Group(key, " ".join(filter(None, words))[:120], first.algorithm, first.beta, found, _mean(found)))
+        made.append(Group(key, " ".join(filter(None, words))[:120], first.algorithm, first.beta, found, mean_of(found)))
     order = list(NAMES)
     made.sort(
         key=lambda one: (order.index(one.algorithm) if one.algorithm in order else 99, one.beta or 0.0, one.label)
@@ -275,39 +194,6 @@ def _points(session: Session, runs: Sequence[Run]) -> dict[int, list[Point]]:
     return found
 
 
-def _mean(members: Sequence[Member]) -> list[Point]:
-    """The mean over the seeds that have evaluations; steps that only some of them have are left out, or the mean would jump."""
-    measured = [member for member in members if member.points]
-    if len(measured) == 1:
-        return [point._replace(of_seeds=len(members)) for point in measured[0].points]
-    by_step: dict[int, list[Point]] = defaultdict(list)
-    for member in measured:
-        for point in member.points:
-            by_step[point.step].append(point)
-    found = []
-    for step, points in sorted(by_step.items()):
-        if len(points) < len(measured):
-            continue
-        reward, stderr = _over_seeds([point.reward for point in points])
-        gold, gold_stderr = _over_seeds([point.gold for point in points])
-        kl, kl_stderr = _over_seeds([point.kl for point in points])
-        found.append(
-            Point(
-                step, reward, stderr, gold, gold_stderr, kl, sum(point.seconds for point in points) / len(points), points[0].n,
-                seeds=len(points), device_seconds=sum(point.device_seconds for point in points) / len(points),
-                of_seeds=len(members), kl_stderr=kl_stderr,
-            )
-        )  # fmt: skip
-    return found
-
-
-def _over_seeds(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    if any(value is None for value in values):
-        return None, None
-    mean, stderr = mean_and_stderr(values)
-    return mean, None if math.isnan(stderr) else stderr
-
-
 def by_algorithm(comparison: Comparison) -> Iterator[tuple[str, list[Group]]]:
     """The groups of each algorithm."""
     found: dict[str, list[Group]] = defaultdict(list)
@@ -317,13 +203,33 @@ def by_algorithm(comparison: Comparison) -> Iterator[tuple[str, list[Group]]]:
 
 
 def best(groups: Sequence[Group], measure: Measure) -> Group | None:
-    """The group with the largest last mean among those that have finished; None where none has, or not all are measured alike."""
-    groups = [group for group in groups if group.finished]
-    if len({yardsticks.of_means(group.yardstick, measure) for group in groups}) > 1:
+    """The group with the largest last mean among those that have finished; None where none has, or `why_no_best` says why."""
+    known = _ends(groups, measure)
+    if not known or why_no_best(groups, measure) is not None:
         return None
-    scored = [(group.last.of(measure)[0], place) for place, group in enumerate(groups) if group.last is not None]
-    known = [(value, -place) for value, place in scored if value is not None]
-    return groups[-max(known)[1]] if known else None
+    return max(known, key=lambda end: end[0])[1]  # the first of equal ones
+
+
+def why_no_best(groups: Sequence[Group], measure: Measure) -> str | None:
+    """Why of finished groups none is the best: their means are not of the same scores."""
+    ends = [group for _, group in _ends(groups, measure)]
+    if (apart := why_apart(ends, measure)) is not None:
+        return apart
+    counts = {group.last.n for group in ends if group.last is not None}
+    return "the groups were evaluated on different numbers of prompts" if len(counts) > 1 else None
+
+
+def _ends(groups: Sequence[Group], measure: Measure) -> list[tuple[float, Group]]:
+    finished = [group for group in groups if group.finished and group.last is not None]
+    ends = [(group.last.of(measure)[0], group) for group in finished if group.last is not None]
+    return [(value, group) for value, group in ends if value is not None]
+
+
+def why_apart(groups: Sequence[Group], measure: Measure) -> str | None:
+    """Why values of these groups cannot stand on one axis, of those that have any; None where they can."""
+    scored = [group for group in groups if group.has(measure)]
+    reasons = (yardsticks.apart(scored[0].yardstick, group.yardstick, measure) for group in scored[1:])
+    return next((reason.of_groups for reason in reasons if reason is not None), None)
 
 
 def last_common_step(group: Group, other: Group) -> int | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from copg_core.config import RunConfig, variant_of
 
+_SAID = re.compile(
+    r"(algorithm|beta|normalisation|baseline|group|sampling\..*)$"
+)  # by a name's first words: `variant_of`
 _MOST_LETTERS = 40  # of one value
 
 
@@ -63,6 +67,19 @@ def name_of(config: RunConfig, overrides: Mapping[str, Any], differing: Sequence
     told = [path for path in differing if path in overrides and path not in {"beta", "algorithm"}]
     words += [worded(path, overrides[path], named) for path in told]
     return " ".join(filter(None, words))[:200]
+
+
+def of_bases(bases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each base, by dotted paths, what sets it apart from others of its algorithm; no override of a run tells it.
+
+    >>> of_bases([{"algorithm": "copg", "steps": 1}, {"algorithm": "copg", "steps": 2}, {"algorithm": "dpo", "steps": 3}])
+    [{'steps': 1}, {'steps': 2}, {}]
+    """
+    peers: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for base in bases:
+        peers[base.get("algorithm")].append(base)
+    apart = {algorithm: [path for path in varying(some) if not _SAID.match(path)] for algorithm, some in peers.items()}
+    return [{path: base[path] for path in apart[base.get("algorithm")] if path in base} for base in bases]
 
 
 def written(value: Any) -> str:

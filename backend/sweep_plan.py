@@ -80,7 +80,7 @@ def plan(spec: SweepSpec, data: DataChecks | None = None) -> Plan:
     members: list[PlannedRun] = []
     seen: set[str] = set()
     duplicates = 0
-    starts = [_start(spec, base) for base in spec.bases or [SweepBase()]]
+    starts = [start_of(spec, base) for base in spec.bases or [SweepBase()]]
     for combination in combinations(spec):
         found = checks.member(combination, starts[combination.base], spec)
         if found is None:
@@ -207,7 +207,7 @@ def _check_storable(spec: SweepSpec) -> None:
         raise Invalid("the sweep holds a number that is infinite or none, or text that is not Unicode") from error
 
 
-def _start(spec: SweepSpec, base: SweepBase) -> dict[str, Any]:
+def start_of(spec: SweepSpec, base: SweepBase) -> dict[str, Any]:
     """The configuration that a base's combinations change: the sweep's, its own over it, and the runs that are shared."""
     raw = _over(spec.config, base.config)
     if spec.sft is not None and "policy" not in raw:

@@ -17,6 +17,7 @@ from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
 from backend import lineage, many_runs, run_fields, runs, yardsticks
+from backend.comparisons import flat
 from backend.database import NOW
 from backend.errors import Conflict, Invalid, NotFound
 from backend.models import Run
@@ -25,8 +26,8 @@ from backend.pipelines import resolved
 from backend.preconditions import tag_of
 from backend.schemas.sweeps import MOST_MEMBERS, Skipped, SweepCreate, SweepExtend, SweepPatch, SweepSpec
 from backend.states import OWNED
-from backend.sweep_names import name_of, sweep_name, varying
-from backend.sweep_plan import Plan, PlannedRun, with_listed_values
+from backend.sweep_names import name_of, of_bases, sweep_name, varying
+from backend.sweep_plan import Plan, PlannedRun, start_of, with_listed_values
 from copg_core.config import RunConfig, variant_of
 
 _TITLES = {"sft": "SFT", "reward_model": "reward model"}
@@ -128,8 +129,8 @@ def extend(
     if count > MOST_MEMBERS:
         raise Invalid.field("grid", f"the sweep would have {count:,} runs: at most {MOST_MEMBERS:,}")
     overrides = [row.overrides for row in there if row.parent is None]
-    _make(session, sweep, [], fresh, varying([*overrides, *(one.overrides for one in fresh)]), queue)
     sweep.spec = _stored(wider)
+    _make(session, sweep, [], fresh, varying([*overrides, *(one.overrides for one in fresh)]), queue)
     if fresh:  # whose tests have a budget of their own
         session.execute(sql_update(Sweep).where(Sweep.id == sweep.id).values(alpha_before=Sweep.alpha_spent))
     return len(fresh)
@@ -144,6 +145,7 @@ def _make(
     queue: str,
 ) -> None:
     spec = spec_of(sweep)
+    bases = of_bases([flat(start_of(spec, base)) for base in spec.bases])
     schedule = runs.Schedule(gpus=spec.gpus, max_attempts=spec.max_attempts, max_seconds=spec.max_seconds)
     rows = session.execute(
         select(SweepMember.parent, Run.uid)
@@ -155,10 +157,11 @@ def _make(
     fresh = []
     for number, one in enumerate((*parents, *planned), 0 if position is None else position + 1):
         _check_aliases(one, made)
+        own = bases[one.base] if bases and not one.parent else {}
         name = (
             f"{sweep.name[:180]}: {_TITLES[one.parent]}"
             if one.parent
-            else name_of(one.config, one.overrides, differing)
+            else name_of(one.config, {**own, **one.overrides}, list(dict.fromkeys([*own, *differing])))
         )
         config = resolved(one.raw, made)
         run = runs.create(

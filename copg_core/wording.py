@@ -78,8 +78,16 @@ def with_error(mean: float, error: float | None) -> str:
     """
     if error is None or not math.isfinite(error):
         return fixed(mean)
-    places = min(6, max(0, 1 - math.floor(math.log10(error)))) if error > 0 else 3
-    return f"{fixed(mean, places)} ± {fixed(error, places)}"
+    return f"{fixed(mean, places_of(error))} ± {fixed(error, places_of(error))}"
+
+
+def places_of(error: float | None) -> int:
+    """How many places behind the point show two digits of an error; three where there is none.
+
+    >>> places_of(0.03456), places_of(17.0), places_of(0.00004), places_of(0.0)
+    (3, 0, 6, 3)
+    """
+    return min(6, max(0, 1 - math.floor(math.log10(error)))) if error is not None and error > 0 else 3
 
 
 _EXACT = Context(prec=60, rounding=ROUND_HALF_UP)

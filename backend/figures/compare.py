@@ -10,21 +10,20 @@ from typing import Literal, NamedTuple
 
 import plotly.graph_objects as go
 
-from backend.comparisons import NAMES, Comparison, Measure, best, by_algorithm, identity, smoothed
+from backend.comparisons import NAMES, Comparison, Measure, best, by_algorithm, identity, smoothed, why_apart
 from backend.figures import final_reward
 from backend.figures.compare_curves import (
-    REWARDS_DIFFER,
     UNITS,
     best_of_each,
     name_of,
     reward,
-    rewards_differ,
+    warned,
     winners,
 )
 from backend.figures.spent import cost_of, default_target, time_to
-from backend.figures.style import COLOURS, NEUTRAL
+from backend.figures.style import COLOURS
 from backend.figures.thinning import thinned
-from backend.figures.ways import frontier, gold
+from backend.figures.ways import frontier, gold, proxied
 from backend.statistics import Band
 from copg_core.wording import number
 
@@ -43,6 +42,8 @@ TITLES: Mapping[FigureName, str] = {
     "time": "Time to a reward",
     "cost": "Cost of a reward",
 }
+
+GREEDY_FRONTIER = "Reward against log-ratio"
 
 
 def final(comparison: Comparison, measure: Measure) -> go.Figure:
@@ -134,20 +135,7 @@ def draw(comparison: Comparison, look: Look, *, whole: bool = False) -> go.Figur
         comparison = smoothed(comparison, look.measure, look.smoothing)
     drawn = DRAW[look.name](comparison if whole else thinned(comparison), look.measure)
     # Whatever is measured, the learned reward is an axis of that figure.
-    if look.measure == "reward" or look.name == "gold":
-        _say_that_rewards_differ(drawn, comparison)
-    return drawn
-
-
-def _say_that_rewards_differ(drawn: go.Figure, comparison: Comparison) -> None:
-    """Groups on one axis whose rewards are not the same function: the table refuses to test them, and the legend warns."""
-    if rewards_differ(comparison):
-        drawn.add_trace(
-            go.Scatter(
-                x=[None], y=[None], mode="markers", name=REWARDS_DIFFER, marker={"symbol": "diamond-open", "size": 9, "color": NEUTRAL},
-                meta={"role": "reference", "algorithm": ""},
-            )
-        )  # fmt: skip
+    return warned(drawn, why_apart(comparison.groups, "reward" if look.name == "gold" else look.measure))
 
 
 def names_of(comparison: Comparison) -> list[FigureName]:
@@ -157,7 +145,7 @@ def names_of(comparison: Comparison) -> list[FigureName]:
         "best": len({group.algorithm for group in comparison.groups}) > 1,
         "final": len({group.beta for group in comparison.groups if group.beta is not None}) > 1,
         "frontier": any(point.kl is not None for group in comparison.groups for point in group.points),
-        "gold": comparison.has_gold and any(p.reward is not None for group in comparison.groups for p in group.points),
+        "gold": bool(proxied(comparison)),
         "time": True,
         "cost": any(point.device_seconds for group in comparison.groups for point in group.points),
     }
@@ -168,13 +156,14 @@ def panels_of(comparison: Comparison) -> list[Panel]:
     """The figures of a page. Where algorithms have several groups each, rewards against the step are a figure for each algorithm, as in the
     paper: beta has its scale there, and bands have room."""
     algorithms = [algorithm for algorithm, _ in by_algorithm(comparison)]
+    greedy = comparison.sampling == "greedy"
     apart = 1 < len(algorithms) < len(comparison.groups)
     found = []
     for name in names_of(comparison):
         if name == "reward" and apart:
             found += [Panel(name, f"{TITLES[name]}, {NAMES.get(one, one)}", one) for one in algorithms]
         else:
-            found.append(Panel(name, TITLES[name]))
+            found.append(Panel(name, GREEDY_FRONTIER if greedy and name == "frontier" else TITLES[name]))
     return found
 
 

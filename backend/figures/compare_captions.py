@@ -28,10 +28,17 @@ _BARS: frozenset[FigureName] = frozenset({"final", "frontier", "gold"})
 _OVER = "over the seeds of a group, or over prompts where there is one seed: the legend says which (n)"
 
 
-def caption(look: Look, roles: Iterable[str]) -> str:
-    """What it shows, what bands and bars are, and how it was smoothed. `roles`: of the traces that were drawn."""
+_LOG_RATIO = (
+    "The way of each group over its steps, its last evaluation as a large point. Of greedy completions the log-ratio to the reference is "
+    "no estimate of KL."
+)
+
+
+def caption(look: Look, roles: Iterable[str], *, greedy: bool = False) -> str:
+    """What it shows, what bands and bars are, and how it was smoothed. `roles`: of the traces that were drawn; `greedy`: how the
+    completions were made."""
     roles = set(roles)
-    told = [SHOWS[look.name]]
+    told = [_LOG_RATIO if greedy and look.name == "frontier" else SHOWS[look.name]]
     if "band" in roles:
         told.append(f"Band around a mean: {_AROUND[look.band]}, {_OVER}.")
     elif look.name in _BARS:

@@ -6,7 +6,6 @@ error or the 95 % interval; the legend says which, over what, and how many.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +19,6 @@ from backend.statistics import Band, as_values, band, half_width
 from copg_core.wording import number, with_error
 
 MOST_MARKS = 100
-REWARDS_DIFFER = "the groups have different rewards: their values cannot be compared"
 UNITS = {"reward": "reward units", "gold": "gold units"}
 
 
@@ -52,9 +50,24 @@ def winners(comparison: Comparison, measure: Measure) -> Comparison:
     return replace(comparison, groups=kept)
 
 
-def rewards_differ(comparison: Comparison) -> bool:
-    """Whether the groups maximise rewards that are not the same function."""
-    return len({json.dumps(group.yardstick.get("reward"), sort_keys=True) for group in comparison.groups}) > 1
+def warned(drawn: go.Figure, why: str | None) -> go.Figure:
+    """With a line in the legend where values on one axis cannot be compared; the table refuses to test them."""
+    if why is not None:
+        drawn.add_trace(
+            go.Scatter(
+                x=[None], y=[None], mode="markers", name=incomparable(why), marker={"symbol": "diamond-open", "size": 9, "color": NEUTRAL},
+                meta={"role": "reference", "algorithm": ""},
+            )
+        )  # fmt: skip
+    return drawn
+
+
+def incomparable(why: str) -> str:
+    """
+    >>> incomparable("the groups have different rewards")
+    'the groups have different rewards: their values cannot be compared'
+    """
+    return f"{why}: their values cannot be compared"
 
 
 def name_of(measure: Measure) -> str:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from backend.comparisons import NAMES, Comparison, Group, Measure, Point
-from backend.figures.compare_curves import REWARDS_DIFFER, name_of, rewards_differ
+from backend.comparisons import NAMES, Comparison, Group, Measure, Point, why_apart
+from backend.figures.compare_curves import incomparable, name_of
 from backend.figures.style import COLOURS, TEMPLATE, faint
 from copg_core.wording import number
 
@@ -48,7 +48,7 @@ def _until(
                 next((p for p in one.points if _is_at_least(p.of(measure)[0], level)), None) for one in group.members
             ]
             bars.append(_Bar(group, of(reached), reached, [of(p) for p in alone if p is not None]))
-    missing = sum(1 for group in comparison.groups if group.points) - len(bars)
+    missing = sum(group.has(measure) for group in comparison.groups) - len(bars)
     traces = []
     for algorithm in dict.fromkeys(bar.group.algorithm for bar in bars):
         own = [bar for bar in bars if bar.group.algorithm == algorithm]
@@ -74,9 +74,8 @@ def _until(
     of_seeds = "<br>points: each seed by itself" if any(len(bar.group.members) > 1 for bar in bars) else ""
     unreached = f"<br>{missing} did not reach it" if missing else ""
     level_text = "" if level is None else f" to {name_of(measure).lower()} {number(level, 3)}"
-    differ = (
-        f"<br>{REWARDS_DIFFER.replace(': ', ':<br>')}" if measure == "reward" and rewards_differ(comparison) else ""
-    )
+    why = why_apart(comparison.groups, measure)
+    differ = f"<br>{incomparable(why).replace(': ', ':<br>')}" if why is not None else ""
     below = f"{title}{level_text} (seconds){of_what}{of_seeds}{unreached}{differ}"
     texts = [_words(bar) for bar in bars]
     row = ROW + LINE * max((text.count("<br>") for text in texts), default=0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
+from backend import yardsticks
 from backend.comparisons import flat, identity
 from backend.figures.final_reward import BETA, Result
 from backend.models import Evaluation, Run
@@ -20,8 +21,17 @@ from backend.sweep_views import last_evaluations
 _SEED = "seed"
 
 
-def load(session: Session, sweep: Sweep) -> tuple[list[Result], str, float | None]:
-    """Results, the title of their x axis, and the reward before training where all runs agree on it."""
+class Loaded(NamedTuple):
+    """Results, the title of their x axis, the reward before training where all runs agree on it, and why they cannot be compared."""
+
+    results: list[Result]
+    x_title: str
+    before: float | None
+    apart: str | None
+
+
+def load(session: Session, sweep: Sweep) -> Loaded:
+    """What the figure of a sweep is drawn from."""
     members = session.execute(
         select(SweepMember, Run)
         .join(Run, Run.id == SweepMember.run_id)
@@ -41,13 +51,14 @@ def load(session: Session, sweep: Sweep) -> tuple[list[Result], str, float | Non
         algorithm: labels([path for path in varying(some) if path not in {axis, _SEED, "algorithm"}])
         for algorithm, some in peers.items()
     }
-    results = []
+    results, scales = [], []
     for row, run in members:
         own = settings[run.id]
         x = run.beta if axis == "beta" else own.get(axis)
         final = finals.get(run.id)
         if final is None or final.reward_mean is None or not isinstance(x, int | float) or isinstance(x, bool):
             continue
+        scales.append(yardsticks.yardstick(run.config))
         others = [f"{label} {written(own[path])}" for path, label in named[run.algorithm].items() if path in own]
         results.append(
             Result(
@@ -61,7 +72,9 @@ def load(session: Session, sweep: Sweep) -> tuple[list[Result], str, float | Non
     ).all()  # fmt: skip
     agreed = {round(one, 9) for one in start if one is not None}
     title = BETA if axis == "beta" else labels([axis])[axis].capitalize() if axis else "Run"
-    return results, title, agreed.pop() if len(agreed) == 1 else None
+    reasons = (yardsticks.apart(scales[0], one, "reward") for one in scales[1:])
+    apart = next((reason.of_groups for reason in reasons if reason is not None), None)
+    return Loaded(results, title, agreed.pop() if len(agreed) == 1 else None, apart)
 
 
 def x_field(overrides: Sequence[Mapping[str, Any]], betas: Collection[float]) -> str:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import plotly.graph_objects as go
 
-from backend.comparisons import Comparison, Group, Measure, Point
+from backend.comparisons import Comparison, Group, Measure, Point, Sampling, why_apart
 from backend.figures.compare_curves import UNITS, error, every, mode, name_of, strokes
 from backend.figures.style import BANDS, NEUTRAL, TEMPLATE
 from backend.statistics import Band, as_values, half_width
 
 Place = Callable[[Point], tuple[float | None, float | None]]
 Placed = tuple[Point, float, float]
-GREEDY = "Greedy log-ratio, no KL estimate (nats)"
-OTHER_SAMPLING = "the groups were evaluated with different sampling: their values cannot be compared"
-FRONT = "ringed: no other end has as much reward at as little KL"
+AXES: Mapping[Sampling, str] = {
+    "sampled": "KL to the reference (nats)",
+    "greedy": "Greedy log-ratio, no KL estimate (nats)",
+    "mixed": "KL, or log-ratio where sampling was greedy (nats)",
+}
+OTHER_STARTS = "to different references: the runs start from different policies"
+FRONT: Mapping[Sampling, str] = {
+    "sampled": "ringed: no other end has as much reward at as little KL",
+    "greedy": "ringed: no other end has as much reward at as small a log-ratio",
+    "mixed": "",  # no front
+}
 
 
 def frontier(comparison: Comparison, measure: Measure) -> go.Figure:
@@ -24,14 +33,13 @@ def frontier(comparison: Comparison, measure: Measure) -> go.Figure:
     ends that no other beats, with at least as much reward at no more KL."""
     title = f"{name_of(measure)} ({UNITS[measure]})"
     place: Place = lambda one: (one.kl, one.of(measure)[0])  # noqa: E731
-    samplings = [group.yardstick.get("generation") or {} for group in comparison.groups]
-    alike = all(one == samplings[0] for one in samplings)
-    greedy = bool(samplings) and all(one.get("temperature") == 0 for one in samplings)
-    x_title = GREEDY if greedy else "KL to the reference (nats)"
-    if not alike:
-        x_title += f"<br>{OTHER_SAMPLING}"
+    x_title = AXES[comparison.sampling]
+    drawn_groups = [group for group in comparison.groups if _known(group, place)]
+    one_start = len({member.start for group in drawn_groups for member in group.measured}) <= 1
+    if not one_start:
+        x_title += f"<br>{OTHER_STARTS}"
     drawn = _ways(comparison, place, lambda one: (one.kl_stderr, one.of(measure)[1]), x_title, title)
-    if not alike:
+    if not one_start or why_apart(drawn_groups, measure) is not None:
         return drawn
     ends = [known[-1] for group in comparison.groups if (known := _known(group, place))]
     if len(ends) > 1:
@@ -39,7 +47,7 @@ def frontier(comparison: Comparison, measure: Measure) -> go.Figure:
         drawn.add_trace(
             go.Scatter(
                 x=[x for x, _ in front], y=[y for _, y in front], mode="lines+markers", line={"color": NEUTRAL, "width": 1}, hoverinfo="skip",
-                name=FRONT, meta={"role": "reference_front", "algorithm": "", "open": len(ends)},
+                name=FRONT[comparison.sampling], meta={"role": "reference_front", "algorithm": "", "open": len(ends)},
                 marker={"symbol": "circle-open", "size": 17, "color": NEUTRAL},
             )
         )  # fmt: skip
@@ -62,7 +70,22 @@ def undominated(ends: Sequence[tuple[float, float]]) -> list[tuple[float, float]
 def gold(comparison: Comparison, measure: Measure) -> go.Figure:
     """Gold against learned reward over the steps: a way that turns down optimises what the reward model gets wrong."""
     titles = "Learned reward (reward units)", "Gold reward (gold units)"
-    return _ways(comparison, lambda one: (one.reward, one.gold), lambda one: (one.stderr, one.gold_stderr), *titles)
+    return _ways(
+        replace(comparison, groups=proxied(comparison)),
+        lambda one: (one.reward, one.gold),
+        lambda one: (one.stderr, one.gold_stderr),
+        *titles,
+    )
+
+
+def proxied(comparison: Comparison) -> list[Group]:
+    """The groups that maximise something else than the gold reward and have both: where gold is maximised there is nothing to compare."""
+    return [
+        group
+        for group in comparison.groups
+        if (group.yardstick.get("reward") or {}).get("kind") != "gold"
+        and any(point.reward is not None and point.gold is not None for point in group.points)
+    ]
 
 
 def _ways(comparison: Comparison, place: Place, errors: Place, x_title: str, y_title: str) -> go.Figure:

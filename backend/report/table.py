@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from html import escape
 
-from backend.report.words import NONE, chance, number, setting, signed, with_error
+from backend.report.words import NONE, chance, difference, number, setting, with_error
 from backend.schemas.compare import ComparedGroup, CompareOut
 
-HEADS = ("Group", "Runs", "Step", "Mean ± s.e.", "KL, nats", "Difference [95 %]", "p, bootstrap", "p, sign test",
-         "Better / worse")  # fmt: skip
+
+def _heads(seen: CompareOut) -> tuple[str, ...]:
+    return ("Group", "Runs", "Step", "Mean ± s.e.", seen.kl_title, "Difference [95 %]", "p, bootstrap", "p, sign test",
+            "Better / worse")  # fmt: skip
 
 
 def differences(seen: CompareOut) -> Iterator[str]:
     """Last means and paired differences, as on the compare page; a narrow document shows each group as a card."""
+    heads = _heads(seen)
     yield '<div class="scroll"><table class="cards" id="differences"><thead><tr>'
-    yield "".join(f'<th scope="col">{head}</th>' for head in HEADS)
+    yield "".join(f'<th scope="col">{head}</th>' for head in heads)
     yield "</tr></thead><tbody>"
     for group in seen.groups:
-        cells = zip(HEADS[1:], _cells(group, is_baseline=group.id == seen.baseline), strict=True)
+        cells = zip(heads[1:], _cells(group, is_baseline=group.id == seen.baseline), strict=True)
         best = ' <span class="tag">best</span>' if group.is_best else ""
         yield f'<tr data-group="{group.id}"><th scope="row">{escape(group.label)}{best}</th>'
         yield "".join(_cell(head, cell) for head, cell in cells)
@@ -46,9 +49,8 @@ def _cells(group: ComparedGroup, *, is_baseline: bool) -> list[str]:
         return [*cells, escape(group.untested or NONE), "", "", ""]
     told = NONE
     if test.mean is not None:
-        interval = "" if test.low is None or test.high is None else f" [{signed(test.low)}, {signed(test.high)}]"
         step = "" if test.step == group.step else f", both at step {number(test.step)}"
-        told = f"{signed(test.mean)}{interval}<small>n = {number(test.n)} prompts{step}</small>"
+        told = f"{difference(test.mean, test.low, test.high)}<small>n = {number(test.n)} prompts{step}</small>"
     return [*cells, told, chance(test.p), chance(test.p_sign), f"{test.wins} / {test.losses}"]
 
 

@@ -29,12 +29,20 @@ def with_error(mean: float | None, stderr: float | None) -> str:
     return NONE if mean is None else wording.with_error(mean, stderr)
 
 
-def signed(value: float) -> str:
+def difference(mean: float, low: float | None, high: float | None) -> str:
+    """With its interval, no finer than that is wide.
+
+    >>> difference(0.0004, 0.0003, 0.0005), difference(-1.5, None, None), difference(12.25, 10.04, 14.46)
+    ('+0.00040 [+0.00030, +0.00050]', '−1.500', '+12.3 [+10.0, +14.5]')
     """
-    >>> signed(0.25), signed(-1.5), signed(0)
-    ('+0.250', '−1.500', '0.000')
-    """
-    return f"{'+' if value > 0 else '−' if value < 0 else ''}{wording.fixed(abs(value))}"
+    if low is None or high is None:
+        return _signed(mean, 3)
+    places = wording.places_of((high - low) / 2)
+    return f"{_signed(mean, places)} [{_signed(low, places)}, {_signed(high, places)}]"
+
+
+def _signed(value: float, places: int) -> str:
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{wording.fixed(abs(value), places)}"
 
 
 def chance(p: float | None) -> str:

@@ -201,7 +201,9 @@ def _shown(context: Studio, state: State, comparison: Comparison, look: figures.
         answer = json.loads(_figure(context, state, comparison, wanted))
         if not answer["empty"]:
             plain = answer["figure"]
-            told = compare_captions.caption(wanted, [trace["meta"]["role"] for trace in plain["data"]])
+            told = compare_captions.caption(
+                wanted, [trace["meta"]["role"] for trace in plain["data"]], greedy=comparison.sampling == "greedy"
+            )
             wide = panel.name in {"reward", "best"} and panel.algorithm is None
             of_whom = f", {NAMES.get(of_one, of_one)}" if of_one is not None else ""
             found.append(Shown(panel.title + of_whom, told, plain, wide))

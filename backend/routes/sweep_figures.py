@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from backend import sweeps
 from backend.figures import catalogue, final_reward, sweep_results
+from backend.figures.compare_curves import warned
 from backend.routes.context import Context
 from backend.routes.figure_answers import RESPONSES, Format, file
 from backend.schemas.figures import FigureOut
@@ -27,8 +28,8 @@ def get_final_reward(
 ) -> FigureOut | Response:
     """Final reward of each run of a sweep against beta, or against what it varies instead, by algorithm."""
     with context.database.snapshot() as session:
-        results, title, before = sweep_results.load(session, sweeps.get(session, sweep))
-    drawn = final_reward.final_reward(results, title, before)
+        results, title, before, apart = sweep_results.load(session, sweeps.get(session, sweep))
+    drawn = warned(final_reward.final_reward(results, title, before), apart)
     if format != "json":
         return file(format, f"{sweep}-final_reward", drawn, lambda: final_reward.as_csv(results, title))
     return FigureOut(figure=catalogue.as_json(drawn), cursor="", fence=0, empty=not results)

@@ -51,7 +51,7 @@ class ComparedGroup(BaseModel):
     )
     n: int | None = Field(description="Prompts of an evaluation.")
     kl: float | None
-    is_best: bool = Field(description="Largest mean of its algorithm among groups that have finished.")
+    is_best: bool = Field(description="Largest mean of several groups of its algorithm that have finished.")
     difference: DifferenceOut | None = Field(
         description="Null for the baseline itself, before an evaluation, and where `untested` says why."
     )
@@ -79,6 +79,7 @@ class BaselineOut(BaseModel):
 class CompareOut(BaseModel):
     measure: Measure
     has_gold: bool
+    kl_title: str = Field(description="What `kl` is called: of greedy completions a log-ratio is no estimate of KL.")
     groups: list[ComparedGroup]
     fields: list[FieldOut] = Field(description="Settings in which groups differ, or that only some of them have.")
     baselines: list[BaselineOut] = Field(

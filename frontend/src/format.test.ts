@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ago, bytes, duration, fact, NONE, number, reward, words } from './format';
+import { ago, bytes, difference, duration, fact, NONE, number, reward, words } from './format';
 
 test.each([
   [0, '0'], [0.06, '0.06'], [1.23456, '1.235'], [12_345, '12,345'], [1e-6, '1e−6'], [2.5e-7, '2.5e−7'], [-0.00002, '−2e−5'], [-5.6249, '−5.625'], [-1200, '−1,200'], [null, NONE],
@@ -18,6 +18,13 @@ test.each([
 ])('%s of %s is told as %s: %s', (name, value, label, text) => expect(fact(name, value)).toEqual([label, text]));
 
 test('rewards line up and use a real minus', () => expect([reward(-1.5), reward(2), reward(null)]).toEqual(['−1.500', '2.000', NONE]));
+
+test('a difference is no finer than its interval is wide', () => {
+  expect(difference(0.0004, 0.0003, 0.0005)).toEqual(['+0.00040', '[+0.00030, +0.00050]']);
+  expect(difference(12.25, 10.04, 14.46)).toEqual(['+12.3', '[+10.0, +14.5]']);
+  expect(difference(-1.5, null, null)).toEqual(['−1.500', '']);
+  expect(difference(0, 0, 0)).toEqual(['0.000', '[0.000, 0.000]']);
+});
 
 test('moments are told as distances', () => {
   const now = Date.parse('2026-01-02T00:00:00Z');

@@ -19,6 +19,17 @@ export function reward(value: number | null | undefined): string {
   return value === null || value === undefined ? NONE : minus(value.toFixed(3));
 }
 
+/** How many places behind the point show two digits of an error; three where there is none. */
+export const placesOf = (error: number): number => (error > 0 ? Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(error)))) : 3);
+
+/** A difference and the interval behind it, no finer than that is wide. The same in Python: backend/report/words.py. */
+export function difference(mean: number, low: number | null, high: number | null): [string, string] {
+  const known = low !== null && high !== null;
+  const places = known ? placesOf((high - low) / 2) : 3;
+  const signed = (value: number): string => `${value > 0 ? '+' : value < 0 ? '−' : ''}${Math.abs(value).toFixed(places)}`;
+  return [signed(mean), known ? `[${signed(low)}, ${signed(high)}]` : ''];
+}
+
 /** 8 s, 2 min 5 s, 1 h 4 min, 3 d 2 h. */
 export function duration(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return NONE;

@@ -223,7 +223,8 @@ def test_prompts_that_only_one_side_has_are_left_out_and_it_is_said(bench: Bench
 
 @pytest.mark.parametrize("name", figures.TITLES)
 def test_every_figure_is_served(bench: Bench, name: str) -> None:
-    runs = [trained(bench, 1.0, beta=0.1), trained(bench, 3.0, beta=1.0)]
+    learned = {"reward": {"kind": "function", "name": "length", "options": {"target": 20}}} if name == "gold" else {}
+    runs = [trained(bench, 1.0, beta=0.1, **learned), trained(bench, 3.0, beta=1.0, **learned)]
     drawn = bench.get(f"/compare/figures/{name}", run=runs)
     assert drawn["empty"] is False
     answer = bench.client.get(f"{API}/compare/figures/{name}", params={"run": runs, "format": "csv"})

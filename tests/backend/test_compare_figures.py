@@ -25,8 +25,13 @@ __all__ = ["browser"]
 CURVES = {"reward": "mean", "frontier": "way", "gold": "way"}
 
 
+def with_gold(group: Any) -> Any:
+    return replace(group, points=[point._replace(gold=1.0) for point in group.points])
+
+
 def strokes(name: str, seen: Any) -> list[tuple[str, str]]:
     """Colour and dash of each curve, in the order of the legend."""
+    seen = replace(seen, groups=[with_gold(group) for group in seen.groups])
     drawn = figures.DRAW[name](seen, "reward")  # type: ignore[index]
     return [(one.line.color, one.line.dash) for one in drawn.data if one.meta["role"] == CURVES[name]]
 
@@ -172,7 +177,8 @@ def test_groups_with_different_rewards_on_one_axis_are_named(name: Any) -> None:
         ]
         drawn = figures.draw(compare(runs), look)
         below = str(drawn.layout.xaxis.title.text).replace(":<br>", ": ")
-        return figures.REWARDS_DIFFER in below or figures.REWARDS_DIFFER in [one.name for one in drawn.data]
+        told = "the groups have different rewards: their values cannot be compared"
+        return told in below or told in [one.name for one in drawn.data]
 
     assert warns(figures.Look(name), "rouge", "length")
     assert not warns(figures.Look(name), "rouge", "rouge")
@@ -234,6 +240,48 @@ def test_a_greedy_log_ratio_is_not_called_kl_and_other_sampling_has_no_front() -
 
     assert drawn(0, 0) == ("Greedy log-ratio, no KL estimate (nats)", 1)
     assert drawn(1, 1) == ("KL to the reference (nats)", 1)
-    title, fronts = drawn(0, 1)
-    assert "different sampling" in title
+    assert drawn(0, 1) == ("KL, or log-ratio where sampling was greedy (nats)", 0)
+
+
+def test_groups_that_start_from_different_policies_have_no_front() -> None:
+    def drawn(*starts: str) -> tuple[str, int]:
+        runs = [replace(member(beta), start=start) for beta, start in zip((0.1, 1.0), starts, strict=True)]
+        figure = figures.draw(compare(runs), figures.Look("frontier"))
+        fronts = [one for one in figure.data if one.meta["role"] == "reference_front"]
+        return str(figure.layout.xaxis.title.text), len(fronts)
+
+    assert drawn("a", "a") == ("KL to the reference (nats)", 1)
+    title, fronts = drawn("a", "b")
+    assert "the runs start from different policies" in title
     assert fronts == 0
+
+
+@pytest.mark.parametrize("name", ["reward", "best", "final", "frontier", "time"])
+@pytest.mark.parametrize("measure", ["reward", "gold"])
+def test_groups_evaluated_on_different_data_are_named(name: Any, measure: Any) -> None:
+    runs = [
+        replace(member(beta, algorithm=which), yardstick={"data": {"kind": "task", "seed": seed}})
+        for beta, which, seed in ((0.1, "copg", 0), (1.0, "dpo", 1))
+    ]
+    seen = compare(runs)
+    seen = replace(seen, groups=[with_gold(group) for group in seen.groups])
+    seen = replace(
+        seen, groups=[replace(one, members=[replace(one.members[0], points=one.points)]) for one in seen.groups]
+    )
+    drawn = figures.draw(seen, figures.Look(name, measure))
+    told = "the groups were evaluated on different data: their values cannot be compared"
+    below = str(drawn.layout.xaxis.title.text).replace(":<br>", ": ")
+    assert told in below or told in [one.name for one in drawn.data]
+    assert "reference_front" not in {one.meta["role"] for one in drawn.data}
+
+
+def test_where_gold_is_maximised_there_is_no_way_to_draw() -> None:
+    """It would be the diagonal, beside what another run optimises too far."""
+    learned = replace(member(0.1), yardstick={"reward": {"kind": "run"}})
+    itself = replace(member(1.0), yardstick={"reward": {"kind": "gold"}})
+    seen = compare([learned, itself])
+    seen = replace(seen, groups=[with_gold(group) for group in seen.groups])
+    ways = [one.name for one in figures.gold(seen, "reward").data if one.meta["role"] == "way"]
+    assert [name.split(",")[0] for name in ways] == ["CoPG β = 0.1"]
+    assert "gold" in figures.names_of(seen)
+    assert "gold" not in figures.names_of(replace(seen, groups=seen.groups[1:]))

@@ -19,7 +19,7 @@ from backend.figures import grounds
 from backend.main import create_app
 from backend.report import figures as report_figures
 from backend.report import words
-from backend.report.words import signed, with_error
+from backend.report.words import with_error
 from copg_core import events
 from tests.backend.studio_bench import API, Bench, evaluation, problem
 from tests.backend.test_colours import palette
@@ -119,7 +119,7 @@ def test_a_report_says_what_the_page_says(bench: Bench) -> None:
         difference = group["difference"]
         assert row[0].startswith(group["label"])
         assert row[3] == f"{with_error(group['mean'], group['stderr'])}over {group['error_over']}"
-        assert row[5].startswith(signed(difference["mean"]))
+        assert row[5].startswith(words.difference(difference["mean"], difference["low"], difference["high"]))
         assert f"n = {difference['n']} prompts" in row[5]
         assert row[8] == f"{difference['wins']} / {difference['losses']}"
     said = " ".join(read.words)

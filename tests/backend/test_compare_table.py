@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from backend.comparisons import compare
+from backend.comparisons import Member, compare
 from backend.models import Run, Sample
 from backend.states import RunState
 from backend.sweep_names import written
 from copg_core import events
-from tests.backend.studio_bench import Bench, evaluation
+from tests.backend.studio_bench import API, Bench, evaluation
 from tests.backend.test_compare import member, trained
 
 
@@ -110,7 +110,7 @@ def test_runs_with_different_rewards_are_not_tested_against_each_other(bench: Be
     )
     assert (rows(seen)[3.0]["difference"], rows(seen)[3.0]["untested"]) == (None, "scored by another reward")
     assert [group["is_best"] for group in seen["groups"]] == [False] * 3
-    assert any("not all groups are scored alike" in note.lower() for note in seen["notes"])
+    assert any("groups have different rewards" in note for note in seen["notes"])
     assert any("no reference" in note for note in seen["notes"])
     gold = bench.get("/compare", run=runs, measure="gold")
     assert (gold["baseline"], rows(gold)[3.0]["untested"]) == ("reference", None), "the gold reward is the same"
@@ -120,9 +120,19 @@ def test_runs_with_different_rewards_are_not_tested_against_each_other(bench: Be
 
 def test_more_prompts_are_no_other_yardstick_for_a_difference_but_for_the_best(bench: Bench) -> None:
     many = {"evaluation": {"prompts": 256}}
-    seen = bench.get("/compare", run=[trained(bench, 1.0, beta=0.1), trained(bench, 2.0, beta=1.0, **many)])
+    first = trained(bench, 1.0, beta=0.1)
+    seen = bench.get("/compare", run=[first, trained(bench, 2.0, beta=1.0, **many)])
     assert [group["difference"]["n"] for group in seen["groups"]] == [8, 8]
+    assert rows(seen)[1.0]["is_best"], "there are no more than eight prompts"
+    few = bench.launch(beta=3.0, **many)
+    claim = bench.claim(few)
+    bench.record(claim, evaluation(0, reward=0.25, n=4), evaluation(100, reward=9.0, n=4))
+    bench.record(claim, events.Finished(step=100, output="/nowhere"))
+    bench.finish(claim)
+    seen = bench.get("/compare", run=[first, few])
+    assert [group["difference"]["n"] for group in seen["groups"]] == [8, 4], "each beside its own step 0"
     assert not any(group["is_best"] for group in seen["groups"])
+    assert any("No best of CoPG" in note and "different numbers of prompts" in note for note in seen["notes"])
 
 
 @pytest.mark.parametrize(
@@ -133,6 +143,7 @@ def test_more_prompts_are_no_other_yardstick_for_a_difference_but_for_the_best(b
         ({"max_prompt_tokens": 99}, "evaluated on prompts cut elsewhere"),
         ({"data": {"kind": "task", "train_size": 99}}, None),
         ({"evaluation": {"every": 7}}, None),
+        ({"evaluation": {"generation": {"batch_size": 3}}}, None),
     ],
 )
 def test_what_is_evaluated_otherwise_is_not_compared(bench: Bench, other: dict[str, Any], why: str | None) -> None:
@@ -184,6 +195,58 @@ def test_a_waiting_seed_keeps_its_group_from_having_finished() -> None:
     assert [compare(runs).groups[0].finished for runs in ([done], [done, waits], [done, gone], [gone])] == [
         True, False, True, False,
     ]  # fmt: skip
+
+
+def test_a_seed_that_failed_does_not_end_the_curve_of_its_group(bench: Bench) -> None:
+    lasts = ended(bench, RunState.SUCCEEDED, 0.0, 1.0, 2.0, beta=0.1)
+    fails = ended(bench, RunState.FAILED, 0.0, beta=0.1, seed=1)
+    seen = bench.get("/compare", run=[lasts, fails])
+    [group] = seen["groups"]
+    assert (group["step"], group["mean"], group["seeds"], group["error_over"]) == (
+        200,
+        2.0,
+        1,
+        "8 prompts, 1 of 2 seeds",
+    )
+    assert group["difference"]["mean"] == 2.0
+    assert any("1 seed failed or was cancelled" in note for note in seen["notes"])
+    drawn = bench.get("/compare/figures/time", run=[lasts, fails], target=1.5)["figure"]
+    assert "did not reach" not in drawn["layout"]["xaxis"]["title"]["text"]
+    curves = bench.get("/compare/figures/reward", run=[lasts, fails])["figure"]["data"]
+    assert sum(one["meta"]["role"] == "seed" for one in curves) == 2, "what it measured is seen"
+
+
+def test_seeds_that_came_as_far_stay_in_the_mean() -> None:
+    whole, short = member(0.1, 0), member(0.1, 1, steps=2)
+    gone = replace(member(0.1, 2), state=RunState.FAILED)
+
+    def of(*members: Member) -> tuple[int, int]:
+        [group] = compare(members).groups
+        assert group.last is not None
+        return group.last.step, len(group.measured)
+
+    assert of(whole, gone) == (200, 2)
+    assert of(whole, replace(short, state=RunState.RUNNING)) == (100, 2), "it will come"
+    assert of(whole, replace(short, state=RunState.CANCELLED)) == (200, 1)
+    assert of(replace(whole, state=RunState.FAILED), replace(short, state=RunState.FAILED)) == (100, 2), (
+        "none came farther"
+    )
+
+
+def test_where_nothing_is_scored_nothing_is_warned_of(bench: Bench) -> None:
+    """Most of SFT has no reward."""
+    mute = bench.launch(algorithm="sft", reward=None)
+    claim = bench.claim(mute)
+    bench.record(claim, evaluation(0, reward=None, n=8), evaluation(100, reward=None, n=8))
+    runs = [trained(bench, 1.0, beta=0.1), mute]
+    seen = bench.get("/compare", run=runs)
+    assert seen["baselines"][0]["id"] == "reference"
+    assert {one["algorithm"]: one["untested"] for one in seen["groups"]} == {"copg": None, "sft": "not scored"}
+    assert not any("different rewards" in note for note in seen["notes"])
+    drawn = bench.get("/compare/figures/time", run=runs, target=0.5)["figure"]
+    assert "did not reach" not in drawn["layout"]["xaxis"]["title"]["text"]
+    names = [one["name"] for one in bench.get("/compare/figures/reward", run=runs)["figure"]["data"]]
+    assert not any("cannot be compared" in name for name in names)
 
 
 def test_where_a_group_has_one_seed_the_page_says_so(bench: Bench) -> None:
@@ -246,3 +309,20 @@ def test_the_method_says_what_is_corrected_and_what_is_not(bench: Bench) -> None
     method = bench.get("/compare", run=[trained(bench, 1.0)])["method"]
     assert "95 % interval, each for itself (not corrected)" in method
     assert "two families" in method
+
+
+def test_of_greedy_completions_nothing_is_called_kl(bench: Bench) -> None:
+    greedy = {"evaluation": {"generation": {"temperature": 0}}}
+    runs = [trained(bench, 1.0, beta=0.1, **greedy), trained(bench, 2.0, beta=1.0, **greedy)]
+    seen = bench.get("/compare", run=runs)
+    assert seen["kl_title"] == "Greedy log-ratio, nats"
+    assert "Reward against log-ratio" in {one["title"] for one in seen["figures"]}
+    drawn = bench.get("/compare/figures/frontier", run=runs)["figure"]["data"]
+    assert any("as small a log-ratio" in one["name"] for one in drawn)
+    report = bench.client.get(f"{API}/compare/report", params={"run": runs}).text
+    assert "Greedy log-ratio, nats" in report
+    assert "KL, nats" not in report
+    assert "less KL" not in report
+    sampled = trained(bench, 2.0, beta=3.0)
+    assert bench.get("/compare", run=[*runs, sampled])["kl_title"] == "KL or log-ratio, nats"
+    assert bench.get("/compare", run=[sampled])["kl_title"] == "KL, nats"

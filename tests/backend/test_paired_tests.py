@@ -123,5 +123,7 @@ def test_what_differs_by_rounding_is_a_tie() -> None:
     assert (of_three != score).all()  # the mean of three seeds is another float
     same = compare(of_three, score)
     assert (same.wins, same.losses, same.ties, same.mean, same.p, same.p_sign) == (0, 0, 20, 0.0, 1.0, 1.0)
-    small = compare(np.array([1e-9, 2e-9, 1e6]), np.array([2e-9, 3e-9, 1e6]))  # beside a large one a small one still counts
+    small = compare(
+        np.array([1e-9, 2e-9, 1e6]), np.array([2e-9, 3e-9, 1e6])
+    )  # beside a large one a small one still counts
     assert (small.losses, small.ties) == (2, 1)

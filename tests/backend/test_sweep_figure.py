@@ -171,3 +171,17 @@ def test_route(bench: Bench) -> None:
     answer = bench.client.get(f"{API}/figures/final_reward", params={"sweep": sweep, "format": "csv"})
     assert answer.text.count("\n") == 5
     problem(bench.client.get(f"{API}/figures/final_reward", params={"sweep": "nobody"}), 404)
+
+
+def test_runs_of_a_sweep_that_are_not_scored_alike_are_named(bench: Bench) -> None:
+    length = {"kind": "function", "name": "length", "options": {"target": 20}}
+
+    def told(*rewards: dict[str, Any]) -> bool:
+        sweep = make(bench, {"config": COPG, "grid": {"reward": list(rewards), "beta": [0.1, 1]}})["id"]
+        for member in members(bench, sweep):
+            bench.record(bench.claim(member["run"]["id"]), evaluation(100, reward=1.0))
+        seen = bench.get("/figures/final_reward", sweep=sweep)["figure"]["data"]
+        return "the groups have different rewards: their values cannot be compared" in {one["name"] for one in seen}
+
+    assert told({"kind": "gold"}, length)
+    assert not told(length)

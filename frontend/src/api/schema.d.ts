@@ -2334,6 +2334,11 @@ export interface components {
             measure: "reward" | "gold";
             /** Has Gold */
             has_gold: boolean;
+            /**
+             * Kl Title
+             * @description What `kl` is called: of greedy completions a log-ratio is no estimate of KL.
+             */
+            kl_title: string;
             /** Groups */
             groups: components["schemas"]["ComparedGroup"][];
             /**
@@ -2439,7 +2444,7 @@ export interface components {
             kl: number | null;
             /**
              * Is Best
-             * @description Largest mean of its algorithm among groups that have finished.
+             * @description Largest mean of several groups of its algorithm that have finished.
              */
             is_best: boolean;
             /** @description Null for the baseline itself, before an evaluation, and where `untested` says why. */

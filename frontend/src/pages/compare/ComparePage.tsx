@@ -56,9 +56,9 @@ export function ComparePage() {
           <Copy text={window.location.href} label="Copy link" group="This comparison" />
         </div>
       </div>
-      {seen && !error && <Offered seen={seen} measure={measure} band={band} report={report} set={set} />}
+      {seen && <Offered seen={seen} measure={measure} band={band} report={report} set={set} />}
       {error && <Failure title="These runs cannot be compared" error={error}><p><Link to="/runs">All runs</Link></p></Failure>}
-      {!error && (
+      {(seen || !error) && (
         <>
           <section className="panel differences" aria-label="Differences">
             <div className="title">
@@ -102,11 +102,12 @@ interface FigureProps { chosen: Chosen; title: string; look: Look; seen: Compari
 function Figure({ chosen, title, look, seen, onTarget, onSmoothing }: FigureProps) {
   const { name, target, smoothing, algorithm } = look;
   const { data: answer, error } = useCompareFigure(chosen, look);
-  const ofTarget = TO_A_TARGET.includes(name) && seen.target !== null;
+  // Where no mean rose above its start there is no reward to ask for unasked, but somebody may name one.
+  const ofTarget = TO_A_TARGET.includes(name) && seen.groups.some((group) => group.mean !== null);
   const awaited = (name === 'best' ? [...new Map(seen.groups.map((group) => [group.algorithm, group])).values()] : seen.groups.filter((group) => !algorithm || group.algorithm === algorithm)).map((group) => `${group.label} ± 1 s.e., n = ${group.error_over}`);
   return (
-    <Drawn name={`compare-${name}${algorithm ? `-${algorithm}` : ''}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} awaited={awaited} expected={ofTarget ? 72 + 38 * seen.groups.length : undefined} wide={!HALF.includes(name) && !algorithm} empty={name === 'best' ? 'No best yet: it is chosen among groups whose runs have finished and are scored alike.' : ofTarget ? 'No group has reached this reward.' : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
-      {ofTarget && <Target value={target} otherwise={seen.target!} onTarget={onTarget} />}
+    <Drawn name={`compare-${name}${algorithm ? `-${algorithm}` : ''}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} awaited={awaited} expected={ofTarget ? 72 + 38 * seen.groups.length : undefined} wide={!HALF.includes(name) && !algorithm} empty={name === 'best' ? 'No best yet: it is chosen among groups whose runs have finished and are scored alike.' : ofTarget ? (target === null && seen.target === null ? 'No mean rose above its start: name a reward to reach.' : 'No group has reached this reward.') : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
+      {ofTarget && <Target value={target} otherwise={seen.target} onTarget={onTarget} />}
       {AGAINST_STEP.includes(name) && <Smoothing value={smoothing} onChange={onSmoothing} />}
     </Drawn>
   ); // prettier-ignore
@@ -128,7 +129,7 @@ function Smoothing({ value, onChange }: { value: number; onChange(value: number)
   );
 }
 
-function Target({ value, otherwise, onTarget }: { value: number | null; otherwise: number; onTarget(value: string | null): void }) {
+function Target({ value, otherwise, onTarget }: { value: number | null; otherwise: number | null; onTarget(value: string | null): void }) {
   const [draft, setDraft] = useState<string | number>(value ?? '');
   useEffect(() => setDraft(value ?? ''), [value]); // two figures have a field for it
   const settle = (): void => {

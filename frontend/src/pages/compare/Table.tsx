@@ -3,17 +3,16 @@ import { Skeleton } from '@mantine/core';
 import { Link } from 'react-router';
 import type { Comparison } from '../../api/client';
 import { algorithmStyle } from '../../components/parts';
-import { NONE, number, reward, words } from '../../format';
+import { difference, NONE, number, words } from '../../format';
 import { value, withError } from '../sweeps/parts';
 
 type Group = Comparison['groups'][number];
 
-const signed = (given: number): string => `${given > 0 ? '+' : given < 0 ? '−' : ''}${reward(Math.abs(given))}`;
 const chance = (p: number | null): string => (p === null ? NONE : p < 0.001 ? '< 0.001' : p.toFixed(3));
 
 /** `expected`: how many rows there may be, so that nothing moves when they come. */
 export function Differences({ seen, expected }: { seen: Comparison | undefined; expected: number }) {
-  const heads = ['Group', 'Runs', 'Step', 'Mean ± s.e.', 'KL, nats', 'Difference [95 %]', 'p, bootstrap', 'p, sign test', 'Better / worse'];
+  const heads = ['Group', 'Runs', 'Step', 'Mean ± s.e.', seen?.kl_title ?? 'KL, nats', 'Difference [95 %]', 'p, bootstrap', 'p, sign test', 'Better / worse'];
   return (
     <div className="scroll" tabIndex={0} role="region" aria-label="Differences to the baseline">
       <table className="samples compare" data-testid="differences">
@@ -29,13 +28,14 @@ export function Differences({ seen, expected }: { seen: Comparison | undefined; 
 
 function Row({ group, heads, baseline }: { group: Group; heads: string[]; baseline: boolean }) {
   const test = group.difference;
+  const [told, interval] = test && test.mean !== null ? difference(test.mean, test.low, test.high) : [NONE, ''];
   const cells = [
     group.runs.length === 1 ? <Link key="run" to={`/runs/${group.runs[0]!.id}`} title={group.runs[0]!.name}>1</Link>
       : <span key="runs" className="seeds">{group.runs.map((run, place) => <Link key={run.id} to={`/runs/${run.id}`} title={run.name}>{run.seed === null ? place + 1 : `seed ${run.seed}`}</Link>)}</span>,
     number(group.step),
     <span key="mean" title={group.error_over ? `Standard error over ${group.error_over}` : undefined}>{withError(group.mean, group.stderr)}{group.error_over && <span className="sub">over {group.error_over}</span>}</span>,
     number(group.kl, 3),
-    baseline ? <span className="muted">baseline</span> : group.untested ? <span className="muted">{group.untested}</span> : test?.mean === null || !test ? NONE : <span>{signed(test.mean)} <span className="muted">{test.low === null || test.high === null ? '' : `[${signed(test.low)}, ${signed(test.high)}]`}</span><span className="sub">n = {number(test.n)} prompts{test.step === group.step ? '' : `, both at step ${number(test.step)}`}</span></span>,
+    baseline ? <span className="muted">baseline</span> : group.untested ? <span className="muted">{group.untested}</span> : test?.mean === null || !test ? NONE : <span>{told} <span className="muted">{interval}</span><span className="sub">n = {number(test.n)} prompts{test.step === group.step ? '' : `, both at step ${number(test.step)}`}</span></span>,
     baseline || !test ? '' : chance(test.p),
     baseline || !test ? '' : chance(test.p_sign),
     baseline || !test ? '' : `${test.wins} / ${test.losses}`,

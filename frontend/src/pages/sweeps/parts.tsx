@@ -2,7 +2,7 @@
 import type { CSSProperties } from 'react';
 import { Link } from 'react-router';
 import type { SweepSummary } from '../../api/client';
-import { number, reward, words } from '../../format';
+import { number, placesOf, reward, words } from '../../format';
 
 const BEGUN = ['succeeded', 'running', 'cancelling', 'failed', 'cancelled'] as const;
 const ORDER = [...BEGUN, 'queued', 'waiting'] as const;
@@ -41,7 +41,7 @@ export function BestLine({ best }: { best: BestRun }) {
 export function withError(mean: number | null | undefined, stderr: number | null | undefined): string {
   if (mean === null || mean === undefined) return '–';
   if (stderr === null || stderr === undefined || !Number.isFinite(stderr)) return reward(mean);
-  const places = stderr > 0 ? Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(stderr)))) : 3;
+  const places = placesOf(stderr);
   return `${mean.toFixed(places).replace('-', '−')} ± ${stderr.toFixed(places)}`;
 }
 
