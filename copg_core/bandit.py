@@ -117,7 +117,7 @@ class BanditConfig(Frozen):
 
 @dataclass(frozen=True)
 class Curves:
-    """Logits of every algorithm before each step and after the last: (steps + 1, algorithms, seeds, arms)."""
+    """Logits of every algorithm before each recorded step, all of them and after the last if not chosen: (recorded, algorithms, seeds, arms)."""
 
     algorithms: list[BanditAlgorithm]
     logits: Array

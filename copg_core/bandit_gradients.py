@@ -1,7 +1,8 @@
 """Gradients of the bandit's losses with respect to the logits, for all steps prepared in advance.
 
-Each class below holds the algorithms of one kind. It is made with everything that does not depend on the policy, and
-called with a step's number it writes that step's gradients, (algorithms, seeds, arms), into its part of a shared buffer.
+Each function below prepares the algorithms of one kind: everything that does not depend on the policy. Called with a step's
+number, what it returns writes that step's gradients, (algorithms, seeds, arms), into its part of a shared buffer. A step takes
+some twenty calls of NumPy on small arrays, so even looking a name up counts: these are closures over local names.
 With h = ln pi - ln pi_ref and pairs (i, j) averaged over the batch:
 
     CoPG   -(dR - beta dh)(e_i - e_j)                     = L (beta h - R)
@@ -36,166 +37,173 @@ def difference(shares: Array) -> Array:
     return np.asarray(shares.sum(-1) - shares.sum(-2))
 
 
-class Linear:
-    """CoPG and IPO: L (a * logits) - constant."""
+def linear(
+    config: BanditConfig, names: list[BanditAlgorithm], state: Array, gradient: Array, shares: Array, preferred: Array
+) -> Gradient:
+    """CoPG and IPO: L state - constant. With its origin and its scale out of it, CoPG's gradient is L (h - R / beta)."""
+    matmul, subtract = np.matmul, np.subtract
+    matrices = laplacian(shares)
+    if (
+        state.shape[1] == 1
+    ):  # of one seed the rows of both algorithms meet one matrix, which is symmetric: a third of the time
+        of_step, rows, row_gradients = list(matrices[:, 0]), state[:, 0], gradient[:, 0]
 
-    def __init__(
-        self,
-        config: BanditConfig,
-        names: list[BanditAlgorithm],
-        logits: Array,
-        gradient: Array,
-        shares: Array,
-        preferred: Array,
-    ) -> None:
-        copg = np.array([name == "copg" for name in names])[:, None, None]
-        self._logits, self._gradient = logits, gradient[..., None]
-        self._factor = np.where(copg, config.beta, 2.0) * np.ones_like(logits)
-        # Subtracted before the product, and rewards as distances: Adam would make steps of what should be zero and is only small.
-        rewards = np.array(config.rewards)
-        self._offset = self._factor * config.start() + np.where(copg, rewards - rewards[0], 0.0)
-        self._laplacian = laplacian(shares)
-        self._inside = np.empty_like(logits)[..., None]
-        self._flat = self._inside[..., 0]
-        ipo = slice(names.index("ipo"), names.index("ipo") + 1) if "ipo" in names else slice(0, 0)
-        self._ipo = self._gradient[ipo]
-        # One column for each of (steps, 1, seeds).
-        self._constant = (difference(preferred)[:, None] / config.beta)[..., None]
+        def multiply(step: int) -> None:
+            rows.dot(of_step[step], row_gradients)
+    else:
+        of_step, column, into = list(matrices), state[..., None], gradient[..., None]
 
-    def __call__(self, step: int) -> None:
-        np.multiply(self._logits, self._factor, self._flat)
-        np.subtract(self._flat, self._offset, self._flat)
-        np.matmul(self._laplacian[step], self._inside, self._gradient)
-        np.subtract(self._ipo, self._constant[step], self._ipo)
+        def multiply(step: int) -> None:
+            matmul(of_step[step], column, into)
+
+    if "ipo" not in names:
+        return multiply
+    ipo = gradient[names.index("ipo")]
+    constants = list(difference(preferred) / (2 * config.beta))
+
+    def write(step: int) -> None:
+        multiply(step)
+        subtract(ipo, constants[step], ipo)
+
+    return write
 
 
-class PolicyGradient:
+def policy_gradient(
+    config: BanditConfig, names: list[BanditAlgorithm], logits: Array, gradient: Array, shares: Array
+) -> Gradient:
     """PG without baseline and with the exact value E_pi[R]. ln pi = logits - ln sum exp; grad ln pi(y) = e_y - pi."""
+    exp, log, add, subtract, multiply, divide = np.exp, np.log, np.add, np.subtract, np.multiply, np.divide
+    arms, rewards = logits.shape[-1], np.array(config.rewards) / config.beta
+    policy, weight, total = np.empty_like(logits), np.empty_like(logits), np.empty_like(logits)
+    # exp(logits) @ matrix: Z in the first half of the columns, Z E_pi[R] / beta in the second.
+    matrix = np.concatenate([np.ones((arms, arms)), np.tile(rewards[:, None], arms)], axis=1)
+    sums = np.empty((*logits.shape[:-1], 2 * arms))
+    z, baseline, ones = sums[..., :arms], sums[..., arms:], np.ones((arms, arms))
+    # Products of two matrices take half as long as those of many small ones.
+    policy_rows, sums_rows, weight_rows, total_rows = (
+        part.reshape(-1, part.shape[-1]) for part in (policy, sums, weight, total)
+    )
+    valued = slice(names.index("pg_value"), None) if "pg_value" in names else slice(0, 0)
+    baseline, z_valued, weight_valued = baseline[valued], z[valued], weight[valued]
+    # A weight is beta times [(R + beta ln pi_ref - b) / beta - ln pi]; beta is in what the pairs count.
+    reward = (rewards + config.start()) * np.ones_like(logits)
+    seen = list(config.beta * (shares.sum(-1) + shares.sum(-2)))  # a (seeds, arms) for each step
+    # Logits this far apart need the usual shift before exp; Adam moves each by about its rate a step.
+    far = len(shares) * config.learning_rate * 10 + np.abs(config.start()).max() > LARGEST_EXPONENT / 2
 
-    def __init__(
-        self, config: BanditConfig, names: list[BanditAlgorithm], logits: Array, gradient: Array, shares: Array
-    ) -> None:
-        arms, rewards = logits.shape[-1], np.array(config.rewards) / config.beta
-        self._logits, self._gradient = logits, gradient
-        self._policy, self._weight = np.empty_like(logits), np.empty_like(logits)
-        # exp(logits) @ matrix: Z in the first half of the columns, Z E_pi[R] / beta in the second.
-        self._matrix = np.concatenate([np.ones((arms, arms)), np.tile(rewards[:, None], arms)], axis=1)
-        self._sums = np.empty((*logits.shape[:-1], 2 * arms))
-        self._z, baseline = self._sums[..., :arms], self._sums[..., arms:]
-        self._total, self._ones = np.empty_like(logits), np.ones((arms, arms))
-        # Products of two matrices take half as long as those of many small ones.
-        self._rows = [
-            part.reshape(-1, part.shape[-1]) for part in (self._policy, self._sums, self._weight, self._total)
-        ]
-        valued = slice(names.index("pg_value"), None) if "pg_value" in names else slice(0, 0)
-        self._valued = (baseline[valued], self._z[valued], self._weight[valued])
-        # A weight is beta times [(R + beta ln pi_ref - b) / beta - ln pi]; beta is in what the pairs count.
-        self._reward = (rewards + config.start()) * np.ones_like(logits)
-        self._seen = config.beta * (shares.sum(-1) + shares.sum(-2))  # (steps, seeds, arms)
-        # Logits this far apart need the usual shift before exp; Adam moves each by about its rate a step.
-        self._shift = len(shares) * config.learning_rate * 10 + np.abs(config.start()).max() > LARGEST_EXPONENT / 2
+    def write(step: int) -> None:
+        near = logits - logits.max(-1, keepdims=True) if far else logits
+        exp(near, policy)
+        policy_rows.dot(matrix, sums_rows)
+        divide(policy, z, policy)
+        divide(baseline, z_valued, baseline)
+        log(z, z)
+        subtract(z, near, weight)  # -ln pi
+        add(weight, reward, weight)
+        subtract(weight_valued, baseline, weight_valued)
+        multiply(weight, seen[step], weight)
+        weight_rows.dot(ones, total_rows)
+        multiply(policy, total, policy)
+        subtract(policy, weight, gradient)
 
-    def __call__(self, step: int) -> None:
-        policy, weight, z, total = self._policy, self._weight, self._z, self._total
-        policy_rows, sums_rows, weight_rows, total_rows = self._rows
-        baseline, z_valued, weight_valued = self._valued
-        logits = self._logits - self._logits.max(-1, keepdims=True) if self._shift else self._logits
-        np.exp(logits, policy)
-        policy_rows.dot(self._matrix, sums_rows)
-        np.divide(policy, z, policy)
-        np.divide(baseline, z_valued, baseline)
-        np.log(z, z)
-        np.subtract(z, logits, weight)  # -ln pi
-        np.add(weight, self._reward, weight)
-        np.subtract(weight_valued, baseline, weight_valued)
-        np.multiply(weight, self._seen[step], weight)
-        weight_rows.dot(self._ones, total_rows)
-        np.multiply(policy, total, policy)
-        np.subtract(policy, weight, self._gradient)
+    return write
 
 
-class Dpo:
-    """DPO: the only one that is not linear in dh."""
+def dpo(config: BanditConfig, h: Array, gradient: Array, preferred: Array) -> Gradient:
+    """The only one that is not linear in dh."""
+    exp, add, minimum, divide = np.exp, np.add, np.minimum, np.divide
+    arms = h.shape[-1]
+    # h @ apart holds beta (h_i - h_j) for all pairs (i, j); its transpose sums a pair's share up again.
+    first, second = np.divmod(np.arange(arms * arms), arms)
+    apart = config.beta * (np.eye(arms)[:, first] - np.eye(arms)[:, second])
+    together = np.ascontiguousarray(-apart.T)
+    pairs = np.empty((*h.shape[:-1], arms * arms))
+    h_rows, pair_rows, gradient_rows = (part.reshape(-1, part.shape[-1]) for part in (h, pairs, gradient))
+    shares = list(preferred.reshape(*preferred.shape[:-2], arms * arms))
+    largest, one = np.array(LARGEST_EXPONENT), np.array(1.0)
 
-    def __init__(self, config: BanditConfig, logits: Array, gradient: Array, preferred: Array) -> None:
-        arms = logits.shape[-1]
-        self._logits, self._start = logits, config.start()
-        # h @ matrix holds beta (h_i - h_j) for all pairs (i, j); its transpose sums a pair's share up again.
-        first, second = np.divmod(np.arange(arms * arms), arms)
-        matrix = config.beta * (np.eye(arms)[:, first] - np.eye(arms)[:, second])
-        self._apart, self._together = matrix, np.ascontiguousarray(-matrix.T)
-        self._h, self._pairs = np.empty_like(logits), np.empty((*logits.shape[:-1], arms * arms))
-        self._rows = [part.reshape(-1, part.shape[-1]) for part in (self._h, self._pairs, gradient)]
-        self._preferred = preferred.reshape(*preferred.shape[:-2], arms * arms)
-        self._largest, self._one = np.array(LARGEST_EXPONENT), np.array(1.0)
+    def write(step: int) -> None:
+        h_rows.dot(apart, pair_rows)
+        minimum(pairs, largest, out=pairs)
+        exp(pairs, pairs)
+        add(pairs, one, pairs)
+        divide(shares[step], pairs, pairs)
+        pair_rows.dot(together, gradient_rows)
 
-    def __call__(self, step: int) -> None:
-        pairs = self._pairs
-        h_rows, pair_rows, gradient_rows = self._rows
-        np.subtract(self._logits, self._start, self._h)
-        h_rows.dot(self._apart, pair_rows)
-        np.minimum(pairs, self._largest, out=pairs)
-        np.exp(pairs, pairs)
-        np.add(pairs, self._one, pairs)
-        np.divide(self._preferred[step], pairs, pairs)
-        pair_rows.dot(self._together, gradient_rows)
+    return write
 
 
-class Rloo:
+def rloo(config: BanditConfig, logits: Array, gradient: Array) -> Gradient:
     """RLOO with k = 2: a fresh batch of pairs from the policy at every step, each seed with its own generator."""
+    _, seeds, arms = logits.shape
+    logits, into = logits[0], gradient[0][..., None]
+    policy, one = np.empty((seeds, arms)), np.empty((seeds, 1))
+    first, second = policy[:, :, None], policy[:, None, :]
+    both, every = np.empty((seeds, arms, arms)), np.empty((seeds, 1, 1))
+    size = min(config.batch_size, config.pairs)
+    # What a seed draws, from which pairs, and where it is counted.
+    counted = np.empty((seeds, arms * arms))
+    multinomials = [np.random.default_rng([seed, 1]).multinomial for seed in range(config.seeds)]
+    draws = list(zip(multinomials, both.reshape(seeds, -1), counted, strict=True))
+    shares = counted.reshape(seeds, arms, arms)
+    swapped, number = shares.swapaxes(-1, -2), np.array(float(size))
+    matrix, sums = np.empty_like(shares), np.empty((seeds, arms))
+    diagonal = matrix.reshape(seeds, -1)[:, :: arms + 1]
+    rewards, start, beta = np.array(config.rewards), config.start(), np.array(config.beta)
+    column = np.empty((seeds, arms, 1))
+    flat = column[..., 0]
 
-    def __init__(self, config: BanditConfig, logits: Array, gradient: Array) -> None:
-        _, seeds, arms = logits.shape
-        self._logits, self._gradient = logits[0], gradient[0][..., None]
-        self._policy, self._one = np.empty((seeds, arms)), np.empty((seeds, 1))
-        self._first, self._second = self._policy[:, :, None], self._policy[:, None, :]
-        self._both, self._all = np.empty((seeds, arms, arms)), np.empty((seeds, 1, 1))
-        self._size = min(config.batch_size, config.pairs)
-        draws = [np.random.default_rng([seed, 1]).multinomial for seed in range(config.seeds)]
-        # What a seed draws, from which pairs, and where it is counted.
-        self._drawn = np.empty((seeds, arms * arms))
-        self._draws = list(zip(draws, self._both.reshape(seeds, -1), self._drawn, strict=True))
-        self._shares = self._drawn.reshape(seeds, arms, arms)
-        self._swapped, self._number = self._shares.swapaxes(-1, -2), np.array(float(self._size))
-        self._laplacian, self._sums = np.empty_like(self._shares), np.empty((seeds, arms))
-        self._diagonal = self._laplacian.reshape(seeds, -1)[:, :: arms + 1]
-        self._rewards, self._start, self._beta = np.array(config.rewards), config.start(), np.array(config.beta)
-        self._inside = np.empty((seeds, arms, 1))
-        self._flat = self._inside[..., 0]
-
-    def __call__(self, step: int) -> None:
-        policy, both, matrix, flat = self._policy, self._both, self._laplacian, self._flat
-        np.maximum.reduce(self._logits, -1, out=self._one, keepdims=True)
-        np.subtract(self._logits, self._one, policy)
+    def write(step: int) -> None:
+        np.maximum.reduce(logits, -1, out=one, keepdims=True)
+        np.subtract(logits, one, policy)
         np.exp(policy, policy)
-        np.add.reduce(policy, -1, out=self._one, keepdims=True)
-        np.divide(policy, self._one, policy)
-        np.multiply(self._first, self._second, both)
-        np.add.reduce(both, (-1, -2), out=self._all, keepdims=True)
-        np.divide(both, self._all, both)
-        for multinomial, pairs, drawn in self._draws:
-            drawn[:] = multinomial(self._size, pairs)
-        np.divide(self._shares, self._number, self._shares)
+        np.add.reduce(policy, -1, out=one, keepdims=True)
+        np.divide(policy, one, policy)
+        np.multiply(first, second, both)
+        np.add.reduce(both, (-1, -2), out=every, keepdims=True)
+        np.divide(both, every, both)
+        for multinomial, pairs, drawn in draws:
+            drawn[:] = multinomial(size, pairs)
+        np.divide(shares, number, shares)
         # laplacian(shares), in place
-        np.add(self._shares, self._swapped, matrix)
-        np.add.reduce(matrix, -1, out=self._sums)
+        np.add(shares, swapped, matrix)
+        np.add.reduce(matrix, -1, out=sums)
         np.negative(matrix, matrix)
-        np.add(self._diagonal, self._sums, self._diagonal)
-        np.subtract(self._logits, self._start, flat)
-        np.multiply(flat, self._beta, flat)
-        np.subtract(flat, self._rewards, flat)
-        np.matmul(matrix, self._inside, self._gradient)
+        np.add(diagonal, sums, diagonal)
+        np.subtract(logits, start, flat)
+        np.multiply(flat, beta, flat)
+        np.subtract(flat, rewards, flat)
+        np.matmul(matrix, column, into)
+
+    return write
+
+
+def origins(config: BanditConfig, names: list[BanditAlgorithm]) -> Array:
+    """What is subtracted from the logits once and for all, (algorithms, 1, arms): where each loss has its least, but for a constant.
+
+    Subtracted before any product, and rewards as distances: Adam would make steps of what should be zero and is only small.
+    """
+    rewards, start = np.array(config.rewards), config.start()
+    known = {"copg": start + (rewards - rewards[0]) / config.beta, "ipo": start, "dpo": start}
+    return np.array([known.get(name, np.zeros_like(start)) for name in names])[:, None]
+
+
+def scales(config: BanditConfig, names: list[BanditAlgorithm]) -> Array:
+    """By what the losses' gradients are divided, (algorithms, 1, 1). Adam's steps do not feel it where its epsilon is divided too."""
+    known = {"copg": config.beta, "ipo": 2.0}
+    return np.array([known.get(name, 1.0) for name in names])[:, None, None]
 
 
 def gradients(
     config: BanditConfig,
     names: list[BanditAlgorithm],
-    logits: Array,
+    state: Array,
     gradient: Array,
     shares: Array,
     preferred: Array,
 ) -> list[Gradient]:
-    """What to call at each step to fill `gradient` from `logits`, both (algorithms, seeds, arms) in the order of `names`.
+    """What to call at each step to fill `gradient` from `state`, both (algorithms, seeds, arms) in the order of `names`: the state is
+    the logits without `origins`, the gradient is divided by `scales`.
 
     shares, preferred: (steps, seeds, arms, arms), see copg_core.bandit.pair_counts.
     """
@@ -205,15 +213,12 @@ def gradients(
         return slice(chosen[0], chosen[-1] + 1) if chosen else slice(0, 0)
 
     made: list[tuple[slice, Callable[[slice], Gradient]]] = [
-        (
-            rows("copg", "ipo"),
-            lambda part: Linear(config, names[part], logits[part], gradient[part], shares, preferred),
-        ),
+        (rows("copg", "ipo"), lambda part: linear(config, names[part], state[part], gradient[part], shares, preferred)),
         (
             rows("pg", "pg_value"),
-            lambda part: PolicyGradient(config, names[part], logits[part], gradient[part], shares),
+            lambda part: policy_gradient(config, names[part], state[part], gradient[part], shares),
         ),
-        (rows("dpo"), lambda part: Dpo(config, logits[part], gradient[part], preferred)),
-        (rows("rloo"), lambda part: Rloo(config, logits[part], gradient[part])),
+        (rows("dpo"), lambda part: dpo(config, state[part], gradient[part], preferred)),
+        (rows("rloo"), lambda part: rloo(config, state[part], gradient[part])),
     ]
     return [make(part) for part, make in made if part.stop > part.start]

@@ -43,13 +43,13 @@ class BanditResult(BaseModel):
 
 def run_bandit(config: BanditConfig, points: int = POINTS) -> BanditResult:
     """Simulate an experiment and record at most about `points` steps of each curve, evenly spaced."""
-    curves = simulate(config)
     steps = np.unique(np.linspace(0, config.steps, min(points, config.steps + 1)).round().astype(int))
+    curves = simulate(config, steps.tolist())
     best, value = optimal(config)
     best_reward, best_kl = _reward_and_kl(config, np.log(np.maximum(best, np.finfo(float).tiny)))
     found = {}
     for number, name in enumerate(curves.algorithms):
-        logits = curves.logits[steps, number]
+        logits = curves.logits[:, number]
         regrets, policies = regret(config, logits), np.exp(log_softmax(logits)).mean(1)
         rewards, kls = _reward_and_kl(config, logits)
         end = limit(config, name)

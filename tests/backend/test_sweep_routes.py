@@ -44,7 +44,9 @@ def named(bench: Bench, sweep: str) -> dict[str, str]:
 
 def test_names_say_what_sets_bases_apart(bench: Bench) -> None:
     rates = [{"config": {"optimizer": {"learning_rate": rate}}} for rate in (1e-6, 1e-5)]
-    sweep = make(bench, {"config": COPG, "bases": [*rates, {"config": {"algorithm": "dpo"}}], "grid": {"beta": [0.1, 1]}})
+    sweep = make(
+        bench, {"config": COPG, "bases": [*rates, {"config": {"algorithm": "dpo"}}], "grid": {"beta": [0.1, 1]}}
+    )
     assert [one["run"]["name"] for one in members(bench, sweep["id"])] == [
         "copg β=0.1 learning rate 1e-06", "copg β=1 learning rate 1e-06",
         "copg β=0.1 learning rate 1e-05", "copg β=1 learning rate 1e-05",

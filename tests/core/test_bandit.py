@@ -24,7 +24,7 @@ from copg_core.bandit import (
     pair_counts,
     regret,
 )
-from copg_core.bandit_gradients import gradients
+from copg_core.bandit_gradients import gradients, origins, scales
 from copg_core.bandit_limits import comparison_groups, expected_shares, limit
 from copg_core.bandit_result import run_bandit
 from copg_core.bandit_run import simulate
@@ -89,14 +89,26 @@ def test_gradients_are_those_of_the_losses(arms: int) -> None:
     shares, preferred = (counts[:, None] for counts in pair_counts(config, seed=3))
     logits = np.random.default_rng(0).normal(0, 1, (len(OFFLINE), 1, arms))
     gradient = np.empty_like(logits)
-    parts = gradients(config, list(OFFLINE), logits, gradient, shares, preferred)
+    names = list(OFFLINE)
+    parts = gradients(config, names, logits - origins(config, names), gradient, shares, preferred)
     for step in (0, 7):
         for part in parts:
             part(step)
         for number, name in enumerate(OFFLINE):
             pairs = preferred if name in ("ipo", "dpo") else shares
             expected = by_autograd(config, name, logits[number, 0], pairs[step, 0])
-            np.testing.assert_allclose(gradient[number, 0], expected, rtol=0, atol=1e-12, err_msg=name)
+            whole = gradient[number, 0] * scales(config, names)[number, 0]
+            np.testing.assert_allclose(whole, expected, rtol=0, atol=1e-12, err_msg=name)
+
+
+def test_a_seed_is_the_same_alone_and_among_others_and_at_the_steps_that_are_kept() -> None:
+    config = some_config(2, 4).model_copy(update={"seeds": 3, "algorithms": list(ORDER)})
+    whole = simulate(config).logits
+    alone = simulate(config.model_copy(update={"seeds": 1})).logits
+    np.testing.assert_allclose(whole[:, :, :1], alone, rtol=0, atol=1e-12)
+    kept = [0, 3, config.steps]
+    np.testing.assert_array_equal(simulate(config, kept).logits, whole[kept])
+    np.testing.assert_array_equal(simulate(config, kept[1:]).logits, whole[kept[1:]])
 
 
 @pytest.mark.parametrize("reward", [1.0, 0.3, 1000.0])
