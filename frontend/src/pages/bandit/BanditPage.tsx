@@ -25,7 +25,7 @@ export function BanditPage() {
   return (
     <>
       <div className="head"><h1>Bandit</h1><span className="muted" style={{ fontSize: 13 }}>The paper’s Section 5: what each algorithm converges to, and how fast</span></div>
-      {presets.isError ? <Failure title="The bandit cannot be loaded" error={presets.error} /> : presets.data ? <Playground presets={presets.data} /> : <Skeleton height={720} radius="lg" />}
+      {presets.data ? <Playground presets={presets.data} /> : presets.isError ? <Failure title="The bandit cannot be loaded" error={presets.error} /> : <Skeleton height={720} radius="lg" />}
     </>
   );
 }

@@ -3,7 +3,7 @@ import { Button, SegmentedControl, Skeleton, TextInput } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { IconRocket } from '@tabler/icons-react';
-import { useEffect, useMemo, useState } from 'react';
+import { type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
 import { useNavigate, useSearchParams } from 'react-router';
 import { type Algorithm, api, ApiError, data, type DataSetDetail, messageOf, type RunDetail } from '../../api/client';
 import { useAlgorithms, useDataset, useDatasets, useModels, useRun } from '../../api/queries';
@@ -21,7 +21,7 @@ export function LaunchPage() {
   const [query] = useSearchParams();
   const from = query.get('from');
   const algorithms = useAlgorithms();
-  if (algorithms.isError) return <Failure title="The forms cannot be shown" error={algorithms.error} />;
+  if (algorithms.isError && !algorithms.data) return <Failure title="The forms cannot be shown" error={algorithms.error} />;
   if (!algorithms.data) return <div style={{ display: 'grid', gap: 14 }} aria-busy="true"><Skeleton height={36} width={200} /><Skeleton height={90} /><Skeleton height={400} /></div>;
   const chosen = query.get('data');
   if (from) return <Cloned key={from} from={from} algorithms={algorithms.data} />;
@@ -29,15 +29,22 @@ export function LaunchPage() {
 }
 
 function WithData({ chosen, algorithms }: { chosen: string; algorithms: Algorithm[] }) {
-  const set = useDataset(chosen);
-  if (set.isError) return <><Failure title="The data set cannot be read" error={set.error} /><Form algorithms={algorithms} /></>;
-  return set.data ? <Form algorithms={algorithms} set={set.data} /> : <Skeleton height={500} />;
+  return <Beside asked={useDataset(chosen)} title="The data set cannot be read">{(set) => <Form algorithms={algorithms} set={set} />}</Beside>;
 }
 
 function Cloned({ from, algorithms }: { from: string; algorithms: Algorithm[] }) {
-  const origin = useRun(from);
-  if (origin.isError) return <><Failure title="The run to clone cannot be read" error={origin.error} /><Form algorithms={algorithms} /></>;
-  return origin.data ? <Form algorithms={algorithms} origin={origin.data} /> : <Skeleton height={500} />;
+  return <Beside asked={useRun(from)} title="The run to clone cannot be read">{(origin) => <Form algorithms={algorithms} origin={origin} />}</Beside>;
+}
+
+/** The form begins with the first answer and stays, with all that was typed, whatever becomes of what it began with: what fails later
+ * is said above it, and what is found later does not begin it anew. */
+function Beside<T>({ asked, title, children }: { asked: { data: T | undefined; isError: boolean; error: unknown }; title: string; children: (found: T | undefined) => ReactNode }) {
+  const first = useRef<{ found: T | undefined }>(undefined);
+  if (asked.data !== undefined || asked.isError) first.current ??= { found: asked.data };
+  const began = first.current;
+  if (!began) return <Skeleton height={500} />;
+  const late = began.found === undefined && asked.data !== undefined && 'It can be read now: load this page again to begin with it.';
+  return <>{(asked.isError || began.found === undefined) && <Failure title={title} error={late || (asked.error ?? 'It is being asked for again.')} />}{children(began.found)}</>;
 }
 
 function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: RunDetail; set?: DataSetDetail }) {

@@ -34,6 +34,7 @@ export function SamplesPage() {
     setQuery((before) => { const next = new URLSearchParams(before); next.delete('column'); next.delete('focus'); columns.forEach((one) => next.append('column', one)); return next; }, { replace: true });
   const answer = useSideBySide(asked);
   const seen = answer.data?.pages[0];
+  const failed = answer.isError && !seen; // what is shown stays where a later question fails
   useRefresh(['samples', asked.columns.join()], asked.columns.filter((one) => !/@\d+$/.test(one)).map((one) => one.split('@')[0]!));
   useEffect(() => { document.title = 'Samples · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
   const navigate = useNavigate();
@@ -45,7 +46,7 @@ export function SamplesPage() {
   const offers = [
     { id: 'try', label: 'Try a prompt', act: () => void navigate(tried) },
     ...(course ? [{ id: 'course', label: 'Steps of the whole run', act: course }] : []),
-    ...(answer.isError ? [] : [
+    ...(failed ? [] : [
       ...SORTS.filter(({ value }) => value !== asked.sort).map(({ value, label }) => ({ id: `sort ${value}`, label: `Sort: ${label}`, act: () => set('sort', value === 'prompt' ? null : value) })),
       ...shows.filter(({ value }) => value !== (asked.only ?? 'all')).map(({ value, label }) => ({ id: `show ${value}`, label: `Show: ${label}`, act: () => set('only', value === 'all' ? null : value) })),
     ]),
@@ -60,7 +61,7 @@ export function SamplesPage() {
         <Offers group="These samples" offers={offers} />
       </div>
       {answer.isError && <Failure title="These samples cannot be shown" error={answer.error}><p><Link to="/runs">All runs</Link></p></Failure>}
-      {!answer.isError && (
+      {!failed && (
         <>
           <section className="panel columns" aria-label="Columns">
             {/* Until the answer to a change is there, the columns are those of the answer before. */}

@@ -19,7 +19,8 @@ export function Storage() {
   return (
     <section aria-labelledby="storage" data-testid="storage" style={{ marginTop: 26 }}>
       <div className="head" style={{ marginBottom: 10 }}><h2 id="storage" style={{ margin: 0, fontSize: 16 }}>Storage</h2>{storage.data && <span className="muted cut" style={{ fontSize: 13 }} title={storage.data.store}>{storage.data.local ? `in ${storage.data.store}` : `checkpoints and models in ${storage.data.store}`}</span>}</div>
-      {storage.isError ? <Failure title="Disk use cannot be measured" error={storage.error} /> : !storage.data ? <Skeleton height={180} /> : <Use use={storage.data} />}
+      {storage.isError && <Failure title="Disk use cannot be measured" error={storage.error} />}
+      {storage.data ? <Use use={storage.data} /> : !storage.isError && <Skeleton height={180} />}
     </section>
   );
 }

@@ -1,0 +1,38 @@
+"""The launch form in a real browser: it shows what is sent, keeps what was typed, and launches once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import Studio
+
+pytestmark = pytest.mark.e2e
+STACKS = ["embedded"]
+TINY: dict[str, Any] = {
+    "algorithm": "copg", "policy": {"kind": "preset", "size": "nano"}, "batch_size": 8, "steps": 2, "reward": {"kind": "gold"},
+    "data": {"kind": "task", "train_size": 32, "validation_size": 8},
+}  # fmt: skip
+
+
+def queued(studio: Studio, name: str) -> str:
+    """A run that waits for GPUs that nobody has."""
+    return str(studio.post("/runs", {"name": name, "config": TINY, "gpus": 64})["id"])
+
+
+def test_a_run_that_is_deleted_meanwhile_takes_no_typed_text_with_it(studio: Studio, page: Page) -> None:
+    origin = queued(studio, "the origin")
+    page.goto(f"{studio.url}/launch?from={origin}")
+    beta = page.get_by_label("Beta", exact=True)
+    beta.fill("0.123")
+    name = page.get_by_label("Name", exact=True)
+    name.fill("mine")
+    expect(page.get_by_test_id("live")).to_have_attribute("data-connected", "true")
+    assert httpx.delete(f"{studio.url}/api/v1/runs/{origin}", timeout=30).status_code < 300
+    expect(page.get_by_role("alert").filter(has_text="The run to clone cannot be read")).to_be_visible()
+    expect(beta).to_have_value("0.123")
+    expect(name).to_have_value("mine")
+    expect(page.get_by_label("Batch size", exact=True)).to_have_value("8")  # the clone’s, not the paper’s
