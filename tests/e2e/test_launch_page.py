@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -36,3 +37,28 @@ def test_a_run_that_is_deleted_meanwhile_takes_no_typed_text_with_it(studio: Stu
     expect(beta).to_have_value("0.123")
     expect(name).to_have_value("mine")
     expect(page.get_by_label("Batch size", exact=True)).to_have_value("8")  # the clone’s, not the paper’s
+
+
+def test_the_form_shows_what_it_sends(studio: Studio, page: Page) -> None:
+    for name in ("first", "second"):
+        rows = "".join(
+            json.dumps({"prompt": f"{name} {i}", "chosen": "good", "rejected": "bad"}) + "\n" for i in range(9)
+        )
+        sent = httpx.post(
+            f"{studio.url}/api/v1/datasets/upload", params={"filename": f"{name}.jsonl"}, content=rows, timeout=60
+        )
+        assert sent.status_code == 201, sent.text
+    page.goto(f"{studio.url}/launch?data={sent.json()['id']}")
+    steps = page.get_by_label("Steps", exact=True)
+    steps.fill("2,000")
+    page.get_by_test_id("launch-button").click()
+    expect(page.get_by_test_id("error-steps")).to_contain_text("valid integer")
+    expect(steps).to_have_value("2,000")
+
+    where = page.get_by_label("Training rows", exact=True)
+    where.fill('{"split": ["train"]}')
+    page.get_by_test_id("registered").click()
+    page.get_by_role("option", name="first.jsonl").click()
+    expect(where).to_have_value("")
+    page.get_by_text("Configuration as JSON").click()
+    expect(page.locator("pre.json")).not_to_contain_text("split")

@@ -5,7 +5,7 @@ import { IconChevronRight, IconPlus } from '@tabler/icons-react';
 import { createContext, type ReactNode, useContext, useEffect, useState } from 'react';
 import type { DataSet, Model } from '../../api/client';
 import { number, words } from '../../format';
-import { type Field, parseNumber, type Path } from './schema';
+import { type Field, parseJson, parseNumber, type Path } from './schema';
 
 export interface FormState {
   models: readonly Model[];
@@ -114,10 +114,12 @@ function NumberField({ common, value, nullable, unit, placeholder, set }: { comm
   return <TextInput {...common} inputMode="decimal" autoComplete="off" className="num" placeholder={placeholder} value={text} rightSection={shownUnit && <span className="unit">{shownUnit}</span>} rightSectionWidth={shownUnit ? shownUnit.length * 6.4 + 18 : undefined} onChange={(event) => { setText(event.currentTarget.value); set(parseNumber(event.currentTarget.value, nullable)); }} />;
 }
 
+/** Keeps what is typed, too, until the value becomes another one from outside. */
 function JsonField({ common, value, set }: { common: Common; value: unknown; set: (value: unknown) => void }) {
   const written = (given: unknown): string => (given === undefined || given === null || (typeof given === 'object' && Object.keys(given).length === 0) ? '' : JSON.stringify(given));
   const [text, setText] = useState(written(value));
-  return <JsonInput {...common} autosize minRows={1} maxRows={8} placeholder="{}" spellCheck={false} styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: 12 } }} value={text} onChange={(next) => { setText(next); if (next.trim() === '') set({}); else try { set(JSON.parse(next)); } catch { set(next); } }} />;
+  useEffect(() => { if (written(parseJson(text)) !== written(value)) setText(written(value)); }, [value]);
+  return <JsonInput {...common} autosize minRows={1} maxRows={8} placeholder="{}" spellCheck={false} styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: 12 } }} value={text} onChange={(next) => { setText(next); set(parseJson(next)); }} />;
 }
 
 /** The runs that can be built on, by name; a folder path can be typed where the run is not in the list. */

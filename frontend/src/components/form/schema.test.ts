@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { fieldsOf, type JsonSchema, parseNumber, problemsByField, setAt } from './schema';
+import { fieldsOf, type JsonSchema, parseJson, parseNumber, problemsByField, setAt } from './schema';
 
 const schema: JsonSchema = {
   $defs: {
@@ -98,4 +98,16 @@ test('an item of a list is changed in its place, and its problems find it', () =
     config,
   );
   expect(Object.fromEntries(found)).toEqual({ 'reward.rewards.0.reward.run': ['unknown'], 'reward.rewards.1.weight': ['no number'], 'reward.rewards': ['7.weight: not there', 'too few'] });
+});
+
+test.each(['2,000', '-12,500', '1,234,567', '1,000e3', '1e999', '-Infinity'])('what could be read as another number is left to the server: %s', (text) => {
+  expect([parseNumber(` ${text} `, false), parseNumber(text, true)]).toEqual([text, text]);
+});
+
+test('a comma is a point where it can be nothing else', () => {
+  expect(['0,005', '-0,125', '2,5', '2,0000', '1,5e3'].map((text) => parseNumber(text, false))).toEqual([0.005, -0.125, 2.5, 2, 1500]);
+});
+
+test('JSON is what it means, nothing is an empty object, and what is neither goes to the server as it stands', () => {
+  expect(['{"a": [1]}', ' ', '{"a"'].map(parseJson)).toEqual([{ a: [1] }, {}, '{"a"']);
 });

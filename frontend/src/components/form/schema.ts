@@ -116,12 +116,25 @@ export function setAt(values: Record<string, unknown>, path: Path, value: unknow
   return copy;
 }
 
+/** `2,000` is two thousand to some and two to others; `0,005` is neither. */
+const THOUSANDS = /^[+-]?[1-9]\d*,\d{3}(?!\d)/;
+
 /** What a person typed, as a number where it is one; else as it stands, so that the server can say what is wrong. */
 export function parseNumber(text: string, nullable: boolean): unknown {
   const trimmed = text.trim();
   if (trimmed === '') return nullable ? null : undefined;
   const value = Number(trimmed.replace(',', '.'));
-  return Number.isNaN(value) ? trimmed : value;
+  return THOUSANDS.test(trimmed) || !Number.isFinite(value) ? trimmed : value;
+}
+
+/** The same of a field that takes JSON, where nothing typed is an empty object. */
+export function parseJson(text: string): unknown {
+  if (text.trim() === '') return {};
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
 
 /** Messages by dotted path inside the configuration; what belongs to no field stands under ''. */
