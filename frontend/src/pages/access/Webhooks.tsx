@@ -2,7 +2,7 @@
 import { Button, Checkbox, Group, Modal, Skeleton, Text, TextInput } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
-import { api, ApiError, data, messageOf } from '../../api/client';
+import { api, ApiError, data, messageOf, stayHere } from '../../api/client';
 import type { components } from '../../api/schema';
 import { Copy, Failure } from '../../components/parts';
 import { ago, moment } from '../../format';
@@ -80,6 +80,7 @@ function Row({ hook }: { hook: Webhook }) {
 /** Shown once: whoever asks again gets another one. */
 function Secret({ name, of, secret, onDone }: { name: string; of: string; secret: string; onDone(): void }) {
   const shown = useRef<HTMLDivElement>(null);
+  useEffect(() => stayHere(), []);
   useEffect(() => { const soon = setTimeout(() => shown.current?.focus(), 50); return () => clearTimeout(soon); }, []); // after a dialog has given the focus back
   return (
     <div className="once" data-testid={name} ref={shown} tabIndex={-1} role="group" aria-label="New secret">
