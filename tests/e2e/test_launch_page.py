@@ -9,6 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
 
 pytestmark = pytest.mark.e2e
@@ -62,3 +63,52 @@ def test_the_form_shows_what_it_sends(studio: Studio, page: Page) -> None:
     expect(where).to_have_value("")
     page.get_by_text("Configuration as JSON").click()
     expect(page.locator("pre.json")).not_to_contain_text("split")
+
+
+def leave(page: Page, link: str) -> None:
+    page.get_by_role("navigation", name="Main").get_by_role("link", name=link, exact=True).click()
+
+
+def test_leaving_asks_where_something_was_typed_and_only_there(studio: Studio, page: Page) -> None:
+    origin = queued(studio, "left")
+    page.goto(f"{studio.url}/runs/{origin}")
+    page.get_by_role("link", name="Clone", exact=True).click()
+    name = page.get_by_label("Name", exact=True)
+    expect(name).to_be_visible()
+    leave(page, "Data")
+    page.wait_for_url("**/data")
+    page.go_back()
+    name.fill("mine")
+    page.get_by_test_id("launch-mode").get_by_text("Sweep").click()  # in the address, and nothing is lost
+    page.wait_for_url("**mode=sweep")
+    page.get_by_test_id("launch-mode").get_by_text("One run").click()
+    question = page.get_by_role("dialog", name="Leave without saving?")
+    expect(question).to_have_count(0)
+    for go in (
+        lambda: leave(page, "Data"),
+        lambda: leave(page, "Launch"),
+        page.go_back,
+    ):  # the second begins a new form
+        go()
+        expect(question).to_be_visible()
+        assert serious_faults(page) == []
+        question.get_by_role("button", name="Stay").click()
+        expect(question).to_have_count(0)
+        expect(name).to_have_value("mine")
+        assert f"from={origin}" in page.url
+    closing = page.evaluate("dispatchEvent(new Event('beforeunload', { cancelable: true }))")
+    assert closing is False  # the browser asks
+    page.get_by_test_id("launch-button").click()
+    page.wait_for_url("**/runs/*")  # what was launched is not lost
+    run = page.url.rpartition("/")[2]
+    assert studio.get(f"/runs/{run}")["name"] == "mine"
+
+    page.get_by_test_id("add-notes").click()
+    page.get_by_test_id("edit-run").get_by_label("Notes").fill("a thought")
+    page.get_by_test_id("tab-log").click()
+    page.wait_for_url("**/log")
+    leave(page, "Runs")
+    page.get_by_test_id("confirm-leave").click()
+    page.wait_for_url(f"{studio.url}/runs")
+    assert studio.get(f"/runs/{run}")["notes"] == ""
+    studio.post(f"/runs/{run}/cancel", status=200)

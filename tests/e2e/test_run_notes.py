@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
@@ -71,3 +71,31 @@ def test_two_who_edit_at_once_lose_nothing(studio: Studio, page: Page) -> None:
     expect(page.locator(f"[data-run-id='{run}']")).to_be_visible()
     assert page.url.endswith("?tag=tuned")
     assert serious_faults(page) == []
+
+
+def test_a_lost_login_takes_no_words_and_none_are_typed_into_what_is_being_saved(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"name": "kept", "config": TINY})["id"]
+    held: list[Route] = []
+    page.route(
+        "**/api/v1/runs/*", lambda route: held.append(route) if route.request.method == "PATCH" else route.continue_()
+    )
+    page.goto(f"{studio.url}/runs/{run}")
+    page.get_by_test_id("add-notes").click()
+    form = page.get_by_test_id("edit-run")
+    notes = form.get_by_label("Notes")
+    notes.fill("one")
+    with page.expect_request(lambda request: request.method == "PATCH"):
+        page.keyboard.press("Control+Enter")
+    notes.press_sequentially(" two")
+    expect(notes).to_have_value("one")
+    held[0].fulfill(status=401, content_type="application/problem+json", body='{"status": 401, "detail": "Log in."}')
+    notice = page.get_by_role("alert").filter(has_text="You were logged out")
+    expect(notice).to_contain_text("then save again")
+    expect(notes).to_have_value("one")
+    assert serious_faults(page) == []
+    page.unroute_all()
+    notes.press_sequentially(" two")
+    form.get_by_role("button", name="Save", exact=True).click()
+    expect(form).to_be_hidden()
+    expect(notice).to_have_count(0)
+    assert studio.get(f"/runs/{run}")["notes"] == "one two"

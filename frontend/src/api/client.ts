@@ -57,18 +57,20 @@ export class ApiError extends Error {
 /** Whether the server says that there is no such thing any more. */
 export const isGone = (error: unknown): boolean => error instanceof ApiError && error.problem.status === 404;
 
-let staying = 0;
+const staying = new Set<{ say?: () => void }>();
 
-/** Until what is returned is called, nobody is sent to log in: something is shown that is shown once. */
-export function stayHere(): () => void {
-  staying += 1;
-  let stays = true;
-  return () => { if (stays) staying -= 1; stays = false; };
+/** Until what is returned is called, nobody is sent to log in: something is shown that is shown once, or is not saved yet. `say` is called instead. */
+export function stayHere(say?: () => void): () => void {
+  const one = { say };
+  staying.add(one);
+  return () => void staying.delete(one);
 }
 
 /** Whoever is not logged in is sent to log in, and comes back to where they were. */
 function askToLogIn(): void {
-  if (staying === 0 && location.pathname !== '/login') location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
+  if (location.pathname === '/login') return;
+  if (staying.size === 0) return location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
+  staying.forEach(({ say }) => say?.());
 }
 
 /** For what is asked while somebody types: an unfinished form is an answer, which a browser logs as no failure. */

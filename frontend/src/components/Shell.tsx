@@ -9,6 +9,7 @@ import { useLive } from '../live/live';
 import { Brand } from './Brand';
 import { Palette } from './Palette';
 import { SavedViews } from './SavedViews';
+import { Leaving } from './unsaved';
 
 const SCHEMES = [['light', 'Light', IconSun], ['dark', 'Dark', IconMoon], ['auto', 'As the system', IconDeviceDesktop]] as const;
 
@@ -77,6 +78,7 @@ export function Shell() {
       </header>
       <main className="page" id="page" tabIndex={-1} style={{ outline: 'none' }}><Outlet /></main>
       <Palette />
+      <Leaving />
     </>
   );
 }

@@ -5,6 +5,7 @@ import { type FormEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, 
 import { ApiError, messageOf } from '../api/client';
 import { changes, listed, withTheirs } from './edits';
 import { Failure } from './parts';
+import { useUnsaved } from './unsaved';
 import './tags.css';
 
 /** What was read, with the ETag that came with it. */
@@ -48,6 +49,7 @@ export function useEditing<T extends D, D extends object>(first: Read<T>, { fiel
   const form = useRef<HTMLFormElement>(null);
   const differ = (before: D, after: D): Partial<D> => changes<D>(fields, before, after);
   const mine = differ(base.row, trimmed(draft));
+  useUnsaved(Object.keys(mine).length > 0);
 
   async function save(etag: string): Promise<void> {
     setBusy(true);
@@ -86,13 +88,15 @@ export function useEditing<T extends D, D extends object>(first: Read<T>, { fiel
   const told = failure instanceof ApiError ? failure.problem.errors : [];
   return {
     draft, base, mine, theirs, failure, busy, told, save, takeTheirs, onClose,
-    put: <F extends keyof D>(field: F, value: D[F]): void => setDraft((before) => ({ ...before, [field]: value })),
+    put: <F extends keyof D>(field: F, value: D[F]): void => { if (!busy) setDraft((before) => ({ ...before, [field]: value })); },
     wrong: (field: keyof D & string): string | undefined => told.find((one) => one.field.split('.')[0] === field)?.message,
     form: {
       ref: form,
       noValidate: true,
+      'aria-busy': busy,
       onSubmit: (event: FormEvent): void => { event.preventDefault(); if (!theirs && !busy) void save(base.etag); },
       onKeyDown: (event: KeyboardEvent): void => {
+        if (busy && event.key.length === 1 && !event.ctrlKey && !event.metaKey) return event.preventDefault(); // what is typed while it is being saved would go with the form
         const list = (event.target as HTMLElement).closest('[data-mantine-stop-propagation=true]'); // Escape closes an open list alone
         if (event.key === 'Escape' && !list && !Object.keys(mine).length) onClose(); // what was typed is never lost by a key
         if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;

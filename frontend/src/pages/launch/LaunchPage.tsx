@@ -10,6 +10,7 @@ import { useAlgorithms, useDataset, useDatasets, useModels, useRun } from '../..
 import { type Field, fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
 import { idOf, SchemaForm } from '../../components/form/SchemaForm';
 import { algorithmStyle, Copy, Failure } from '../../components/parts';
+import { another, useUnsaved } from '../../components/unsaved';
 import { Estimate } from './Estimate';
 import { Preview } from './Preview';
 import { type Asked, Scheduling } from './Scheduling';
@@ -55,7 +56,8 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
   const datasets = useDatasets().data?.items ?? [];
   const wanted = query.get('algorithm') ?? origin?.algorithm ?? 'copg';
   const algorithm = algorithms.find((one) => one.algorithm === wanted) ?? algorithms.find((one) => one.algorithm === 'copg') ?? algorithms[0]!;
-  const [drafts, setDrafts] = useState<Record<string, Record<string, unknown>>>(() => startOf(algorithms, origin, set));
+  const [begun] = useState(() => startOf(algorithms, origin, set));
+  const [drafts, setDrafts] = useState(begun);
   const [name, setName] = useState('');
   const [asked, setAsked] = useState<Asked>({});
   const [problems, setProblems] = useState<ReadonlyMap<string, string[]>>(new Map());
@@ -65,6 +67,7 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
   const [sweepDrafts, setSweepDrafts] = useState<Record<string, SweepDraft>>({});
   const draft = sweepDrafts[algorithm.algorithm] ?? firstDraft(algorithm.defaults);
   const others = algorithms.filter((one) => draft.others.includes(one.algorithm));
+  const letGo = useUnsaved(differs(algorithms, begun, drafts) || name.trim() !== '' || Object.keys(asked).length > 0 || algorithms.some((one) => !same(sweepDrafts[one.algorithm] ?? firstDraft(one.defaults), firstDraft(one.defaults))), otherBeginning);
   const request = sweepRequest({ config, others, varied: draft.varied, name, earlyStop: draft.earlyStop });
 
   const launchRun = () => data(api.POST('/api/v1/runs', { body: { config, ...asked, ...(name.trim() ? { name: name.trim() } : {}) } as never }));
@@ -78,6 +81,7 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
       if (sweep) client.setQueryData(['sweep', sweep.id], sweep);
       void client.invalidateQueries({ queryKey: ['runs'] });
       void client.invalidateQueries({ queryKey: ['sweeps'] });
+      letGo();
       void navigate(run ? `/runs/${run.id}` : `/sweeps/${sweep!.id}`);
     },
     onError: (error) => {
@@ -147,6 +151,13 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
   );
 }
 
+type Drafts = Record<string, Record<string, unknown>>;
+const same = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other);
+const differs = (algorithms: Algorithm[], begun: Drafts, drafts: Drafts): boolean =>
+  algorithms.some(({ algorithm, defaults }) => !same(drafts[algorithm] ?? defaults, begun[algorithm] ?? defaults));
+/** The page keeps its form until it begins with something else. */
+const otherBeginning: typeof another = (from, to) => another(from, to) || ['from', 'data'].some((key) => new URLSearchParams(from.search).get(key) !== new URLSearchParams(to.search).get(key));
+
 /** A data set's source with the defaults of its kind, so that the form shows what will be used. */
 function filled(fields: readonly Field[], source: Record<string, unknown>): Record<string, unknown> {
   const data = fields.find((one) => one.name === 'data');
@@ -155,7 +166,7 @@ function filled(fields: readonly Field[], source: Record<string, unknown>): Reco
 }
 
 /** What the forms begin with: the run that is cloned, or the chosen data in the settings of every algorithm. */
-function startOf(algorithms: Algorithm[], origin: RunDetail | undefined, set: DataSetDetail | undefined): Record<string, Record<string, unknown>> {
+function startOf(algorithms: Algorithm[], origin: RunDetail | undefined, set: DataSetDetail | undefined): Drafts {
   if (origin) return { [origin.algorithm]: origin.config };
   if (!set) return {};
   return Object.fromEntries(algorithms.map((one) => {
