@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio
@@ -112,3 +112,25 @@ def test_leaving_asks_where_something_was_typed_and_only_there(studio: Studio, p
     page.wait_for_url(f"{studio.url}/runs")
     assert studio.get(f"/runs/{run}")["notes"] == ""
     studio.post(f"/runs/{run}/cancel", status=200)
+
+
+def test_an_answer_that_is_lost_launches_once(studio: Studio, page: Page) -> None:
+    origin = queued(studio, "to launch once")
+    page.goto(f"{studio.url}/launch?from={origin}")
+    page.get_by_label("Name", exact=True).fill("launched once")
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/api/v1/runs", lambda route: lose(route) if route.request.method == "POST" else route.continue_())
+    page.get_by_test_id("launch-button").click()
+    failure = page.locator("#form-problem").get_by_role("alert")
+    expect(failure).to_contain_text("No answer came")
+    expect(failure).to_contain_text("the same once more does nothing twice")
+    page.unroute_all()
+    page.get_by_test_id("launch-button").click()
+    page.wait_for_url("**/runs/*")
+    mine = [run["id"] for run in studio.get("/runs")["items"] if run["name"] == "launched once"]
+    assert mine == [page.url.rpartition("/")[2]]
+    studio.post(f"/runs/{mine[0]}/cancel", status=200)

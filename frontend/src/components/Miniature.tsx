@@ -4,6 +4,7 @@ import { notifications } from '@mantine/notifications';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { IconArrowRight, IconPlayerPlay } from '@tabler/icons-react';
 import { Link, useNavigate } from 'react-router';
+import { AGAIN, isLost, titleOf, useAttempt } from '../api/attempt';
 import { api, data, messageOf } from '../api/client';
 import { AlgorithmChip } from './parts';
 
@@ -15,14 +16,15 @@ export const SIZES = [
 export function useMiniature() {
   const navigate = useNavigate();
   const client = useQueryClient();
+  const attempt = useAttempt();
   return useMutation({
-    mutationFn: (size: 'ci' | 'laptop') => data(api.POST('/api/v1/pipelines', { body: { preset: 'miniature', size } as never })),
+    mutationFn: (size: 'ci' | 'laptop') => attempt(size, (header) => data(api.POST('/api/v1/pipelines', { params: { header }, body: { preset: 'miniature', size } as never }))),
     onSuccess: (pipeline) => {
       void client.invalidateQueries({ queryKey: ['runs'] });
       void client.invalidateQueries({ queryKey: ['pipelines'] });
       void navigate(`/runs?pipeline=${pipeline.id}`);
     },
-    onError: (error) => notifications.show({ color: 'red', title: 'The pipeline was not queued', message: messageOf(error), autoClose: 10_000 }),
+    onError: (error) => notifications.show({ color: 'red', title: isLost(error) ? titleOf(error) : 'The pipeline was not queued', message: isLost(error) ? `${messageOf(error)} ${AGAIN}` : messageOf(error), autoClose: 10_000 }),
   });
 }
 

@@ -2,6 +2,7 @@
 import { Button, Group, Modal, NumberInput, Select, Skeleton, Text, TextInput } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
+import { useAttempt } from '../../api/attempt';
 import { api, ApiError, data, messageOf, stayHere } from '../../api/client';
 import type { components } from '../../api/schema';
 import { type Scope, useSession } from '../../api/session';
@@ -58,11 +59,13 @@ function Make({ first }: { first: boolean }) {
   const leave = useRef<() => void>(undefined);
   const go = (): void => { leave.current?.(); leave.current = undefined; };
   useEffect(() => go, []);
+  const attempt = useAttempt();
   const make = useMutation({
     mutationFn: async () => {
       const alone = (await data(api.GET('/api/v1/session'))).kind === 'open';
       leave.current ??= stayHere();
-      const made = await data(api.POST('/api/v1/tokens', { body: { name: name.trim(), scope: alone ? 'admin' : scope, days: days === '' ? null : Number(days) } }));
+      const body = { name: name.trim(), scope: alone ? 'admin' as const : scope, days: days === '' ? null : Number(days) };
+      const made = await attempt(body, (header) => data(api.POST('/api/v1/tokens', { params: { header }, body })));
       const inside = !alone || (await api.POST('/api/v1/session', { body: { token: made.token } }).then(() => true, () => false));
       return { ...made, inside };
     },

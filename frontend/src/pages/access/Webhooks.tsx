@@ -2,6 +2,7 @@
 import { Button, Checkbox, Group, Modal, Skeleton, Text, TextInput } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
+import { once, useAttempt } from '../../api/attempt';
 import { api, ApiError, data, messageOf, stayHere } from '../../api/client';
 import type { components } from '../../api/schema';
 import { Copy, Failure } from '../../components/parts';
@@ -16,8 +17,6 @@ const EVENTS: Record<Event, string> = {
 const ENDS: Event[] = ['run.succeeded', 'run.failed', 'run.cancelled', 'sweep.finished'];
 const KEY = ['webhooks'];
 const OVERLAP_HOURS = 24;
-/** A word that nobody said before. Unlike crypto.randomUUID it is there over plain http, too. */
-const once = (): string => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 const at = (id: string) => ({ params: { path: { webhook_id: id } } });
 
 export function Webhooks() {
@@ -115,8 +114,12 @@ function Make() {
   const [url, setUrl] = useState('');
   const [description, setDescription] = useState('');
   const [events, setEvents] = useState<string[]>(ENDS);
+  const attempt = useAttempt();
   const make = useMutation({
-    mutationFn: () => data(api.POST('/api/v1/webhooks', { body: { url: url.trim(), events: events as Event[], description } })),
+    mutationFn: () => {
+      const body = { url: url.trim(), events: events as Event[], description };
+      return attempt(body, (header) => data(api.POST('/api/v1/webhooks', { params: { header }, body })));
+    },
     onSuccess: () => { setUrl(''); setDescription(''); void client.invalidateQueries({ queryKey: KEY }); },
   });
   const wrong = (field: string): string | undefined => (make.error instanceof ApiError ? make.error.problem.errors.find((one) => one.field.startsWith(field))?.message : undefined);

@@ -5,6 +5,7 @@ import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { IconRocket } from '@tabler/icons-react';
 import { type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
 import { useNavigate, useSearchParams } from 'react-router';
+import { AGAIN, isLost, titleOf, useAttempt } from '../../api/attempt';
 import { type Algorithm, api, ApiError, data, type DataSetDetail, messageOf, type RunDetail } from '../../api/client';
 import { useAlgorithms, useDataset, useDatasets, useModels, useRun } from '../../api/queries';
 import { type Field, fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
@@ -70,11 +71,16 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
   const letGo = useUnsaved(differs(algorithms, begun, drafts) || name.trim() !== '' || Object.keys(asked).length > 0 || algorithms.some((one) => !same(sweepDrafts[one.algorithm] ?? firstDraft(one.defaults), firstDraft(one.defaults))), otherBeginning);
   const request = sweepRequest({ config, others, varied: draft.varied, name, earlyStop: draft.earlyStop });
 
-  const launchRun = () => data(api.POST('/api/v1/runs', { body: { config, ...asked, ...(name.trim() ? { name: name.trim() } : {}) } as never }));
+  const attempt = useAttempt();
+  const [wrong, setWrong] = useState(''); // the kind of failure
+  const launchRun = () => {
+    const body = { config, ...asked, ...(name.trim() ? { name: name.trim() } : {}) };
+    return attempt(body, (header) => data(api.POST('/api/v1/runs', { params: { header }, body: body as never })));
+  };
   const launch = useMutation({
     mutationFn: async () => {
       if (!sweeping) return { run: await launchRun(), sweep: null };
-      return { run: null, sweep: await data(api.POST('/api/v1/sweeps', { body: request as never })) };
+      return { run: null, sweep: await attempt(request, (header) => data(api.POST('/api/v1/sweeps', { params: { header }, body: request as never }))) };
     },
     onSuccess: ({ run, sweep }) => {
       if (run) client.setQueryData(['run', run.id], run);
@@ -85,9 +91,10 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
       void navigate(run ? `/runs/${run.id}` : `/sweeps/${sweep!.id}`);
     },
     onError: (error) => {
+      setWrong(titleOf(error));
       if (error instanceof ApiError && error.problem.errors.length) setProblems(problemsByField(sweeping ? problemsOf(error.problem.errors).rest : error.problem.errors, fields, config));
-      else setProblems(new Map([['', [messageOf(error)]]]));
-      notifications.show({ color: 'red', message: 'Not launched: see what is marked in the form.', autoClose: 4000 });
+      else setProblems(new Map([['', isLost(error) ? [messageOf(error), AGAIN] : [messageOf(error)]]]));
+      notifications.show({ color: 'red', message: isLost(error) ? `${titleOf(error)}: see the form.` : 'Not launched: see what is marked in the form.', autoClose: 4000 });
     },
   });
 
@@ -125,7 +132,7 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
           </label>
         ))}
       </div>
-      {general && <div id="form-problem" tabIndex={-1}><Failure title="These settings do not go together" error={general.join('\n')} /></div>}
+      {general && <div id="form-problem" tabIndex={-1}><Failure title={wrong} error={general.join('\n')} /></div>}
       <div className="launch">
         <div>
           <SchemaForm key={algorithm.algorithm} fields={fields} values={config} state={{ models: models.data ?? [], datasets, problems, change, above: (path) => (path.join('.') === 'data' ? <Registered datasets={datasets} source={config.data} choose={(next) => change(['data'], filled(fields, next))} /> : null), below: (path) => (path.join('.') === (source?.kind === 'file' ? 'data.path' : 'data.id') ? preview : null) }} />

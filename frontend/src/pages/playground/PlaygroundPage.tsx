@@ -3,6 +3,7 @@ import { Button, MultiSelect, Select, Skeleton } from '@mantine/core';
 import { IconPencil } from '@tabler/icons-react';
 import { useEffect, useMemo, useState } from 'react';
 import { Link, useNavigate, useParams, useSearchParams } from 'react-router';
+import { isLost, titleOf } from '../../api/attempt';
 import { ApiError, messageOf, type Trial, type TrialRequest } from '../../api/client';
 import { useModels } from '../../api/queries';
 import { May } from '../../api/session';
@@ -91,7 +92,7 @@ function Form({ schema, before }: { schema: JsonSchema; before?: Trial }) {
   return (
     <form className="panel box" onSubmit={(event) => { event.preventDefault(); send(); }} noValidate data-testid="trial-form">
       <Offers group="Playground" offers={offers} />
-      {problems.has('') && <Failure title="Not asked" error={new Error(problems.get('')!.join('\n'))} />}
+      {problems.has('') && <Failure title={isLost(asking.error) ? titleOf(asking.error) : 'Not asked'} error={new Error(problems.get('')!.join('\n'))} />}
       <MultiSelect label={titled('runs').title} description={titled('runs').description} searchable maxValues={most} data={options} renderOption={renderOption} value={runs} error={wrong('runs')} hidePickedOptions placeholder={runs.length ? undefined : finished.length ? 'Choose runs' : models.data ? 'No run has succeeded yet' : undefined} nothingFoundMessage="No finished run of this name" onChange={(next) => change(['runs'], next)} />
       <PlainForm fields={fields.filter((field) => !CHOSEN_HERE.has(field.name))} values={values} state={{ models: [], datasets: [], problems, change, below: (path) => (path[0] === 'prompt' ? <Button variant="subtle" size="compact-xs" disabled={runs.length === 0} onClick={() => void fill()}>{none?.run === runs[0] && none ? none.why : 'Take a prompt of the first run'}</Button> : null) }} />
       <Select label={titled('reward_of').title} description={titled('reward_of').description} clearable searchable data={options} renderOption={renderOption} value={(values.reward_of as string | null) ?? null} error={wrong('reward_of')} placeholder="not set" onChange={(next) => change(['reward_of'], next)} />

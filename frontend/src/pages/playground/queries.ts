@@ -1,5 +1,6 @@
 /** What the playground asks. */
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useAttempt } from '../../api/attempt';
 import { api, data, type Trial, type TrialRequest } from '../../api/client';
 
 const ASK_AGAIN = 700; // ms; no event tells of a trial, and one takes seconds
@@ -32,8 +33,9 @@ export async function promptOf(run: string): Promise<string | null> {
 
 export function useTry(onMade: (trial: Trial) => void) {
   const client = useQueryClient();
+  const attempt = useAttempt();
   return useMutation({
-    mutationFn: (body: TrialRequest) => data(api.POST('/api/v1/trials', { body })),
+    mutationFn: (body: TrialRequest) => attempt(body, (header) => data(api.POST('/api/v1/trials', { params: { header }, body }))),
     onSuccess: (trial) => {
       client.setQueryData(['trial', trial.id], trial);
       void client.invalidateQueries({ queryKey: ['trials'] });

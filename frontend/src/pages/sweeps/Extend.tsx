@@ -3,6 +3,7 @@ import { Autocomplete, Button, Group, Modal, Text, TextInput } from '@mantine/co
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
+import { useAttempt } from '../../api/attempt';
 import { api, data, messageOf, type Sweep } from '../../api/client';
 
 export function Extend({ sweep, opened, onClose }: { sweep: Sweep; opened: boolean; onClose: () => void }) {
@@ -10,8 +11,12 @@ export function Extend({ sweep, opened, onClose }: { sweep: Sweep; opened: boole
   const [path, setPath] = useState(known[0]!);
   const [values, setValues] = useState('');
   const client = useQueryClient();
+  const attempt = useAttempt();
   const extend = useMutation({
-    mutationFn: () => data(api.POST('/api/v1/sweeps/{sweep_id}/extend', { params: { path: { sweep_id: sweep.id } }, body: { grid: { [path.trim()]: values } } as never })),
+    mutationFn: () => {
+      const grid = { [path.trim()]: values };
+      return attempt([sweep.id, grid], (header) => data(api.POST('/api/v1/sweeps/{sweep_id}/extend', { params: { path: { sweep_id: sweep.id }, header }, body: { grid } as never })));
+    },
     onSuccess: (answer) => {
       client.setQueryData(['sweep', sweep.id], answer.sweep);
       void client.invalidateQueries({ queryKey: ['sweep', sweep.id] });
