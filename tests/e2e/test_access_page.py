@@ -113,3 +113,19 @@ def test_a_first_token_is_shown_though_its_browser_cannot_be_logged_in(open_stud
     assert (status(studio), status(studio, token)) == (401, 200)
     shown.get_by_role("button", name="Done").click()
     expect(page.get_by_test_id("token-input")).to_be_visible()
+
+
+def test_what_is_shown_once_can_be_copied_over_plain_http(open_studio: Studio, page: Page) -> None:
+    page.add_init_script("Object.defineProperty(Navigator.prototype, 'clipboard', { get: () => undefined })")
+    page.goto(f"{open_studio.url}/access")
+    name = page.get_by_label("Who or what will carry it")
+    name.fill("copied")
+    page.get_by_test_id("make-token").click()
+    made = page.get_by_test_id("new-token")
+    token = made.locator("code").inner_text()
+    made.get_by_role("button", name="Copy").click()
+    expect(made.get_by_role("button", name="Copied")).to_be_focused()
+    made.get_by_role("button", name="Done").click()
+    name.focus()
+    page.keyboard.press("Control+v")
+    expect(name).to_have_value(token[:80])

@@ -1,10 +1,11 @@
 /** Small things that every page shows: chips, progress, errors, copy buttons. */
-import { Button, CopyButton } from '@mantine/core';
+import { Button } from '@mantine/core';
 import { IconCheck, IconCopy } from '@tabler/icons-react';
-import type { CSSProperties, ReactNode } from 'react';
+import { type CSSProperties, type ReactNode, useEffect, useState } from 'react';
 import type { RunState, RunSummary } from '../api/client';
 import { messageOf } from '../api/client';
 import { duration, number, words } from '../format';
+import { copy as copyOut } from './copying';
 import { Offers } from './offers';
 
 const colour = (name: string): CSSProperties => ({ '--chip': `var(${name})` }) as CSSProperties;
@@ -57,16 +58,19 @@ export function Failure({ title, error, children }: { title: string; error?: unk
 
 /** `group`: the palette offers it too, under this name. */
 export function Copy({ text, label = 'Copy', group }: { text: string; label?: string; group?: string }) {
+  const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (!copied) return;
+    const soon = setTimeout(() => setCopied(false), 1000);
+    return () => clearTimeout(soon);
+  }, [copied]);
+  const copy = (): void => void copyOut(text, () => setCopied(true));
   return (
-    <CopyButton value={text}>
-      {({ copied, copy }) => (
-        <>
-          {group && <Offers group={group} offers={[{ id: 'copy', label, act: copy }]} />}
-          <Button size="compact-xs" variant="default" onClick={copy} leftSection={copied ? <IconCheck size={13} /> : <IconCopy size={13} />}>
-            {copied ? 'Copied' : label}
-          </Button>
-        </>
-      )}
-    </CopyButton>
+    <>
+      {group && <Offers group={group} offers={[{ id: 'copy', label, act: copy }]} />}
+      <Button size="compact-xs" variant="default" onClick={copy} leftSection={copied ? <IconCheck size={13} /> : <IconCopy size={13} />}>
+        {copied ? 'Copied' : label}
+      </Button>
+    </>
   );
 }

@@ -7,6 +7,7 @@ import { type ReactNode, useCallback, useRef, useState } from 'react';
 import { type Artifact, api, type Checkpoint, type CheckpointList, data, messageOf, type RunDetail } from '../../api/client';
 import { useKept } from '../../api/deleting';
 import { useMay } from '../../api/session';
+import { copy } from '../../components/copying';
 import { Copy, Failure } from '../../components/parts';
 import { passFocus, useDelete } from '../../components/undo';
 import { bytes, moment, number, reward, words } from '../../format';
@@ -96,7 +97,7 @@ function Model({ run, path, items, output }: { run: RunDetail; path: string | nu
 function Hash({ sha256 }: { sha256: string }) {
   return (
     <Tooltip label={`SHA-256 ${sha256}. Click to copy`} multiline maw={340} style={{ overflowWrap: 'anywhere' }}>
-      <button type="button" className="hash" aria-label={`Copy SHA-256 ${sha256.slice(0, 8)}`} onClick={() => void navigator.clipboard.writeText(sha256).then(() => notifications.show({ message: 'SHA-256 copied', autoClose: 2000 }))}>{sha256.slice(0, 8)}</button>
+      <button type="button" className="hash" aria-label={`Copy SHA-256 ${sha256.slice(0, 8)}`} onClick={() => void copy(sha256, () => notifications.show({ message: 'SHA-256 copied', autoClose: 2000 }))}>{sha256.slice(0, 8)}</button>
     </Tooltip>
   );
 }
