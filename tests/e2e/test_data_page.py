@@ -44,6 +44,7 @@ def test_a_file_becomes_a_data_set_and_a_runs_source(studio: Studio, page: Page,
     sent.get_by_role("link").click()
     state = page.get_by_test_id("data-state")
     expect(state).to_have_attribute("data-state", "ready", timeout=60_000)
+    expect(page.get_by_role("status").filter(has_text="Analysed: ")).to_have_count(1)
     expect(page.get_by_test_id("findings")).to_contain_text("rows are equal to an earlier one")
     expect(page.get_by_test_id("figure-completion_lengths")).to_have_attribute("data-status", "shown")
     rows = page.get_by_test_id("rows")
@@ -89,7 +90,29 @@ def test_what_is_no_data_is_said_beside_the_file(studio: Studio, page: Page, tmp
     notes.write_text("hello", encoding="utf-8")
     page.get_by_test_id("file-input").set_input_files(notes)
     expect(page.get_by_test_id("upload")).to_have_attribute("data-state", "failed")
-    expect(page.get_by_test_id("upload").get_by_role("alert")).to_contain_text("must end in jsonl")
+    expect(page.get_by_test_id("upload")).to_contain_text("must end in jsonl")
+    expect(page.get_by_role("region", name="Upload").get_by_role("status")).to_contain_text("notes.txt: ")
+
+
+def test_a_file_goes_on_while_another_page_is_shown(studio: Studio, page: Page, tmp_path: Path) -> None:
+    held: list[Route] = []
+    page.route("**/api/v1/datasets/upload?*", lambda route: held.append(route))
+    page.goto(f"{studio.url}/data")
+    with page.expect_request("**/api/v1/datasets/upload?*"):
+        page.get_by_test_id("file-input").set_input_files(pairs(tmp_path / "slow.jsonl", prompt="slow"))
+    navigation = page.get_by_role("navigation", name="Main")
+    navigation.get_by_role("link", name="Sweeps").click()
+    page.wait_for_url("**/sweeps")
+    assert page.evaluate("dispatchEvent(new Event('beforeunload', { cancelable: true }))") is False  # the browser asks
+    navigation.get_by_role("link", name="Data").click()
+    expect(page.get_by_test_id("upload")).to_have_attribute("data-state", "sending")
+    expect(page.get_by_role("button", name="Stop the upload of slow.jsonl")).to_be_visible()
+    navigation.get_by_role("link", name="Sweeps").click()
+    held[0].abort()
+    expect(page.get_by_role("alert").filter(has_text="slow.jsonl: The connection broke")).to_be_visible()
+    navigation.get_by_role("link", name="Data").click()
+    expect(page.get_by_test_id("upload")).to_have_attribute("data-state", "failed")
+    assert page.evaluate("dispatchEvent(new Event('beforeunload', { cancelable: true }))") is True
 
 
 def sent(studio: Studio, file: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import { isDeleting } from '../api/deleting';
 vi.stubGlobal('addEventListener', () => undefined); // of a page that goes away
 const { deleteSoon, passFocus } = await import('./undo');
 const { keep } = await import('./SavedViews');
-const { fateOf, outcomeOf } = await import('../pages/data/Uploads');
+const { fateOf, outcomeOf } = await import('../pages/data/jobs');
 
 const shown = () => notificationsStore.getState().notifications;
 const said = (): unknown[] => shown().map((one) => one.message).filter((message) => typeof message === 'string');

@@ -2,7 +2,7 @@
 import { Button, Group, Modal, Text } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
 import { useCallback, useEffect, useRef } from 'react';
-import { type Location, useBlocker } from 'react-router';
+import { type BlockerFunction, type Location, useBlocker } from 'react-router';
 import { stayHere } from '../api/client';
 
 /** Whether what is held would be lost on the way from one address to the other. */
@@ -47,9 +47,11 @@ export function useUnsaved(dirty: boolean, loses: Loses = another): () => void {
   return useCallback(() => end.current?.(), []);
 }
 
+const blocks: BlockerFunction = ({ currentLocation, nextLocation }) => isLost(currentLocation, nextLocation);
+
 /** Asks once for all of a page: the router has one place for such a question. */
 export function Leaving() {
-  const blocker = useBlocker(({ currentLocation, nextLocation }) => isLost(currentLocation, nextLocation));
+  const blocker = useBlocker(blocks);
   return (
     <Modal opened={blocker.state === 'blocked'} onClose={() => blocker.reset?.()} title="Leave without saving?">
       <Text size="sm">What you changed on this page is not saved, and would be lost.</Text>

@@ -17,7 +17,7 @@ import { Columns } from './Columns';
 import './data.css';
 import { DataFigure } from './DataFigure';
 import { Findings, Rows, Splits } from './Report';
-import { DataState } from './state';
+import { DataState, stateOf } from './state';
 import { Overlap, Truncation } from './tools';
 
 export function DataSetPage() {
@@ -32,7 +32,8 @@ export function DataSetPage() {
     <>
       <div className="head">
         <h1 className="cut" title={set.name} style={{ maxWidth: 'min(80vw, 640px)' }}>{set.name}</h1>
-        <span data-testid="data-state" data-state={set.state} aria-live="polite"><DataState set={set} /></span>
+        <span data-testid="data-state" data-state={set.state}><DataState set={set} /></span>
+        <span className="sr" role="status">{stateOf(set)}</span>
         {!set.deleted_at && !deleting && <Actions set={set} isFile={isFile} />}
       </div>
       {set.deleted_at && <section className="panel box" style={{ marginBottom: 14 }}><p className="note"><b>Deleted {moment(set.deleted_at)}.</b> Its record stays because runs refer to it. The same file, uploaded again, can be told by its hash: <code>sha256 {set.content_hash}</code></p></section>}
