@@ -4,7 +4,7 @@ import { IconPencil } from '@tabler/icons-react';
 import { useEffect, useMemo, useState } from 'react';
 import { Link, useNavigate, useParams, useSearchParams } from 'react-router';
 import { isLost, titleOf } from '../../api/attempt';
-import { ApiError, messageOf, type Trial, type TrialRequest } from '../../api/client';
+import { ApiError, isGone, messageOf, type Trial, type TrialRequest } from '../../api/client';
 import { useModels } from '../../api/queries';
 import { May } from '../../api/session';
 import { fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
@@ -40,8 +40,7 @@ export function PlaygroundPage() {
         </div>
         <div className="answered">
           {id === undefined ? <section className="panel none muted">Choose finished runs, type a prompt, and what each of them writes stands here side by side, with its reward and its KL.</section>
-            : trial.isError ? <Failure title="This trial cannot be shown" error={trial.error} />
-            : trial.data && <Answers trial={trial.data} />}
+            : <>{trial.isError && <Failure title="This trial cannot be shown" error={trial.error} />}{trial.data && !isGone(trial.error) && <Answers trial={trial.data} />}</>}
         </div>
       </div>}
     </>
