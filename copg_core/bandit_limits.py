@@ -7,6 +7,7 @@ The limit is the fixed point of the expected gradient that its flow reaches from
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,6 +18,8 @@ TOLERANCE = 1e-12
 DIFFERENCE = 1e-6
 MOST_ITERATIONS = 2000
 LARGEST_CHANGE = 0.5
+LARGEST_SHARE = 1 / 8
+"""Of the distance between logits that a step may change: with a small beta an end is thousands of nats away."""
 BIAS = 5e-5
 """Regret in reward units from which a limit is called biased: what four decimals show."""
 _BIASED = {
@@ -28,14 +31,37 @@ _BIASED = {
 
 @dataclass(frozen=True)
 class Limit:
-    """`policy` is None where the pairs do not determine the end; `why` says in one sentence where it lies."""
+    """`policy` is None where the pairs do not determine the end or none was found; `why` says in one sentence where it lies."""
 
     policy: Array | None
     why: str
 
 
 def limit(config: BanditConfig, algorithm: BanditAlgorithm) -> Limit:
-    """The policy that an algorithm converges to."""
+    """The policy that an algorithm converges to; remembered, since seeds, learning rate and numbers of pairs do not change it."""
+    reference = None if config.reference is None else tuple(config.reference)
+    return _limit(tuple(config.rewards), tuple(config.mu1), tuple(config.mu2), reference, config.beta, algorithm)
+
+
+@lru_cache(maxsize=512)
+def _limit(
+    rewards: tuple[float, ...],
+    mu1: tuple[float, ...],
+    mu2: tuple[float, ...],
+    reference: tuple[float, ...] | None,
+    beta: float,
+    algorithm: BanditAlgorithm,
+) -> Limit:
+    # No other field is known here, so that nothing which is not in the key can enter the answer.
+    start = None if reference is None else list(reference)
+    config = BanditConfig(rewards=list(rewards), mu1=list(mu1), mu2=list(mu2), reference=start, beta=beta)
+    found = _computed(config, algorithm)
+    if found.policy is not None:
+        found.policy.flags.writeable = False  # whoever asks next gets the same array
+    return found
+
+
+def _computed(config: BanditConfig, algorithm: BanditAlgorithm) -> Limit:
     if algorithm == "rloo":
         return Limit(optimal(config)[0], "On-policy pairs are CoPG's with both samplers equal to the policy: no bias.")
     groups = comparison_groups(config)
@@ -60,7 +86,7 @@ def limit(config: BanditConfig, algorithm: BanditAlgorithm) -> Limit:
 def _outcome(config: BanditConfig, policy: Array | None, why: str) -> str:
     """What makes an algorithm biased, and whether that shows with these settings."""
     if policy is None:
-        return f"{why}: its flow comes to no end."
+        return f"{why}: its flow was followed, and no end was found."
     log_policy = np.log(np.maximum(policy, np.finfo(float).tiny))
     if float(regret(config, log_policy)) > BIAS:
         return f"{why}: biased."
@@ -98,16 +124,21 @@ def _linear(config: BanditConfig, algorithm: BanditAlgorithm) -> Array:
 
 
 def _fixed_point(config: BanditConfig, algorithm: BanditAlgorithm) -> Array | None:
-    """The zero of the expected policy gradient that its flow from pi_ref leads to; None where the flow finds none.
+    """The zero of the expected policy gradient that its flow from pi_ref leads to; None where none was found.
 
     Steps that always grow may jump to and fro where the flow is nearly still without an end there: then they grow with the
-    residual's decrease, and shrink with its increase (switched evolution relaxation).
+    residual's decrease, and shrink with its increase (switched evolution relaxation). A step may change the logits by a share of
+    how far apart they are, since a bound in nats alone never reaches far ends; the bound alone comes last, for ends that this passes by.
     """
-    end = _followed(config, algorithm, evolving=False)
-    return _followed(config, algorithm, evolving=True) if end is None else end
+    for share in (LARGEST_SHARE, 0.0):
+        for evolving in (False, True):
+            end = _followed(config, algorithm, share, evolving=evolving)
+            if end is not None:
+                return end
+    return None
 
 
-def _followed(config: BanditConfig, algorithm: BanditAlgorithm, *, evolving: bool) -> Array | None:
+def _followed(config: BanditConfig, algorithm: BanditAlgorithm, share: float, *, evolving: bool) -> Array | None:
     arms = len(config.rewards)
     # The points for a central difference stand where the seeds stand: one call gives gradient and Jacobian.
     offsets = np.concatenate([np.zeros((1, arms)), DIFFERENCE * np.eye(arms), -DIFFERENCE * np.eye(arms)])
@@ -127,9 +158,10 @@ def _followed(config: BanditConfig, algorithm: BanditAlgorithm, *, evolving: boo
             pace = max(pace / 2 * (before / size), 1e-3)
         before = size
         jacobian = (slopes[0, 1 : arms + 1] - slopes[0, arms + 1 :]).T / (2 * DIFFERENCE)
+        largest = max(LARGEST_CHANGE, share * float(np.ptp(logits)))
         while True:
             change = np.linalg.solve(np.eye(arms) / pace + jacobian, -slope)
-            if np.abs(change).max() <= LARGEST_CHANGE:
+            if np.abs(change).max() <= largest:
                 break
             pace /= 2
         logits = logits + change

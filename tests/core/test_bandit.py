@@ -183,6 +183,28 @@ def test_limits(seed: int, arms: int) -> None:
         assert np.abs(by_autograd(config, name, logits, pairs)).max() < 1e-7, name
 
 
+@pytest.mark.parametrize("beta", [1e-3, 1e-4, 1e-6])
+def test_ends_thousands_of_nats_away_are_found(beta: float) -> None:
+    end = limit(BanditConfig(beta=beta), "pg_value").policy
+    assert end is not None
+    assert end == pytest.approx(optimal(BanditConfig(beta=beta))[0], abs=1e-12)
+    assert limit(BanditConfig(beta=beta), "pg").policy is not None
+
+
+def test_a_limit_is_computed_once_for_what_it_depends_on() -> None:
+    config = BanditConfig(rewards=[2.0, 1.25, 0.5])
+    end = limit(config, "pg")
+    assert limit(config.model_copy(update={"seeds": 3, "learning_rate": 0.1, "pairs": 100}), "pg") is end
+    for change in ({"beta": 0.25}, {"mu1": [0.2, 0.1, 0.7]}, {"reference": [0.2, 0.2, 0.6]}):
+        other = limit(config.model_copy(update=change), "pg")
+        assert end.policy is not None
+        assert other.policy is not None
+        assert np.abs(other.policy - end.policy).max() > 1e-3
+    assert end.policy is not None
+    with pytest.raises(ValueError, match="read-only"):
+        end.policy[0] = 1.0
+
+
 def test_long_training_ends_at_the_limit() -> None:
     config = BanditConfig(
         batch_size=4096, pairs=200_000, epochs=60, learning_rate=0.01, algorithms=["copg", "pg", "pg_value", "ipo"]
