@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, func, select
@@ -27,6 +27,7 @@ Measure = Literal["reward", "gold", "length"]
 _ASKED = re.compile(r"([^@\s]+)@(first|last|\d{1,9})")
 _WORDS = re.compile(r"\S+\s*|\s+")
 _MOST_WORDS = 400  # of longer texts only the ends that they share are found: comparing takes quadratic time
+_MOST_TRIED = 100_000  # pairs of equal words that are looked at, 30 ms: a text that repeats itself has very many
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +149,23 @@ def _compared(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, boo
     end = len(new) - tail
     kept: set[int] = set()
     if max(len(old), len(new)) - head - tail <= _MOST_WORDS:
-        for match in SequenceMatcher(None, old[head : len(old) - tail], new[head:end]).get_matching_blocks():
+        for match in _Matcher(old[head : len(old) - tail], new[head:end]).get_matching_blocks():
             kept.update(range(head + match.b, head + match.b + match.size))
     for place in range(len(new)):
         yield place, head <= place < end and place not in kept
+
+
+class _Matcher(SequenceMatcher[str]):
+    """Knows common words too, which difflib leaves out of texts of 200 words and more; it stops at _MOST_TRIED instead, and what was
+    not found by then counts as new."""
+
+    def __init__(self, old: Sequence[str], new: Sequence[str]) -> None:
+        super().__init__(None, old, new, autojunk=False)
+        self._old, self._counts, self._tried = old, Counter(new), 0
+
+    def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> Match:
+        self._tried += sum(1 + self._counts[word] for word in self._old[alo:ahi])
+        return Match(alo, blo, 0) if self._tried > _MOST_TRIED else super().find_longest_match(alo, ahi, blo, bhi)
 
 
 class PromptKeys:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,30 @@ def test_what_is_new_in_a_text() -> None:
 def test_a_policy_that_repeats_itself_for_thousands_of_words_is_compared_at_its_ends() -> None:
     long = marked("start " + "x y " * 4_000 + "end", "start " + "y z " * 4_000 + "end")
     assert [(new, len(text)) for text, new in long] == [(False, 6), (True, 16_000), (False, 3)]
+
+
+def test_common_words_of_a_text_are_found_again() -> None:
+    old = [f"word{place * place % 11}" for place in range(400)]
+    new = [f"other{place}" if place in (50, 200, 350) else word for place, word in enumerate(old)]
+    found = [text.split() for text, is_new in marked(" ".join(old), " ".join(new)) if is_new]
+    assert found == [["other50"], ["other200"], ["other350"]]
+
+
+def test_looking_for_words_that_are_repeated_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    original = SequenceMatcher.find_longest_match
+
+    def counted(*given: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return original(*given)
+
+    monkeypatch.setattr(SequenceMatcher, "find_longest_match", counted)
+    found = marked("same " + "x " * 220 + "same", "same " + "x y " * 190 + "same")
+    assert "".join(text for text, _ in found) == "same " + "x y " * 190 + "same"
+    assert not found[0][1]
+    assert not found[-1][1]
+    assert 0 < looked < 10
 
 
 @pytest.mark.parametrize(
