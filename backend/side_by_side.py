@@ -17,6 +17,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from backend import yardsticks
 from backend.errors import Invalid, NotFound
 from backend.models import TRIAL, Run, Sample
 
@@ -59,18 +60,20 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt: its score in each column, and how far `focus` is above the first one."""
+    """One prompt: its score in each column, and how far `focus` is above the first one. `apart` says by column, the same for all
+    rows, why rewards are not compared with the first one's; None where they are."""
 
     key: str
     scores: Sequence[Score | None]
     focus: Score | None
     gain: float | None
     gold_gain: float | None
+    apart: Sequence[str | None]
 
     def gain_of(self, place: int) -> float | None:
-        """How far the reward in a column is above the first one's."""
+        """How far the reward in a column is above the first one's; None where these are not to be compared."""
         first, other = self.scores[0], self.scores[place]
-        return _above(other.reward, first.reward) if first and other else None
+        return _above(other.reward, first.reward) if first and other and self.apart[place] is None else None
 
     def is_one_of(self, only: Only) -> bool:
         if only == "unfinished":
@@ -90,15 +93,22 @@ def load(session: Session, asked: Sequence[str]) -> list[Column]:
     return [_column(session, one) for one in asked]
 
 
+def apart(columns: Sequence[Column], measure: yardsticks.Measure) -> list[str | None]:
+    """Why the scores in each column are not compared with those in the first one; None where they are."""
+    measured = [yardsticks.yardstick(column.run.config) for column in columns]
+    return [yardsticks.apart(measured[0], one, measure) for one in measured]
+
+
 def rows(columns: Sequence[Column], focus: int, order: Order = "prompt") -> list[Row]:
     """Every prompt that any column has, sorted; gains are those of column `focus` over the first one."""
     keys = list(dict.fromkeys(key for column in columns for key in column.scores))
+    kept_apart, gold_apart = apart(columns, "reward"), apart(columns, "gold")
     found = []
     for key in keys:
         scores = [column.scores.get(key) for column in columns]
         first, other = scores[0], scores[focus]
-        golden = _above(other.gold, first.gold) if first and other else None
-        row = Row(key, scores, other, None, golden)
+        golden = _above(other.gold, first.gold) if first and other and gold_apart[focus] is None else None
+        row = Row(key, scores, other, None, golden, kept_apart)
         found.append(replace(row, gain=row.gain_of(focus)))
     if order == "prompt":
         return found

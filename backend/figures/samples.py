@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from backend import side_by_side
 from backend.figures.style import COLOURS, DASHES, TEMPLATE, sequential, whole_ticks
 from backend.side_by_side import Column, Measure
 from copg_core.wording import fixed
@@ -17,20 +18,26 @@ _TITLES: Mapping[Measure, str] = {
     "gold": "Gold reward (gold units)",
     "length": "Completion (tokens)",
 }
+_SEVERAL: Mapping[Measure, str] = {
+    "reward": "Reward (each curve in its own units)",
+    "gold": "Gold reward (each curve measured its own way)",
+}
 _MOST_BINS = 30
 
 
 def histogram(columns: Sequence[Column], measure: Measure) -> go.Figure:
     """Share of the prompts in each bin; the bins are the same for all columns (NumPy's `auto`, at most 30).
 
+    Where scores are not comparable with the first column's, the legend says why and the axis that it has several scales.
     Columns of one algorithm have shades by their order, columns of several algorithms those algorithms' colours.
     """
     values = [column.values(measure) for column in columns]
     edges = _edges([value for of_column in values for value in of_column], whole=measure == "length")
+    apart = [None] * len(columns) if measure == "length" else side_by_side.apart(columns, measure)
     one_algorithm = len({column.run.algorithm for column in columns}) == 1 and len(columns) > 1
     traces = []
     used: dict[str, int] = {}
-    for place, (column, label, mine) in enumerate(zip(columns, labels(columns), values, strict=True)):
+    for place, (column, label, mine, why) in enumerate(zip(columns, labels(columns), values, apart, strict=True)):
         counts, _ = np.histogram(mine, edges) if mine else (np.zeros(len(edges) - 1), edges)
         shares = (counts / max(1, len(mine))).tolist()
         colours = sequential(place / (len(columns) - 1)) if one_algorithm else None
@@ -38,10 +45,11 @@ def histogram(columns: Sequence[Column], measure: Measure) -> go.Figure:
         number = used.get(column.run.algorithm, 0)
         used[column.run.algorithm] = number + 1
         mean = f", mean {fixed(sum(mine) / len(mine), 1 if measure == 'length' else 3)}" if mine else ""
+        note = f"; not comparable with the first: {why}" if why else ""
         traces.append(
             go.Scatter(
                 x=edges.tolist() if mine else [], y=[*shares, shares[-1]] if mine else [], mode="lines", legendgroup=str(place),
-                name=f"{label}: n = {len(mine):,}{mean}", hovertemplate="%{y:.1%}",
+                name=f"{label}: n = {len(mine):,}{mean}{note}", hovertemplate="%{y:.1%}",
                 line={"color": colour, "width": 2, "shape": "hv", "dash": "solid" if one_algorithm else DASHES[number % len(DASHES)]},
                 meta={"role": "histogram", "algorithm": column.run.algorithm, **({"colours": colours} if colours else {})},
             )
@@ -50,7 +58,7 @@ def histogram(columns: Sequence[Column], measure: Measure) -> go.Figure:
     ticks = whole_ticks(edges[-1] - edges[0]) if measure == "length" else {}
     drawn.update_layout(
         template=TEMPLATE, uirevision="keep", yaxis={"title": {"text": "Share of prompts"}, "tickformat": ".0%", "rangemode": "tozero"},
-        xaxis={"title": {"text": _TITLES[measure]}, "rangemode": "normal", "hoverformat": ",.3~f"} | ticks,
+        xaxis={"title": {"text": _SEVERAL[measure] if any(apart) else _TITLES[measure]}, "rangemode": "normal", "hoverformat": ",.3~f"} | ticks,
     )  # fmt: skip
     return drawn
 

@@ -57,7 +57,10 @@ def list_samples_side_by_side(
         texts = side_by_side.texts(session, columns, shown)
         labels = figures.labels(columns)
     return SamplesSideBySide(
-        columns=[_column(one, label) for one, label in zip(columns, labels, strict=True)],
+        columns=[
+            _column(one, label, why)
+            for one, label, why in zip(columns, labels, side_by_side.apart(columns, "reward"), strict=True)
+        ],
         focus=focus,
         items=[_row(row, texts) for row in shown],
         total=len(kept),
@@ -87,12 +90,12 @@ def get_samples_figure(
     return FigureOut(figure=catalogue.as_json(drawn), cursor="", fence=0, empty=compare.is_empty(drawn))
 
 
-def _column(column: Column, label: str) -> SamplesColumn:
+def _column(column: Column, label: str, not_comparable: str | None) -> SamplesColumn:
     return SamplesColumn(
         run=column.run.uid, name=column.run.name, algorithm=column.run.algorithm, label=label, step=column.step,
         steps=list(column.steps), n=len(column.scores), reward_mean=_mean(column.values("reward")),
         gold_mean=_mean(column.values("gold")), length_mean=_mean(column.values("length")),
-        unfinished=sum(not score.finished for score in column.scores.values()),
+        unfinished=sum(not score.finished for score in column.scores.values()), not_comparable=not_comparable,
     )  # fmt: skip
 
 

@@ -20,7 +20,9 @@ class Cell(BaseModel):
     kl: float | None
     length: int
     finished: bool
-    gain: float | None = Field(description="Reward minus the first column's; null in the first column.")
+    gain: float | None = Field(
+        description="Reward minus the first column's; null in the first column, and where the two are not comparable."
+    )
 
 
 class SamplesRow(BaseModel):
@@ -44,6 +46,9 @@ class SamplesColumn(BaseModel):
     gold_mean: float | None
     length_mean: float | None
     unfinished: int
+    not_comparable: str | None = Field(
+        description="Why its rewards are not compared with the first column's; null where they are."
+    )
 
 
 class SamplesCounts(BaseModel):

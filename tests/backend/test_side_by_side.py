@@ -122,6 +122,40 @@ def test_gold_is_named_only_where_it_is_another_reward(bench: Bench) -> None:
     assert see(bench, f"{maximised}@first")["has_gold"] is False
 
 
+@pytest.mark.parametrize(
+    ("change", "why", "gold"),
+    [
+        (
+            {"reward": {"kind": "function", "name": "length", "options": {"target": 5}}},
+            "scored by another reward",
+            True,
+        ),
+        ({"evaluation": {"generation": {"temperature": 0.5}}}, "evaluated with other sampling", False),
+    ],
+)
+def test_what_is_not_measured_alike_is_not_subtracted(
+    bench: Bench, change: dict[str, Any], why: str, gold: bool
+) -> None:
+    one = trained(bench, at(0, START))
+    other = bench.launch(**{"reward": {"kind": "function", "name": "length", "options": {"target": 3}}, **change})
+    bench.record(bench.claim(other), at(0, START), at(100, END))
+    asked = (f"{one}@0", f"{other}@100")
+    seen = see(bench, *asked)
+    assert [column["not_comparable"] for column in seen["columns"]] == [None, why]
+    assert [row["gain"] for row in seen["items"]] == [None] * 4
+    assert [cell["gain"] for row in seen["items"] for cell in row["cells"]] == [None] * 8
+    assert [seen["counts"][name] for name in ("rose", "fell", "rose_gold_fell")] == [0, 0, 0]
+    assert see(bench, *asked, sort="gain")["items"] == seen["items"]
+    for measure, said in (("reward", True), ("gold", not gold), ("length", False)):
+        figure = bench.get(f"/samples/figures/{measure}", column=list(asked))["figure"]
+        assert [trace["name"].endswith(why) for trace in figure["data"]] == [False, said]
+        assert ("each curve" in figure["layout"]["xaxis"]["title"]["text"]) == said
+    # Two steps of the other run are measured alike.
+    alike = see(bench, f"{other}@0", f"{other}@100")
+    assert [column["not_comparable"] for column in alike["columns"]] == [None, None]
+    assert alike["counts"]["rose"] == 2
+
+
 def test_histograms_have_the_same_bins_for_all_columns(bench: Bench) -> None:
     run = trained(bench, at(0, START), at(100, END))
     for name in ("reward", "gold", "length"):

@@ -2250,7 +2250,7 @@ export interface components {
             finished: boolean;
             /**
              * Gain
-             * @description Reward minus the first column's; null in the first column.
+             * @description Reward minus the first column's; null in the first column, and where the two are not comparable.
              */
             gain: number | null;
         };
@@ -5565,6 +5565,11 @@ export interface components {
             length_mean: number | null;
             /** Unfinished */
             unfinished: number;
+            /**
+             * Not Comparable
+             * @description Why its rewards are not compared with the first column's; null where they are.
+             */
+            not_comparable: string | null;
         };
         /**
          * SamplesCounts

@@ -108,6 +108,7 @@ function Column({ column, at, columns, onColumns }: Choosing & { column: SideByS
       <div className="who">
         <Link to={`/runs/${column.run}/samples`} title={column.name}>{column.name}</Link>
         <span className="muted num">{at === 0 && columns.length > 1 && 'baseline, '}{column.step === null ? 'no samples yet' : `mean reward ${reward(column.reward_mean)}, n = ${number(column.n)}`}</span>
+        {column.not_comparable !== null && <span className="apart">not compared with the first: {column.not_comparable}</span>}
       </div>
       <Select size="xs" w={104} aria-label={`Step of column ${at + 1}`} searchable allowDeselect={false} data={steps} value={written} onChange={choose} />
       {columns.length > 1 && <ActionIcon variant="subtle" color="gray" aria-label={`Remove column ${at + 1}`} onClick={() => onColumns(columns.filter((_, place) => place !== at))}><IconX size={14} /></ActionIcon>}
