@@ -73,6 +73,11 @@ def told_by_name(message: str, row: Dataset, settings: Settings) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()[:2000]
 
 
+def keys_folder(settings: Settings) -> Path:
+    """Where the digests of all data sets stand."""
+    return settings.cache_path / "datasets"
+
+
 def keys_path(settings: Settings, uid: str) -> Path:
     """Where the digests of a data set's prompts stand: what the overlap with others is computed from."""
-    return settings.cache_path / "datasets" / f"{uid}.npz"
+    return keys_folder(settings) / f"{uid}.npz"

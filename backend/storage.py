@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
 
-from backend import artifacts, fetched, recorded, retention, store
+from backend import artifacts, data_files, fetched, recorded, retention, store
 from backend.database import Database
 from backend.models import TRIAL, Checkpoint, Run
 from backend.models_artifacts import Artifact, Removal
@@ -27,6 +29,7 @@ from backend.states import RunState
 from backend.store import Store
 
 MOST_RUNS = 20
+_ABANDONED_SECONDS = 86_400.0
 _TITLES: dict[FreeAction, tuple[str, str]] = {
     "checkpoints": (
         "Checkpoints of ended runs",
@@ -60,7 +63,7 @@ def survey(database: Database, settings: Settings) -> StorageOut:
             freeable.append(_count(database, settings, action))
         except store.Unreachable as error:  # the rest is known without it
             trouble = str(error)
-    references, copies = _files(settings.cache_path, skip=fetched.folder(settings)), _files(fetched.folder(settings))
+    references, copies = _shared(settings), _files(fetched.folder(settings))
     return StorageOut(
         store=keep.root,
         local=keep.is_local,
@@ -88,7 +91,7 @@ def free(database: Database, settings: Settings, action: FreeAction, *, dry_run:
         if action == "checkpoints":
             count, size = _free_checkpoints(database, settings)
         elif action == "cache":
-            for path in _files(settings.cache_path, skip=fetched.folder(settings)):
+            for path in _shared(settings):
                 path.unlink(missing_ok=True)
         elif action == "fetched":
             count, size = fetched.make_room(fetched.folder(settings), 0)
@@ -106,7 +109,7 @@ def _count(database: Database, settings: Settings, action: FreeAction) -> Freeab
             rows = session.execute(_dispensable()).all()
         count, size = len(rows), sum(row.bytes for row in rows)
     elif action == "cache":
-        files = _files(settings.cache_path, skip=fetched.folder(settings))
+        files = _shared(settings)
         count, size = len(files), sum(files.values())
     elif action == "fetched":
         count, size = fetched.make_room(fetched.folder(settings), 0, dry_run=True)
@@ -155,18 +158,26 @@ def _free_checkpoints(database: Database, settings: Settings) -> tuple[int, int]
     return count, size
 
 
-def _files(folder: Path, skip: Path | None = None) -> dict[Path, int]:
+def _shared(settings: Settings) -> dict[Path, int]:
+    """References and rewards that runs share. What begins with a dot is being written and needed a moment later, except what a
+    killed process left; data sets' digests are computed again by no run, and without them no overlap is found."""
+    kept = (fetched.folder(settings), data_files.keys_folder(settings))
+    found = {}
+    for path, size in _files(settings.cache_path).items():
+        if any(path.is_relative_to(folder) for folder in kept):
+            continue
+        with suppress(FileNotFoundError):
+            if not path.name.startswith(".") or time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                found[path] = size
+    return found
+
+
+def _files(folder: Path) -> dict[Path, int]:
     found = {}
     for path in folder.rglob("*"):
-        if (
-            (skip is None or not path.is_relative_to(skip))
-            and path.is_file()
-            and path.suffix not in (".lock", ".download")
-        ):
-            try:
+        if path.is_file() and path.suffix not in (".lock", ".download"):
+            with suppress(FileNotFoundError):  # somebody else was quicker
                 found[path] = path.stat().st_size
-            except FileNotFoundError:  # somebody else was quicker
-                continue
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from backend import artifacts, retention, store
+from backend import artifacts, data_files, retention, store
 from backend.models_artifacts import Removal
 from backend.states import RunState
 from copg_core import events
@@ -107,6 +107,21 @@ def test_caches(bench: Bench) -> None:
     assert free(bench, "fetched") == (1, 7, False)
     assert free(bench, "fetched", dry_run=False) == (1, 7, True)
     assert not list(bench.settings.cache_path.rglob("*.safetensors"))
+
+
+def test_freeing_the_cache_takes_nothing_that_is_written_just_now_and_no_digests(bench: Bench) -> None:
+    folder = bench.settings.cache_path / "ab"
+    data_files.keys_folder(bench.settings).mkdir(parents=True)
+    folder.mkdir()
+    kept = [folder / ".tmp-now", folder / "table.npy.lock", data_files.keys_path(bench.settings, "some")]
+    gone = [folder / "table.npy", folder / ".tmp-left"]
+    for path in (*kept, *gone):
+        path.write_bytes(b"1234567")
+    os.utime(gone[1], (time.time() - 2 * 86_400,) * 2)
+    assert freeable(bench)["cache"] == (2, 14)
+    assert {one["name"]: one["bytes"] for one in bench.get("/storage")["caches"]} == {"references": 14, "artifacts": 0}
+    assert free(bench, "cache", dry_run=False) == (2, 14, True)
+    assert [path.exists() for path in (*kept, *gone)] == [True, True, True, False, False]
 
 
 def test_orphans_wait_for_a_person_and_for_their_age(bench: Bench) -> None:
