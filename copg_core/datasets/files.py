@@ -192,6 +192,13 @@ def _json(stream: BinaryIO, source: str) -> Iterator[tuple[int, Record]]:
         if text.peek() in ("]", ""):
             if text.peek() == "":
                 raise DataError("ends before the closing ] of its array", source=source, row=row)
+            text.skip(1)
+            if text.peek() != "":
+                raise DataError(
+                    f"goes on after the ] that closes its array of {row - 1:,} rows: make one array of all rows, or write "
+                    "one object on each line",
+                    source=source,
+                )
             return
         if row > 1:
             if text.peek() != ",":

@@ -72,6 +72,12 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "unknown ending": ("a.txt", GOOD, "a.txt: the name must end in jsonl"),
     "invalid JSON": ("a.jsonl", GOOD + b'{"prompt": "a"\n', r"a.jsonl, row 2: is not valid JSON: .* at column"),
     "not an object": ("a.jsonl", GOOD + b"[1]\n", "a.jsonl, row 2: expected a JSON object of columns, found list"),
+    "two arrays": (
+        "a.json",
+        b"[" + GOOD + b"]\n[" + GOOD + b"]\n",
+        "a.json: goes on after the ] that closes its array of 1 rows: make one array",
+    ),
+    "text after an array": ("a.json", b"[" + GOOD + b"] end", "a.json: goes on after the ]"),
     "wrong columns": (
         "a.jsonl",
         b'{"x": 1}\n',
