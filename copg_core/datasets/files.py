@@ -11,6 +11,7 @@ import csv
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ MAX_ROW_BYTES = 8 * 2**20
 MAX_BLANK_LINES = 1_000_000
 FORMATS = "jsonl, json, csv or tsv (each also as .gz), or parquet"
 _CHUNK = 1 << 16
+_BLANKS = re.compile(r"\s*")
+_DECODER = json.JSONDecoder()
 
 
 def format_of(file: Path) -> str | None:
@@ -214,44 +217,49 @@ class _TextWindow:
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._source = source
-        self.buffer = ""
+        self._buffer, self._at = "", 0  # what was read, and where the unread part of it begins
 
     def _more(self, size: int = _CHUNK) -> bool:
+        # Only here is the read part cut off: to copy the rest for each of many short rows takes most of the time.
         try:
             data = self._stream.read(size)
-            self.buffer += self._decoder.decode(data, final=not data)
+            self._buffer = self._buffer[self._at :] + self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             raise DataError("is not UTF-8 text: save it as UTF-8", source=self._source) from error
+        self._at = 0
         return bool(data)
 
     def peek(self) -> str:
         """The next character that is no white space; empty at the end."""
-        self.buffer = self.buffer.lstrip()
         blank = 0
-        while not self.buffer and self._more():
+        while not self._past_blanks() and self._more():
             blank += _CHUNK
             if blank > MAX_ROW_BYTES:
                 raise DataError(f"{MAX_ROW_BYTES // 2**20} MiB of white space between two rows", source=self._source)
-            self.buffer = self.buffer.lstrip()
-        return self.buffer[:1]
+        return self._buffer[self._at : self._at + 1]
+
+    def _past_blanks(self) -> bool:
+        blanks = _BLANKS.match(self._buffer, self._at)
+        self._at = blanks.end() if blanks else self._at
+        return self._at < len(self._buffer)
 
     def skip(self, count: int) -> None:
-        self.buffer = self.buffer[count:]
+        self._at += count
 
     def value(self, row: int) -> Any:
         self.peek()
         while True:
             try:
-                value, end = json.JSONDecoder().raw_decode(self.buffer)
+                value, end = _DECODER.raw_decode(self._buffer, self._at)
             except (ValueError, RecursionError) as error:
                 # Reading as much again as is held keeps the work linear in the length of the row.
-                unended = isinstance(error, json.JSONDecodeError)
-                if unended and len(self.buffer) <= MAX_ROW_BYTES and self._more(max(_CHUNK, len(self.buffer))):
+                unended, held = isinstance(error, json.JSONDecodeError), len(self._buffer) - self._at
+                if unended and held <= MAX_ROW_BYTES and self._more(max(_CHUNK, held)):
                     continue
                 reason = getattr(error, "msg", None) or _reason(error)
                 raise DataError(f"is not valid JSON: {reason}", source=self._source, row=row) from error
-            _characters(value, self.buffer[:end], self._source, row)
-            self.skip(end)
+            _characters(value, self._buffer[self._at : end], self._source, row)
+            self._at = end
             return value
 
 

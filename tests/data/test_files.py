@@ -59,6 +59,14 @@ def test_rows_longer_than_the_read_window_are_whole(tmp_path: Path) -> None:
     assert [row for _, row in read_rows(str(path))] == rows
 
 
+@pytest.mark.parametrize("between", [",", " \n,\t ", "," + " " * 70_000])
+def test_an_array_of_many_windows_is_whole(between: str, tmp_path: Path) -> None:
+    rows = [{"a": "é" * (number % 7), "b": number} for number in range(6000 if len(between) < 9 else 9)]
+    path = tmp_path / "a.json"
+    path.write_text("[" + between.join(json.dumps(row, ensure_ascii=False) for row in rows) + " ]\n", encoding="utf-8")
+    assert [row for _, row in read_rows(str(path))] == rows
+
+
 def test_blank_lines_keep_the_row_numbers(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(GOOD + b"\n" + GOOD)
