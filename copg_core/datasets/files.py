@@ -12,11 +12,13 @@ import gzip
 import hashlib
 import json
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from copg_core.datasets import parquet
 from copg_core.errors import DataError
 from copg_core.sources import expanded
 from copg_core.wording import named
@@ -49,7 +51,7 @@ def read_rows(path: str) -> Iterator[tuple[int, Record]]:
     if kind is None:
         raise DataError(f"the name must end in {FORMATS}", source=str(path))
     if kind == ".parquet":
-        yield from _parquet(file, str(path))
+        yield from parquet.rows(file, str(path), most_bytes=MAX_ROW_BYTES, buffer=_CHUNK)
         return
     zipped = kind.endswith(".gz")
     reader = _READERS[kind.removesuffix(".gz")]
@@ -63,6 +65,22 @@ def read_rows(path: str) -> Iterator[tuple[int, Record]]:
         raise DataError(f"{reason}; copy or download it again", source=str(path)) from error
     except OSError as error:
         raise _unreadable(error, path) from error
+
+
+def count_rows(path: str, seconds: float) -> int | None:
+    """How many rows a file has; None where counting takes longer than `seconds`, or the file cannot be read to its end."""
+    deadline = time.monotonic() + seconds
+    try:
+        if format_of(file := _existing(path)) == ".parquet":
+            return parquet.count(file, str(path))
+        count = 0
+        for _ in read_rows(path):
+            count += 1
+            if time.monotonic() > deadline:
+                return None
+        return count
+    except DataError:
+        return None
 
 
 def file_hash(path: str) -> str:
@@ -318,32 +336,3 @@ _READERS: dict[str, Callable[[BinaryIO, str], Iterator[tuple[int, Record]]]] = {
     ".csv": _delimited(","),
     ".tsv": _delimited("\t"),
 }
-
-# ---------------------------------------------------------------- parquet
-
-
-def _parquet(file: Path, source: str) -> Iterator[tuple[int, Record]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    row = 0
-    try:
-        with pq.ParquetFile(file, buffer_size=_CHUNK) as table:
-            names = table.schema_arrow.names
-            if not names or len(set(names)) < len(names):
-                raise DataError(f"expected different column names, found {named(names)}", source=source)
-            for batch in table.iter_batches(batch_size=256):
-                # One repeated value can make a large batch of a small file: its rows are then taken one by one.
-                step = 1 if batch.nbytes > MAX_ROW_BYTES else batch.num_rows
-                for start in range(0, batch.num_rows, max(1, step)):
-                    part = batch.slice(start, step)
-                    if part.num_rows == 1 and part.nbytes > MAX_ROW_BYTES:
-                        raise DataError(f"row is longer than {MAX_ROW_BYTES // 2**20} MiB", source=source, row=row + 1)
-                    for record in part.to_pylist():
-                        row += 1
-                        yield row, record
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"is no readable parquet file: {reason}", source=source, row=row + 1 if row else None
-        ) from error

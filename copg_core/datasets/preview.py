@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 
 from copg_core.datasets import builtin
-from copg_core.datasets.files import Record, read_rows
+from copg_core.datasets.files import Record, count_rows, format_of, read_rows
 from copg_core.datasets.load import keep_context, located, matches, need_pairs, readable
 from copg_core.datasets.shapes import Shape, recognise
 from copg_core.errors import DataError
@@ -18,8 +18,9 @@ Parse = Callable[[Record], Demonstration | Comparison | str]
 
 CHECK_SECONDS = 1.0
 CHECK_ROWS = 20_000
-# Smaller files are counted to their end for the preview.
+# Smaller files are counted for the preview, if that takes no longer: a small file can hold very many rows. Parquet says how many it has.
 COUNTED_BYTES = 8 * 2**20
+COUNT_SECONDS = 0.3
 # A preview shows rows that training keeps; it looks no further than this for them.
 PREVIEW_ROWS = 2_000
 
@@ -48,7 +49,7 @@ def preview(source: DataSource, algorithm: str, rows: int, *, prompts: bool = Fa
             break
     if not shown:
         raise DataError(f"none of the first {PREVIEW_ROWS} rows is usable: filtered out or empty", source=source.path)
-    return Preview(shape.name, shape.columns, shape.mapping, shown, _count(source))  # type: ignore[arg-type]
+    return Preview(shape.name, shape.columns, shape.mapping, shown, _counted(source))  # type: ignore[arg-type]
 
 
 def check(source: DataSource, algorithm: str, *, prompts: bool = False) -> None:
@@ -104,10 +105,10 @@ def _opened(
     return shape, shape.comparison if pairs else shape.demonstration, chain([first], numbered)
 
 
-def _count(source: FileData) -> int | None:
+def _counted(source: FileData) -> int | None:
     try:
-        if expanded(source.path).stat().st_size > COUNTED_BYTES:
+        if format_of(expanded(source.path)) != ".parquet" and expanded(source.path).stat().st_size > COUNTED_BYTES:
             return None
-        return sum(1 for _ in read_rows(source.path))
-    except (OSError, DataError):
+    except OSError:
         return None
+    return count_rows(source.path, COUNT_SECONDS)

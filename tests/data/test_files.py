@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from copg_core.datasets import check, load_demonstrations, preview
-from copg_core.datasets.files import MAX_ROW_BYTES, read_rows
+from copg_core.datasets import check, load_demonstrations, parquet, preview
+from copg_core.datasets.files import MAX_ROW_BYTES, count_rows, read_rows
 from copg_core.errors import DataError
 from copg_core.sources import FileData
 from tests.data.conftest import Rows, Write
@@ -141,3 +143,38 @@ def test_an_endless_line_is_refused_without_being_read(name: str, tmp_path: Path
         stream.truncate(4 * 2**30)
     with pytest.raises(DataError, match=rf"row 1: (line is longer than {MAX_ROW_BYTES >> 20} MiB|is not valid JSON)"):
         check(FileData(path=str(path)), "sft")
+
+
+@pytest.mark.parametrize("first", ["", "x" * 2**20])
+def test_a_text_that_a_small_file_repeats_is_not_built_many_times_at_once(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"prompt": [first, *["x" * 2**20] * 99]}), path)
+    assert path.stat().st_size < 2**20
+    seen: list[int] = []
+    original = pq.ParquetFile.iter_batches
+
+    def watched(self: Any, **options: Any) -> Any:
+        for batch in original(self, **options):
+            seen.append(batch.nbytes)
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
+    assert sum(len(row["prompt"]) for _, row in read_rows(str(path))) == len(first) + 99 * 2**20
+    assert max(seen) <= (MAX_ROW_BYTES if first else parquet.MOST_ROWS * 2**20) + 1024
+
+
+def test_a_row_that_is_too_long_is_named_after_short_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"prompt": ["a", "b", "x" * (MAX_ROW_BYTES + 1), "c"]}), path)
+    with pytest.raises(DataError, match=r"a\.parquet, row 3: row is longer than 8 MiB"):
+        list(read_rows(str(path)))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.parquet", "a.csv"])
+def test_rows_are_counted_as_far_as_time_allows(name: str, write: Write) -> None:
+    path = write(name, [{"prompt": "a"}] * 5000)
+    assert count_rows(path, 60.0) == 5000
+    assert count_rows(path, 0.0) == (5000 if name == "a.parquet" else None)
+    assert count_rows(path.replace("a.", "b."), 60.0) is None
