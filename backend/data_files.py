@@ -21,7 +21,7 @@ from copg_core.sources import DataSource, FileData, StoredFile, UploadData
 def as_file(database: Database, settings: Settings, source: DataSource) -> DataSource:
     """Uploaded data as files, once a reader with limits has been through them; any other source as it is.
 
-    Raises DataError where one is unknown, deleted, unreadable, not analysed yet, or not on this machine.
+    Raises DataError where one is unknown, deleted, unreadable, not analysed, or not on this machine.
     """
     if not isinstance(source, UploadData):
         return source
@@ -38,6 +38,8 @@ def as_file(database: Database, settings: Settings, source: DataSource) -> DataS
                 raise DataError(str(error)) from error
             if row is not None and row.state == data_sets.ANALYSING:
                 raise DataError("is still being analysed: look again in a moment", source=row.name)
+            if row is not None and row.report is None:
+                raise DataError("was not read to its end: have it analysed, on its page", source=row.name)
     return on_disk(source.model_copy(update=files), settings.datasets_path)
 
 

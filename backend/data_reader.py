@@ -1,6 +1,7 @@
 """Reads data files in a process of their own (copg_core/datasets/reading.py), so that no file can take the web process down.
 
-Only one reads at a time here: a second core is left to the people who look at curves meanwhile.
+Only one reads at a time here: a second core is left to the people who look at curves meanwhile. A preview takes its turn among
+previews alone, since somebody waits for it and an analysis can take minutes.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from copg_core.sources import FileData
+from copg_core import datasets
+from copg_core.datasets.preview import as_json
+from copg_core.errors import DataError
+from copg_core.sources import DataSource, FileData
 
+PREVIEW_SECONDS = 20.0
 SLACK_SECONDS = 60.0  # beyond the time that the reader gives itself
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _ONE_THREAD = dict.fromkeys(
@@ -60,13 +65,31 @@ def token_lengths(source: FileData, tokenizer: Path | None, rows: int, *, second
     return lengths
 
 
-_ONE = threading.Semaphore(1)
+def preview(source: DataSource, tries: Sequence[tuple[str, bool]], rows: int) -> dict[str, Any]:
+    """The first rows, as `copg_core.datasets.preview.as_json` gives them, read as the first of `tries` that fits: (algorithm, whether
+    prompts are all it needs). A source that is no file is read here. Raises Unreadable."""
+    if not isinstance(source, FileData):
+        [(algorithm, prompts), *_] = tries
+        try:
+            return as_json(datasets.preview(source, algorithm, rows, prompts=prompts))
+        except DataError as error:
+            raise Unreadable(str(error)) from error
+    job = {"task": "preview", "source": source.model_dump(mode="json"), "tries": list(tries), "rows": rows}
+    seen: dict[str, Any] = _read(job, PREVIEW_SECONDS, lambda rows: None, lambda: False, _PREVIEWS)["preview"]
+    return seen
+
+
+_ONE, _PREVIEWS = threading.Semaphore(1), threading.Semaphore(1)
 
 
 def _read(
-    job: dict[str, Any], seconds: float, progress: Callable[[int], None], should_stop: Callable[[], bool]
+    job: dict[str, Any],
+    seconds: float,
+    progress: Callable[[int], None],
+    should_stop: Callable[[], bool],
+    turn: threading.Semaphore = _ONE,
 ) -> dict[str, Any]:
-    while not _ONE.acquire(timeout=0.5):
+    while not turn.acquire(timeout=0.5):
         if should_stop():
             raise Stopped
     try:
@@ -81,7 +104,7 @@ def _read(
             finally:
                 process.kill()
     finally:
-        _ONE.release()
+        turn.release()
 
 
 def _listen(
@@ -99,7 +122,7 @@ def _listen(
         process.stdin.flush()
     except OSError:
         pass  # it died already: its exit code says more
-    heard = b""
+    heard = bytearray()  # an answer of megabytes arrives in thousands of pieces
     trouble = b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
@@ -113,6 +136,8 @@ def _listen(
                     trouble = (trouble + chunk)[-4000:]
                 else:
                     heard += chunk
+                    if b"\n" not in chunk:
+                        continue
                     *lines, heard = heard.split(b"\n")
                     for line in lines:
                         answer: dict[str, Any] = json.loads(line)

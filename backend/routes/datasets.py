@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from backend import (
     data_files,
+    data_reader,
     data_sets,
     dataset_overlap,
     dataset_tokens,
@@ -36,7 +37,6 @@ from backend.schemas.datasets import (
     DatasetPreview,
     OverlapOut,
     PreviewRequest,
-    PreviewRow,
     TokensOut,
     TokensRequest,
     UploadOut,
@@ -97,12 +97,9 @@ def _look_at(source: DataSource) -> tuple[str, int | None, str | None]:
     if source.kind == "hub":
         return "hub", None, None
     try:
-        try:
-            seen = datasets.preview(source, "copg", 1)
-        except DataError:
-            seen = datasets.preview(source, "sft", 1)
-        return seen.shape[:200], seen.counted_rows, datasets.content_hash(source)
-    except DataError as error:
+        seen = data_reader.preview(source, [("copg", False), ("sft", False)], 1)
+        return seen["shape"][:200], seen["counted_rows"], datasets.content_hash(source)
+    except (data_reader.Unreadable, DataError) as error:
         raise Invalid.field("source", str(error)) from error
 
 
@@ -288,26 +285,13 @@ def delete_dataset(dataset_id: str, context: Context, dry_run: DryRun = False) -
 def preview_dataset(body: PreviewRequest, context: Context) -> DatasetPreview:
     """How a data source is understood for an algorithm, with its first rows."""
     try:
-        seen = datasets.preview(
-            data_files.as_file(context.database, context.settings, body.source),
-            body.algorithm,
-            body.rows,
-            prompts=body.prompts_alone,
-        )
-    except DataError as error:
+        source = data_files.as_file(context.database, context.settings, body.source)
+        seen = data_reader.preview(source, [(body.algorithm, body.prompts_alone)], body.rows)
+    except (data_reader.Unreadable, DataError) as error:
         raise Invalid.field("source", str(error)) from error
-    return DatasetPreview(
-        shape=seen.shape,
-        columns=list(seen.columns),
-        mapping=dict(seen.mapping),
-        rows=[
-            PreviewRow(prompt=row.prompt)
-            if body.prompts_alone
-            else PreviewRow.model_validate(row, from_attributes=True)
-            for row in seen.rows
-        ],
-        counted_rows=seen.counted_rows,
-    )
+    if body.prompts_alone:
+        seen["rows"] = [{"prompt": row["prompt"]} for row in seen["rows"]]
+    return DatasetPreview.model_validate(seen)
 
 
 @router.get("/{dataset_id}/overlap", response_model=OverlapOut)

@@ -216,6 +216,8 @@ class TokensOut(BaseModel):
 
 
 class PreviewRow(BaseModel):
+    """The first 20,000 characters of each text."""
+
     prompt: str
     completion: str | None = None
     completion_1: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
+from typing import Any
 
 from copg_core.datasets import builtin
 from copg_core.datasets.files import Record, count_rows, format_of, read_rows
@@ -23,6 +24,7 @@ COUNTED_BYTES = 8 * 2**20
 COUNT_SECONDS = 0.3
 # A preview shows rows that training keeps; it looks no further than this for them.
 PREVIEW_ROWS = 2_000
+SHOWN_LETTERS = 20_000
 
 
 def preview(source: DataSource, algorithm: str, rows: int, *, prompts: bool = False) -> Preview:
@@ -50,6 +52,24 @@ def preview(source: DataSource, algorithm: str, rows: int, *, prompts: bool = Fa
     if not shown:
         raise DataError(f"none of the first {PREVIEW_ROWS} rows is usable: filtered out or empty", source=source.path)
     return Preview(shape.name, shape.columns, shape.mapping, shown, _counted(source))  # type: ignore[arg-type]
+
+
+def as_json(found: Preview) -> dict[str, Any]:
+    """A preview as JSON, its texts cut to SHOWN_LETTERS: a row may hold megabytes, of which nobody reads more."""
+    return {
+        "shape": found.shape,
+        "columns": list(found.columns),
+        "mapping": dict(found.mapping),
+        "rows": [
+            {
+                name: value[:SHOWN_LETTERS] if isinstance(value, str) else value
+                for name in ("prompt", "completion", "completion_1", "completion_2", "reward_1", "reward_2")
+                if (value := getattr(row, name, None)) is not None
+            }
+            for row in found.rows
+        ],
+        "counted_rows": found.counted_rows,
+    }
 
 
 def check(source: DataSource, algorithm: str, *, prompts: bool = False) -> None:

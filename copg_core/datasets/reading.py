@@ -2,7 +2,7 @@
 
 It limits its own memory and priority, because a file of a few bytes can ask a reader for all there is, and what it does to
 its process it does to nobody else. Standard output has one JSON object a line: `{"rows": n}` while it reads, at the end
-`{"report": ...}`, `{"lengths": ...}` or `{"error": "..."}`.
+`{"report": ...}`, `{"lengths": ...}`, `{"preview": ...}` or `{"error": "..."}`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from copg_core.datasets.analysis import analyse
+from copg_core.datasets.preview import as_json, preview
 from copg_core.datasets.token_lengths import token_lengths
-from copg_core.errors import CopgError
+from copg_core.errors import CopgError, DataError
 from copg_core.sources import FileData
 
 MEMORY_BYTES = 3 * 2**30  # of addresses, of which libraries reserve more than they use
@@ -25,13 +26,16 @@ _TELL_SECONDS = 0.5
 
 
 def work(job: dict[str, Any], out: TextIO) -> None:
-    """Do one job: `{"task": "analyse", "source", "keys"}` or `{"task": "lengths", "source", "tokenizer", "rows"}`."""
+    """Do one job: `{"task": "analyse", "source", "keys"}`, `{"task": "lengths", "source", "tokenizer", "rows"}` or
+    `{"task": "preview", "source", "tries", "rows"}`, where tries are (algorithm, prompts alone): the first that fits is shown."""
     source = FileData.model_validate(job["source"])
     answer: dict[str, Any]
     try:
         if job["task"] == "lengths":
             tokenizer = Path(job["tokenizer"]) if job["tokenizer"] else None
             answer = {"lengths": token_lengths(source, tokenizer, job["rows"])}
+        elif job["task"] == "preview":
+            answer = {"preview": _preview(source, job["tries"], job["rows"])}
         else:
             analysis = analyse(source, progress=_teller(out), seconds=job.get("seconds", SECONDS))
             analysis.save_keys(Path(job["keys"]))
@@ -41,6 +45,16 @@ def work(job: dict[str, Any], out: TextIO) -> None:
     except MemoryError:
         answer = {"error": f"reading it takes more memory than is given to it ({MEMORY_BYTES >> 30} GiB)"}
     _say(out, answer)
+
+
+def _preview(source: FileData, tries: list[tuple[str, bool]], rows: int) -> dict[str, Any]:
+    errors: list[DataError] = []
+    for algorithm, prompts in tries:
+        try:
+            return as_json(preview(source, algorithm, rows, prompts=prompts))
+        except DataError as error:
+            errors.append(error)
+    raise errors[-1]
 
 
 def _teller(out: TextIO) -> Any:

@@ -193,9 +193,32 @@ def test_an_analysis_can_be_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatc
     stopped = bench.client.post(f"{API}/datasets/{made['id']}/stop").json()
     assert (stopped["state"], stopped["report"]) == ("ready", None)
     problem(bench.client.post(f"{API}/datasets/{made['id']}/stop"), 409)
+    # Nobody with limits has been through it: it is not read here, but by a run that is made of it.
+    answer = bench.client.post(f"{API}/datasets/preview", json={"source": made["source"]})
+    assert "was not read to its end" in problem(answer, 422, "source")["detail"]
+    monkeypatch.setattr("copg_core.datasets.files._READERS", {})
+    bench.launch(data=made["source"], **OFFLINE)
     monkeypatch.undo()
     bench.client.post(f"{API}/datasets/{made['id']}/analyse")
     assert analysed(bench, made["id"])["report"]["rows"] == 20
+
+
+def test_a_preview_is_read_in_a_process_of_its_own_beside_an_analysis(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("copg_core.datasets.files._READERS", {})
+    path = tmp_path / "long.jsonl"
+    path.write_bytes(lines([{"prompt": "x" * 30_000, "chosen": "a", "rejected": "b", "n": i} for i in range(2000)]))
+    source = {"kind": "file", "path": str(path)}
+    with data_reader._ONE:  # an analysis takes minutes
+        answer = bench.client.post(f"{API}/datasets/preview", json={"source": source, "rows": 50})
+        assert answer.status_code == 200, answer.text
+        assert [len(row["prompt"]) for row in answer.json()["rows"]] == [20_000] * 50
+        made = bench.client.post(f"{API}/datasets", json={"name": "long", "source": source})
+    assert (made.status_code, made.json()["shape"]) == (201, "prompt/chosen/rejected")
+    monkeypatch.setattr(data_reader, "PREVIEW_SECONDS", 0.0)
+    answer = bench.client.post(f"{API}/datasets/preview", json={"source": source})
+    assert "took too long" in problem(answer, 422, "source")["detail"]
 
 
 def test_what_ends_its_reader_again_and_again_is_given_up(bench: Bench) -> None:

@@ -4654,7 +4654,10 @@ export interface components {
             /** @description The configuration's `sampling`: where the policy writes every completion, prompts are enough. */
             sampling?: components["schemas"]["Sampling"] | null;
         };
-        /** PreviewRow */
+        /**
+         * PreviewRow
+         * @description The first 20,000 characters of each text.
+         */
         PreviewRow: {
             /** Prompt */
             prompt: string;
