@@ -30,6 +30,8 @@ ARMS = (2, 10)
 MOST_STEPS = 100_000
 MOST_CELLS = 10_000_000
 MOST_DRAWS = 100_000_000
+MOST_POLICY_DRAWS = 500_000
+"""Batches that RLOO draws from the policy: one for each step and seed, as long as hundreds of pairs that were sampled before."""
 DRAWS_AT_ONCE = 4_000_000
 MOST_ORDERED, LARGEST_KEPT = 1 << 14, 2_000_000  # pairs and draws of which the order is remembered: 4 MB each
 Distribution = Annotated[list[float], Field(min_length=ARMS[0], max_length=ARMS[1])]
@@ -95,6 +97,11 @@ class BanditConfig(Frozen):
             raise ValueError(
                 f"{self.pairs} pairs, {self.epochs} times, for {self.seeds} seeds are more than {MOST_DRAWS} draws: "
                 "use fewer of one of them"
+            )
+        if "rloo" in self.algorithms and self.steps * self.seeds > MOST_POLICY_DRAWS:
+            raise ValueError(
+                f"{self.steps} steps for {self.seeds} seeds are too many for rloo, which draws its pairs anew in each (at most "
+                f"{MOST_POLICY_DRAWS}): use fewer epochs or seeds, a larger batch, or leave rloo out"
             )
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import plotly.graph_objects as go
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,9 @@ from copg_core.bandit_result import POINTS, BanditResult, run_bandit
 
 router = APIRouter(tags=["bandit"])
 
+SIMULATIONS = CapacityLimiter(2)
+"""Threads for experiments, which take seconds and hundreds of megabytes where they are large: more at once would take both from
+whoever looks at curves."""
 Points = Annotated[int, Query(ge=2, le=5000, description="At most this many recorded steps.")]
 ScaleOf = Annotated[figures.Scale, Query(description="Of the regret's axis.")]
 
@@ -61,9 +64,9 @@ class BanditPresets(BaseModel):
 
 
 @router.post("/bandit", response_model=BanditResult)
-def simulate_bandit(config: BanditConfig, points: Points = POINTS) -> BanditResult:
+async def simulate_bandit(config: BanditConfig, points: Points = POINTS) -> Response:
     """Train every algorithm on one bandit. Nothing is stored; whatever is not given is the paper's."""
-    return run_bandit(config, points)
+    return await to_thread.run_sync(lambda: _json(run_bandit(config, points)), limiter=SIMULATIONS)
 
 
 @router.post(
@@ -71,7 +74,7 @@ def simulate_bandit(config: BanditConfig, points: Points = POINTS) -> BanditResu
     response_model=BanditFigures,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-def draw_bandit(
+async def draw_bandit(
     config: BanditConfig,
     points: Points = POINTS,
     scale: ScaleOf = "linear",
@@ -79,8 +82,41 @@ def draw_bandit(
         Literal["json", "csv"],
         Query(description="Figures, or the curves as CSV. A picture shows one figure: `/bandit/figures/{name}`."),
     ] = "json",
-) -> BanditFigures | Response:
+) -> Response:
     """The same experiment as figures and a table, in one round trip."""
+    return await to_thread.run_sync(lambda: _drawn(config, points, scale, format), limiter=SIMULATIONS)
+
+
+@router.post("/bandit/figures/{name}", response_model=FigureOut, responses=RESPONSES)
+async def draw_bandit_figure(
+    name: figures.FigureName,
+    config: BanditConfig,
+    points: Points = POINTS,
+    scale: ScaleOf = "linear",
+    format: Format = "json",  # noqa: A002
+) -> Response:
+    """One figure of an experiment; the simplex only for three arms."""
+    if name not in figures.names_of(config):
+        raise NotFound(f"an experiment with {len(config.rewards)} arms has no {name}: give it three rewards")
+
+    result = await to_thread.run_sync(run_bandit, config, points, limiter=SIMULATIONS)
+
+    def make() -> Response:
+        drawn = figures.draw_one(name, config, result, scale)
+        if format != "json":
+            return file(format, f"bandit-{name}", go.Figure(drawn), lambda: bandit_tables.as_csv(name, config, result))
+        return _json(FigureOut(figure=drawn, cursor="", fence=0, empty=False))
+
+    return await to_thread.run_sync(make, limiter=PICTURES if format in ("svg", "png") else SIMULATIONS)
+
+
+@router.get("/bandit/presets", response_model=BanditPresets)
+def list_bandit_presets() -> BanditPresets:
+    """Experiments to start from."""
+    return BanditPresets(items=PRESETS)
+
+
+def _drawn(config: BanditConfig, points: int, scale: figures.Scale, format: Literal["json", "csv"]) -> Response:  # noqa: A002
     result = run_bandit(config, points)
     if format == "csv":
         return Response(
@@ -102,7 +138,7 @@ def draw_bandit(
                 final_policy=curve.final_policy,
             )
         )
-    return BanditFigures(
+    answer = BanditFigures(
         steps=config.steps,
         seeds=config.seeds,
         start_regret=next(iter(result.algorithms.values())).regret_mean[0],
@@ -111,32 +147,9 @@ def draw_bandit(
         rows=rows,
         figures=figures.draw(config, result, scale),
     )
+    return _json(answer)
 
 
-@router.post("/bandit/figures/{name}", response_model=FigureOut, responses=RESPONSES)
-async def draw_bandit_figure(
-    name: figures.FigureName,
-    config: BanditConfig,
-    points: Points = POINTS,
-    scale: ScaleOf = "linear",
-    format: Format = "json",  # noqa: A002
-) -> Response:
-    """One figure of an experiment; the simplex only for three arms."""
-    if name not in figures.names_of(config):
-        raise NotFound(f"an experiment with {len(config.rewards)} arms has no {name}: give it three rewards")
-
-    def make() -> Response:
-        result = run_bandit(config, points)
-        drawn = figures.draw_one(name, config, result, scale)
-        if format != "json":
-            return file(format, f"bandit-{name}", go.Figure(drawn), lambda: bandit_tables.as_csv(name, config, result))
-        answer = FigureOut(figure=drawn, cursor="", fence=0, empty=False)
-        return Response(answer.model_dump_json(), media_type="application/json")
-
-    return await to_thread.run_sync(make, limiter=PICTURES if format in ("svg", "png") else None)
-
-
-@router.get("/bandit/presets", response_model=BanditPresets)
-def list_bandit_presets() -> BanditPresets:
-    """Experiments to start from."""
-    return BanditPresets(items=PRESETS)
+def _json(answer: BaseModel) -> Response:
+    """Made in the thread that simulated: to check and write thousands of numbers would hold up the event loop."""
+    return Response(answer.model_dump_json(), media_type="application/json")

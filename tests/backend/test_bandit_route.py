@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from backend.routes import bandit
 from copg_core.__main__ import main
+from copg_core.bandit import BanditConfig
+from copg_core.bandit_result import BanditResult
 from tests.backend.studio_bench import API, Bench, problem
 
 
@@ -46,11 +51,36 @@ def test_seeds_give_a_band_and_points_thin_the_curves(bench: Bench) -> None:
         ({"algorithms": ["reinforce"]}, "copg"),
         ({"lerning_rate": 1}, "did you mean 'learning_rate'"),
         ({"seeds": 100, "epochs": 10000}, "fewer epochs or seeds"),
+        (
+            {"seeds": 20, "epochs": 300, "pairs": 1000, "batch_size": 10, "algorithms": ["copg", "rloo"]},
+            "30000 steps for 20 seeds are too many for rloo",
+        ),
     ],
 )
 def test_what_cannot_be_simulated_is_a_problem_in_words(bench: Bench, body: dict[str, object], words: str) -> None:
     answer = bench.client.post(f"{API}/bandit", json=body)
     assert words in json.dumps(problem(answer, 422))
+
+
+def test_at_most_two_experiments_are_simulated_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[int] = []
+    seen: list[int] = []
+    original = bandit.run_bandit
+
+    def watched(config: BanditConfig, points: int) -> BanditResult:
+        running.append(0)
+        seen.append(len(running))
+        time.sleep(0.1)
+        running.pop()
+        return original(config, points)
+
+    monkeypatch.setattr(bandit, "run_bandit", watched)
+    body = {"epochs": 1, "pairs": 512}
+    with ThreadPoolExecutor(9) as pool:
+        paths = ["/bandit", "/bandit/figures", "/bandit/figures/regret"] * 3
+        answers = list(pool.map(lambda path: bench.client.post(f"{API}{path}", json=body), paths))
+    assert [answer.status_code for answer in answers] == [200] * 9
+    assert max(seen) == 2
 
 
 def test_the_command_prints_a_table_or_json(
