@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def token_lengths(source: FileData, tokenizer: Path | None, rows: int) -> dict[s
         texts.clear()
         sizes.clear()
 
-    for number, record in [first, *islice(numbered, 4 * rows)]:
+    for number, record in chain([first], islice(numbered, 4 * rows)):
         with located(source.path, number):
             row = shape.comparison(record) if shape.pairs else shape.demonstration(record)
         if isinstance(row, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from copg_core.datasets import token_lengths
 from copg_core.datasets.analysis import analyse, load_keys, normalised
 from copg_core.datasets.distinct import DistinctCounter, common, digest
+from copg_core.datasets.files import read_rows
 from copg_core.datasets.spread import Lengths, Values
 from copg_core.errors import DataError
 from copg_core.sources import FileData
@@ -151,3 +154,18 @@ def test_prompts_alone_are_a_data_set_and_a_broken_row_is_named(write: Write, tm
     broken.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"broken\.jsonl, row 2: has no column 'completion'"):
         analyse(FileData(path=str(broken)))
+
+
+def test_token_lengths_read_no_more_rows_than_they_need(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("a.jsonl", [{"prompt": "a", "completion": "bc"}] * 5000)
+    read: list[int] = []
+
+    def watched(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, row in read_rows(path):
+            read.append(number)
+            yield number, row
+
+    monkeypatch.setattr(token_lengths, "read_rows", watched)
+    found = token_lengths.token_lengths(FileData(path=path), None, 100)
+    assert (found["prompts"], found["completions"]) == ([2] * 100, [3] * 100)
+    assert len(read) == 100
