@@ -46,8 +46,8 @@ def count(source: FileData, tokenizer: Path | None, name: str, request: TokensRe
         lengths = data_reader.token_lengths(source, tokenizer, request.rows, seconds=SECONDS)
     except data_reader.Unreadable as error:
         raise Invalid.field("policy", str(error)) from error
-    if not lengths["prompts"] or not lengths["completions"]:
-        raise Invalid.field("rows", f"none of the first {request.rows} rows has a prompt and a completion")
+    if not lengths["prompts"]:
+        raise Invalid.field("rows", f"none of the first {request.rows} rows can be used by a run")
     return TokensOut(
         prompts=_lengths(lengths["prompts"], request.max_prompt_tokens),
         completions=_lengths(lengths["completions"], request.max_completion_tokens),
@@ -57,19 +57,19 @@ def count(source: FileData, tokenizer: Path | None, name: str, request: TokensRe
 
 
 def _lengths(lengths: Sequence[int], limit: int) -> TokenLengths:
-    ordered = sorted(lengths)
-    n = len(ordered)
+    ordered = sorted(lengths) or [0]  # of prompts alone there are no completions
+    n = len(lengths)
 
     def quantile(share: float) -> int:
-        return ordered[min(n - 1, int(share * n))]
+        return ordered[min(len(ordered) - 1, int(share * n))]
 
     return TokenLengths(
         n=n,
-        mean=sum(ordered) / n,
+        mean=sum(ordered) / max(1, n),
         p50=quantile(0.5),
         p95=quantile(0.95),
         p99=quantile(0.99),
         max=ordered[-1],
         limit=limit,
-        truncated_share=sum(length > limit for length in ordered) / n,
+        truncated_share=sum(length > limit for length in ordered) / max(1, n),
     )

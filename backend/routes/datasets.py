@@ -92,12 +92,12 @@ def create_dataset(body: DatasetCreate, context: Context, response: Response, ke
 
 
 def _look_at(source: DataSource) -> tuple[str, int | None, str | None]:
-    """Shape, rows and content hash. Pairs are tried first: they serve every algorithm, demonstrations SFT alone. A hub
-    data set is read when a run starts, and only there. Raises Invalid."""
+    """Shape, rows and content hash. Pairs are tried first: they serve every algorithm, demonstrations SFT alone, prompts runs whose
+    policy writes every completion. A hub data set is read when a run starts, and only there. Raises Invalid."""
     if source.kind == "hub":
         return "hub", None, None
     try:
-        seen = data_reader.preview(source, [("copg", False), ("sft", False)], 1)
+        seen = data_reader.preview(source, [("copg", False), ("sft", False), ("copg", True)], 1)
         return seen["shape"][:200], seen["counted_rows"], datasets.content_hash(source)
     except (data_reader.Unreadable, DataError) as error:
         raise Invalid.field("source", str(error)) from error

@@ -190,7 +190,7 @@ class TokensRequest(Body):
 
 
 class TokenLengths(BaseModel):
-    """Lengths in tokens, and the share that a limit would cut."""
+    """Lengths in tokens, and the share that a limit would cut; all zero where `n` is, as completions are of prompts alone."""
 
     n: int
     mean: float

@@ -22,7 +22,7 @@ import numpy as np
 from copg_core.datasets.distinct import Distinct, DistinctCounter, digest
 from copg_core.datasets.files import Record, read_rows
 from copg_core.datasets.load import located
-from copg_core.datasets.shapes import Shape, recognise
+from copg_core.datasets.shapes import Shape, recognise_any
 from copg_core.datasets.spread import Lengths, Values
 from copg_core.errors import DataError
 from copg_core.rows import Comparison, Demonstration
@@ -98,7 +98,7 @@ def analyse(
     if first is None:
         raise DataError("has no rows", source=source.path)
     with located(source.path, first[0]):
-        shape = _shape(first[1], source)
+        shape = recognise_any(first[1], source.columns, source.prompt_template)
     counting = _Counting(shape, first[1])
     begin = time.monotonic()
     stopped = None
@@ -116,16 +116,6 @@ def analyse(
     return counting.finished(stopped)
 
 
-def _shape(first: Record, source: FileData) -> Shape:
-    try:
-        return recognise(first, source.columns, source.prompt_template)
-    except DataError as error:
-        try:  # a prompt alone is enough for runs whose policy writes every completion
-            return recognise(first, source.columns, source.prompt_template, prompts=True)
-        except DataError:
-            raise error from None
-
-
 class _Counting:
     def __init__(self, shape: Shape, first: Record) -> None:
         self._shape = shape
@@ -134,7 +124,6 @@ class _Counting:
         self._lengths: dict[str, Lengths] = {}
         self._contrast = Values()
         self._orders_only = "chosen" in shape.mapping
-        self._prompts_only = set(shape.mapping) == {"prompt"} and not shape.pairs
         self._identical, self._prompts, self._normalised, self._pairs = (DistinctCounter() for _ in range(4))
         self._split_column = next((name for name in _SPLIT_COLUMNS if name in first), None)
         self._splits: Counter[str] = Counter()
@@ -146,7 +135,7 @@ class _Counting:
         if self._shape.pairs:
             row = self._shape.comparison(record)
         else:
-            row = self._shape.prompt(record) if self._prompts_only else self._shape.demonstration(record)
+            row = self._shape.prompt(record) if self._shape.prompts_alone else self._shape.demonstration(record)
         if isinstance(row, str):
             self._dropped[row] += 1
             return

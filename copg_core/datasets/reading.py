@@ -48,13 +48,15 @@ def work(job: dict[str, Any], out: TextIO) -> None:
 
 
 def _preview(source: FileData, tries: list[tuple[str, bool]], rows: int) -> dict[str, Any]:
-    errors: list[DataError] = []
+    failed: DataError | None = None
     for algorithm, prompts in tries:
         try:
             return as_json(preview(source, algorithm, rows, prompts=prompts))
         except DataError as error:
-            errors.append(error)
-    raise errors[-1]
+            # Prompts alone are what is left: where they do not fit either, what was missed is the rest.
+            failed = error if failed is None or not prompts else failed
+    assert failed is not None
+    raise failed
 
 
 def _teller(out: TextIO) -> Any:

@@ -76,6 +76,11 @@ class Shape:
     mapping: dict[str, str]
     read: Callable[[Record], Comparison | Demonstration | Dropped] = field(repr=False)
 
+    @property
+    def prompts_alone(self) -> bool:
+        """Whether the rows have no completion: enough for runs whose policy writes every one."""
+        return not self.pairs and self.mapping.keys() <= {"prompt"}
+
     def comparison(self, record: Record) -> Comparison | Dropped:
         """The pair or group of a record; a record with an empty completion, or with equal ones only, is dropped."""
         row = self.read(record)
@@ -138,6 +143,17 @@ def recognise(first: Record, columns: Mapping[str, str], template: str, *, promp
         f"the columns {named(names)} are not recognised: expected {EXPECTED}; or name them with `columns`, "
         f'for example {{"prompt": "...", "completion": "..."}}'
     )
+
+
+def recognise_any(first: Record, columns: Mapping[str, str], template: str) -> Shape:
+    """The shape of a source by its first row, whatever it serves: prompts alone where there is nothing else. Raises DataError."""
+    try:
+        return recognise(first, columns, template)
+    except DataError as error:
+        try:
+            return recognise(first, columns, template, prompts=True)
+        except DataError:
+            raise error from None
 
 
 def _mapping(names: list[str], columns: Mapping[str, str]) -> dict[str, str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from copg_core.datasets.files import read_rows
+from copg_core.datasets.files import Record, read_rows
 from copg_core.datasets.load import located
-from copg_core.datasets.shapes import recognise
+from copg_core.datasets.shapes import recognise_any
 from copg_core.errors import DataError, ModelError
-from copg_core.rows import Comparison
+from copg_core.rows import Comparison, Demonstration
 from copg_core.sources import FileData
 
 _BATCH = 64
@@ -21,7 +22,7 @@ def token_lengths(source: FileData, tokenizer: Path | None, rows: int) -> dict[s
     """Lengths of prompts and of completions, markers of beginning and end included, over the first `rows` usable rows; of the
     first SINGLE_ROWS of them each by itself too, as `rows`: (number of the row, its prompt's, its completions').
 
-    Without `tokenizer` (a tokenizer.json) a token is a byte, as for a new small Llama. A chat template, which a dialogue is put
+    Of prompts alone there are no completions. Without `tokenizer` (a tokenizer.json) a token is a byte, as for a new small Llama. A chat template, which a dialogue is put
     into where the model has one, is not counted. Raises DataError and ModelError.
     """
     prompts: list[int] = []
@@ -35,7 +36,7 @@ def token_lengths(source: FileData, tokenizer: Path | None, rows: int) -> dict[s
     if first is None:
         raise DataError("has no rows", source=source.path)
     with located(source.path, first[0]):
-        shape = recognise(first[1], source.columns, source.prompt_template)
+        shape = recognise_any(first[1], source.columns, source.prompt_template)
     taken = 0
 
     def flush() -> None:
@@ -49,12 +50,16 @@ def token_lengths(source: FileData, tokenizer: Path | None, rows: int) -> dict[s
         texts.clear()
         sizes.clear()
 
+    read: Callable[[Record], Comparison | Demonstration | str] = (
+        shape.comparison if shape.pairs else shape.prompt if shape.prompts_alone else shape.demonstration
+    )
     for number, record in chain([first], islice(numbered, 4 * rows)):
         with located(source.path, number):
-            row = shape.comparison(record) if shape.pairs else shape.demonstration(record)
+            row = read(record)
         if isinstance(row, str):
             continue
-        parts = [str(row.prompt), *(row.completions if isinstance(row, Comparison) else (row.completion,))]
+        written = row.completions if isinstance(row, Comparison) else () if shape.prompts_alone else (row.completion,)
+        parts = [str(row.prompt), *written]
         texts += parts
         sizes.append((number, len(parts)))
         taken += 1

@@ -139,6 +139,27 @@ def test_truncation_by_the_models_tokens(bench: Bench) -> None:
     assert real.json()["completions"]["max"] == 6  # GPT-2 has a token for é
 
 
+def test_prompts_alone_are_a_data_set(bench: Bench, tmp_path: Path) -> None:
+    rows = lines([{"prompt": "x" * i} for i in range(1, 11)])
+    made = analysed(bench, upload(bench, rows, "prompts.jsonl")["id"])
+    assert (made["shape"], made["report"]["completions"], made["report"]["usable"]) == ("prompt", 0, 10)
+    limits = {"policy": {"kind": "preset"}, "max_prompt_tokens": 6}
+    answer = bench.client.post(f"{API}/datasets/{made['id']}/tokens", json=limits)
+    assert answer.status_code == 200, answer.text
+    counted = answer.json()
+    assert (counted["prompts"]["n"], counted["prompts"]["max"], counted["prompts"]["truncated_share"]) == (10, 11, 0.5)
+    assert set(counted["completions"].values()) == {0, 128}  # nothing, under its limit
+    assert counted["rows"][0] == {"row": 1, "prompt": 2, "completions": []}
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(rows)
+    body = {"name": "by path", "source": {"kind": "file", "path": str(path)}}
+    registered = bench.client.post(f"{API}/datasets", json=body)
+    assert (registered.status_code, registered.json()["shape"], registered.json()["rows"]) == (201, "prompt", 10)
+    path.write_bytes(lines([{"x": 1}]))
+    odd = problem(bench.client.post(f"{API}/datasets", json={**body, "name": "odd"}), 422, "source")
+    assert "are not recognised: expected prompt/completion" in odd["detail"]
+
+
 def test_a_data_set_that_runs_need_is_not_deleted(bench: Bench) -> None:
     made = ready(bench, PAIRS)
     uid = bench.launch(data=made["source"], **OFFLINE)

@@ -156,6 +156,13 @@ def test_prompts_alone_are_a_data_set_and_a_broken_row_is_named(write: Write, tm
         analyse(FileData(path=str(broken)))
 
 
+@pytest.mark.parametrize("source", [{}, {"prompt_template": "Say: {prompt}"}])
+def test_prompts_alone_are_counted_with_and_without_a_template(source: dict[str, str], write: Write) -> None:
+    path = write("a.jsonl", [{"prompt": f"p{i}"} for i in range(5)])
+    report = analyse(FileData(path=path, **source)).report
+    assert (report["usable"], report["completions"], report["dropped"]) == (5, 0, {})
+
+
 def test_token_lengths_read_no_more_rows_than_they_need(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("a.jsonl", [{"prompt": "a", "completion": "bc"}] * 5000)
     read: list[int] = []

@@ -6651,7 +6651,7 @@ export interface components {
         };
         /**
          * TokenLengths
-         * @description Lengths in tokens, and the share that a limit would cut.
+         * @description Lengths in tokens, and the share that a limit would cut; all zero where `n` is, as completions are of prompts alone.
          */
         TokenLengths: {
             /** N */

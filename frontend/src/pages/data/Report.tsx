@@ -23,7 +23,7 @@ export function Findings({ report }: { report: DataReport }) {
     <section className="panel box" data-testid="findings">
       <h2>What is in it</h2>
       <dl className="finding">{lines.map(([value, text, odd]) => <div key={text} style={{ display: 'contents' }}><dt className={odd ? 'warn' : undefined}>{about && text.startsWith('rows are') ? '≈ ' : ''}{count(value)}</dt><dd>{text}</dd></div>)}</dl>
-      <p className="note" style={{ marginTop: 10 }}>{report.rewards === 'order' ? 'It says which completion is better, not by how much.' : contrast ? <>Rewards differ by {number(contrast.mean, 3)} ± {number(contrast.deviation, 3)} reward units (mean and standard deviation), {number(contrast.min, 3)} to {number(contrast.max, 3)}.</> : report.pairs ? 'It has no rewards: a run needs a reward model or a function.' : 'It has single completions: for supervised fine-tuning.'}{duplicates.one_of > 1 && ` Doubles are estimated from one of ${duplicates.one_of} texts.`}</p>
+      <p className="note" style={{ marginTop: 10 }}>{report.rewards === 'order' ? 'It says which completion is better, not by how much.' : contrast ? <>Rewards differ by {number(contrast.mean, 3)} ± {number(contrast.deviation, 3)} reward units (mean and standard deviation), {number(contrast.min, 3)} to {number(contrast.max, 3)}.</> : report.pairs ? 'It has no rewards: a run needs a reward model or a function.' : report.completions === 0 ? 'It has prompts alone: for runs whose policy writes every completion.' : 'It has single completions: for supervised fine-tuning.'}{duplicates.one_of > 1 && ` Doubles are estimated from one of ${duplicates.one_of} texts.`}</p>
     </section>
   );
 }
