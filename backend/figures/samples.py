@@ -84,6 +84,8 @@ def _edges(values: Sequence[float], *, whole: bool) -> np.ndarray:
     if high - low <= 1e-9 * max(abs(low), abs(high)):  # they differ by rounding, if at all
         half = max(0.5, 1e-6 * abs(low))
         return np.array([math.floor(low), math.floor(low) + 1.0]) if whole else np.array([low - half, high + half])
+    if not math.isfinite(high - low):  # further apart than numbers reach
+        return np.array([low, 0.0, high])
     edges = np.histogram_bin_edges(values, "auto")
     if len(edges) - 1 > _MOST_BINS:
         edges = np.histogram_bin_edges(values, _MOST_BINS)

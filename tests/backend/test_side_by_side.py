@@ -246,3 +246,10 @@ def test_rewards_that_differ_by_rounding_alone_are_in_one_bin(values: list[float
 
 def test_small_rewards_have_bins_of_their_own() -> None:
     assert len(_edges([1e-12 * number for number in range(1, 9)], whole=False)) > 2
+
+
+def test_rewards_further_apart_than_numbers_reach_are_drawn(bench: Bench) -> None:
+    run = trained(bench, at(0, [("a", "x", -1e308, None, True), ("b", "y", 1e308, None, True)]))
+    drawn = bench.get("/samples/figures/reward", column=[f"{run}@0"])["figure"]
+    assert drawn["data"][0]["x"] == [-1e308, 0.0, 1e308]
+    assert drawn["data"][0]["y"] == [0.5, 0.5, 0.5]
