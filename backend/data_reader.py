@@ -75,7 +75,12 @@ def preview(source: DataSource, tries: Sequence[tuple[str, bool]], rows: int) ->
         except DataError as error:
             raise Unreadable(str(error)) from error
     job = {"task": "preview", "source": source.model_dump(mode="json"), "tries": list(tries), "rows": rows}
-    seen: dict[str, Any] = _read(job, PREVIEW_SECONDS, lambda rows: None, lambda: False, _PREVIEWS)["preview"]
+    until = time.monotonic() + PREVIEW_SECONDS  # also for its turn, which takes a thread of those that answer requests
+    try:
+        answer = _read(job, PREVIEW_SECONDS, lambda rows: None, lambda: time.monotonic() > until, _PREVIEWS)
+    except Stopped:
+        raise Unreadable("reading it, or the previews before it, took too long and was stopped") from None
+    seen: dict[str, Any] = answer["preview"]
     return seen
 
 
