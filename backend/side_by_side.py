@@ -96,7 +96,8 @@ def load(session: Session, asked: Sequence[str]) -> list[Column]:
 def apart(columns: Sequence[Column], measure: yardsticks.Measure) -> list[str | None]:
     """Why the scores in each column are not compared with those in the first one; None where they are."""
     measured = [yardsticks.yardstick(column.run.config) for column in columns]
-    return [yardsticks.apart(measured[0], one, measure) for one in measured]
+    reasons = (yardsticks.apart(measured[0], one, measure) for one in measured)
+    return [None if why is None else why.of_row for why in reasons]
 
 
 def rows(columns: Sequence[Column], focus: int, order: Order = "prompt") -> list[Row]:

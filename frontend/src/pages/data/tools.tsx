@@ -31,7 +31,7 @@ export function Truncation({ set, counted }: { set: DataSetDetail; counted: (row
       {seen && (
         <>
           <table className="parts num"><thead className="muted" style={{ fontSize: 12, textAlign: 'right' }}><tr><td /><td>median</td><td>95 %</td><td>longest</td><td>cut</td></tr></thead>
-            <tbody>{([['Prompts', seen.prompts], ['Completions', seen.completions]] as const).map(([name, one]) => <tr key={name}><td>{name}</td>{[one.p50, one.p95, one.max].map((value, index) => <td key={index} style={{ textAlign: 'right' }}>{number(value)}</td>)}<td><b style={{ color: one.truncated_share > 0.05 ? 'var(--c-warn)' : undefined }}>{percent(one.truncated_share)}</b></td></tr>)}</tbody>
+            <tbody>{([['Prompts', seen.prompts], ['Completions', seen.completions]] as const).filter(([, one]) => one.n > 0).map(([name, one]) => <tr key={name}><td>{name}</td>{[one.p50, one.p95, one.max].map((value, index) => <td key={index} style={{ textAlign: 'right' }}>{number(value)}</td>)}<td><b style={{ color: one.truncated_share > 0.05 ? 'var(--c-warn)' : undefined }}>{percent(one.truncated_share)}</b></td></tr>)}</tbody>
           </table>
           <p className="note">Tokens of the first {number(seen.prompts.n)} rows, counted with {seen.tokenizer}; the rows shown below say theirs.</p>
         </>
