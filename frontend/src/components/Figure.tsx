@@ -67,6 +67,8 @@ export function Figure({ run, name, title, wide = false }: { run: string; name: 
       unprinted();
       stop();
       watcher.disconnect();
+      whole.current = null;
+      setStatus('loading'); // what was drawn goes: until the next is, the panel says why
       void plotly().then(({ purge }) => purge(target));
     };
   }, [run, name, wide, listen]);
@@ -82,6 +84,7 @@ export function Figure({ run, name, title, wide = false }: { run: string; name: 
     <section className={`panel figure${wide ? ' wide' : ''}`} data-testid={`figure-${name}`} data-status={status} aria-label={title}>
       <div style={{ display: 'flex', alignItems: 'baseline', gap: 10 }}>
         <h2>{title}</h2>
+        {problem && status === 'shown' && <span className="sub cut" role="status" title={problem}>Not up to date: {problem}</span>}
         <Downloads title={title} file={`${run}-${name}`} csv={`/api/v1/figures/${name}?run=${run}&format=csv`} element={element} shown={status === 'shown'} layout={() => whole.current?.layout} />
       </div>
       <div className="plot">

@@ -1,6 +1,6 @@
 /** The live connection as the page sees it: cache updates, a status to show, hints for figures. */
 import { type QueryClient, useQueryClient } from '@tanstack/react-query';
-import { createContext, type ReactNode, useContext, useEffect, useMemo, useRef, useState } from 'react';
+import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useRef, useState } from 'react';
 import { inAWhile } from '../api/cache';
 import type { RunDetail, RunSummary } from '../api/client';
 import { isNewer, mergeRun, removeRun } from './merge';
@@ -86,11 +86,11 @@ export function LiveProvider({ children }: { children: ReactNode }) {
         tellAll();
       } else if (message.connected) {
         clearTimeout(offline);
+        offline = undefined;
         setConnected(true);
       } else {
-        // A reload of the server takes a moment: say so only when it lasts.
-        clearTimeout(offline);
-        offline = setTimeout(() => setConnected(false), 1200);
+        // A reload of the server takes a moment: say so only when it lasts. Each try that fails says it again, and must not begin anew.
+        offline ??= setTimeout(() => setConnected(false), 1200);
       }
     });
     return () => {
@@ -99,16 +99,12 @@ export function LiveProvider({ children }: { children: ReactNode }) {
     };
   }, [client]);
 
-  const live = useMemo<Live>(
-    () => ({
-      connected,
-      listen(run, listener) {
-        const set = listeners.current.get(run) ?? new Set();
-        listeners.current.set(run, set.add(listener));
-        return () => set.delete(listener);
-      },
-    }),
-    [connected],
-  );
+  // Always the same: whoever listens, as every figure does, would begin anew with each change of the connection.
+  const listen = useCallback<Live['listen']>((run, listener) => {
+    const set = listeners.current.get(run) ?? new Set();
+    listeners.current.set(run, set.add(listener));
+    return () => set.delete(listener);
+  }, []);
+  const live = useMemo<Live>(() => ({ connected, listen }), [connected, listen]);
   return <Context value={live}>{children}</Context>;
 }

@@ -1,0 +1,61 @@
+"""What stays on the screen while the server is away, and what it says when it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e import conftest
+from tests.e2e.conftest import Studio, start_studio, stop_studio
+
+pytestmark = pytest.mark.e2e
+
+TINY = {
+    "algorithm": "sft", "policy": {"kind": "preset", "size": "nano"}, "batch_size": 8, "steps": 4,
+    "data": {"kind": "task", "train_size": 32, "validation_size": 8},
+}  # fmt: skip
+RANGE = "() => document.querySelector('.figure.wide .js-plotly-plot')?._fullLayout?.xaxis.range.join()"
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Studio]:
+    """A studio that its test stops."""
+    running = start_studio(tmp_path / "data")
+    yield running
+    stop_studio(running)
+
+
+def test_figures_stay_as_they_are_while_the_server_is_away(
+    mortal: Studio, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = mortal.post("/runs", {"name": "short", "config": TINY})["id"]
+    mortal.wait_for(run, {"succeeded"}, 120)
+    page.goto(f"{mortal.url}/runs/{run}")
+    figure = page.locator(".figure.wide")
+    expect(figure).to_have_attribute("data-status", "shown")
+    whole = page.evaluate(RANGE)
+    box = figure.locator(".nsewdrag").first.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5, steps=4)
+    page.mouse.up()
+    page.wait_for_function(f"whole => ({RANGE})() !== whole", arg=whole)
+    zoomed = page.evaluate(RANGE)
+
+    live = page.get_by_test_id("live")
+    stop_studio(mortal)
+    expect(live).to_have_attribute("data-connected", "false")
+    assert page.evaluate(RANGE) == zoomed
+    monkeypatch.setattr(conftest, "free_port", lambda: int(mortal.url.rsplit(":", 1)[1]))
+    with page.expect_response(lambda answer: f"run={run}" in answer.url and "/points?" in answer.url, timeout=60_000):
+        again = start_studio(mortal.data_dir)
+    try:
+        expect(live).to_have_attribute("data-connected", "true")
+        assert page.evaluate(RANGE) == zoomed
+        expect(figure).to_have_attribute("data-status", "shown")
+    finally:
+        stop_studio(again)
