@@ -1,6 +1,6 @@
 import { QueryObserver } from '@tanstack/react-query';
-import { expect, test } from 'vitest';
-import { Answers, dropFrom } from './cache';
+import { expect, test, vi } from 'vitest';
+import { Answers, dropFrom, soon } from './cache';
 
 /** A list behind an API that answers when it is told to, with what it held when it was asked. */
 function slow(): { ask: () => Promise<number>; asked: () => number; answer: () => Promise<void>; hold: (value: number) => void } {
@@ -76,4 +76,26 @@ test('nor by the first answer', async () => {
   expect(list.asked()).toBe(2);
   expect(seen).not.toContain(0);
   stop();
+});
+
+test('what changes often is asked for again every few seconds, and its parts where that is meant', async () => {
+  vi.useFakeTimers();
+  try {
+    const client = new Answers();
+    const stale = (): string[] => client.getQueryCache().getAll().filter((one) => one.state.isInvalidated).map((one) => one.queryKey.join());
+    const fresh = (): void => { client.setQueryData(['sweep', 'a'], 1); client.setQueryData(['sweep', 'a', 'members'], 1); };
+    fresh();
+    for (let times = 0; times < 5; times += 1) {
+      soon(client, ['sweep', 'a'], { exact: true });
+      await vi.advanceTimersByTimeAsync(500);
+    }
+    expect(stale()).toEqual([]);
+    await vi.advanceTimersByTimeAsync(500);
+    expect(stale()).toEqual(['sweep,a']);
+    fresh();
+    soon(client, ['sweep', 'a'], { exact: true });
+    soon(client, ['sweep', 'a']); // the one does not swallow the other
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(stale()).toEqual(['sweep,a', 'sweep,a,members']);
+  } finally { vi.useRealTimers(); }
 });

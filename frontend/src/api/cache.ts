@@ -31,9 +31,10 @@ export async function dropFrom<T>(client: QueryClient, queryKey: QueryKey, rest:
 const PAUSE_MS = 3_000;
 const due = new Map<string, ReturnType<typeof setTimeout>>();
 
-/** Asks again for what stands under this very key, however often it is said once every few seconds. */
-export function inAWhile(client: QueryClient, queryKey: readonly string[]): void {
-  const name = hashKey(queryKey);
+/** Asks again for what stands under this key, or under this very key (`exact`): however often it is said, once every few seconds. Whoever
+ * says it may be gone by then: nothing that was told is left out. */
+export function soon(client: QueryClient, queryKey: readonly string[], { exact = false } = {}): void {
+  const name = hashKey([queryKey, exact]);
   if (due.has(name)) return;
-  due.set(name, setTimeout(() => { due.delete(name); void client.invalidateQueries({ queryKey, exact: true }); }, PAUSE_MS));
+  due.set(name, setTimeout(() => { due.delete(name); void client.invalidateQueries({ queryKey, exact }); }, PAUSE_MS));
 }

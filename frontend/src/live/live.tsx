@@ -1,7 +1,7 @@
 /** The live connection as the page sees it: cache updates, a status to show, hints for figures. */
 import { type QueryClient, useQueryClient } from '@tanstack/react-query';
 import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useRef, useState } from 'react';
-import { inAWhile } from '../api/cache';
+import { soon } from '../api/cache';
 import type { RunDetail, RunSummary } from '../api/client';
 import { isNewer, mergeRun, removeRun } from './merge';
 import { type FeedMessage, openFeed } from './source';
@@ -47,7 +47,7 @@ export function applyRun(client: QueryClient, run: RunSummary): void {
   // A first answer that is under way may be older than the event: it is asked for again.
   if (client.getQueryData(['runs'])) client.setQueryData<readonly RunSummary[]>(['runs'], (list) => list && mergeRun(list, run));
   else void client.invalidateQueries({ queryKey: ['runs'], exact: true });
-  if (run.sweep) inAWhile(client, ['sweeps']);
+  if (run.sweep) soon(client, ['sweeps'], { exact: true });
   const known = client.getQueryData<RunDetail>(['run', run.id]);
   if (!known) void client.invalidateQueries({ queryKey: ['run', run.id], exact: true });
   if (!known || !isNewer(known, run)) return;
@@ -56,7 +56,7 @@ export function applyRun(client: QueryClient, run: RunSummary): void {
   if (known.state !== run.state || known.fence !== run.fence) {
     void client.invalidateQueries({ queryKey: ['run', run.id] });
     void client.invalidateQueries({ queryKey: ['models'] });
-  } else inAWhile(client, ['run', run.id]);
+  } else soon(client, ['run', run.id], { exact: true });
 }
 
 /** The server has deleted it. */

@@ -1,17 +1,16 @@
 /** What the sweeps' pages ask, and how live events of runs refresh it. */
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useCallback, useEffect } from 'react';
+import { useCallback } from 'react';
 import { dropFrom } from '../../api/cache';
 import { api, data, type FigureOut, isGone, messageOf, type RunSummary, type Sweep, type SweepMember, type SweepSummary } from '../../api/client';
 import { useKept } from '../../api/deleting';
-import { useLive } from '../../live/live';
 import { isNewer } from '../../live/merge';
+import { useRefresh } from '../../live/refresh';
 import type { Read } from '../../components/editing';
 import { useDelete } from '../../components/undo';
 
 const REFRESH = 5_000; // cost and remaining time change without any event
-const PAUSE = 1_500;
 const id = (sweep: string) => ({ params: { path: { sweep_id: sweep } } });
 
 async function allSweeps(): Promise<SweepSummary[]> {
@@ -53,23 +52,15 @@ export function useMembers(sweep: string) {
 export const useSweepFigure = (sweep: string) =>
   useQuery({ queryKey: ['sweep', sweep, 'figure'], queryFn: () => data(api.GET('/api/v1/figures/final_reward', { params: { query: { sweep } } })) as Promise<FigureOut> });
 
-/** Events put each run's row in its place at once; counts, bests and the figure follow at most every 1.5 s. */
+/** Events put each run's row in its place at once; counts, bests and the figure follow every few seconds. */
 export function useSweepEvents(sweep: string, runs: readonly string[]): void {
   const client = useQueryClient();
-  const { listen } = useLive();
-  const key = runs.join();
-  useEffect(() => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const told = (run: RunSummary | null): void => {
-      if (run) {
-        client.setQueryData<{ fields: string[]; items: SweepMember[] }>(['sweep', sweep, 'members'], (known) =>
-          known && { ...known, items: known.items.map((one) => (one.run.id === run.id && isNewer(one.run, run) ? { ...one, run } : one)) });
-      }
-      timer ??= setTimeout(() => { timer = undefined; void client.invalidateQueries({ queryKey: ['sweep', sweep] }); }, PAUSE);
-    };
-    const stops = key.split(',').filter(Boolean).map((run) => listen(run, told));
-    return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
-  }, [client, listen, sweep, key]);
+  const putRow = useCallback((run: RunSummary | null): void => {
+    if (!run) return;
+    client.setQueryData<{ fields: string[]; items: SweepMember[] }>(['sweep', sweep, 'members'], (known) =>
+      known && { ...known, items: known.items.map((one) => (one.run.id === run.id && isNewer(one.run, run) ? { ...one, run } : one)) });
+  }, [client, sweep]);
+  useRefresh(['sweep', sweep], runs, putRow);
 }
 
 export const useSweepForm = () => useQuery({ queryKey: ['sweep-form'], queryFn: () => data(api.GET('/api/v1/sweeps/form')), staleTime: Infinity });
