@@ -16,6 +16,7 @@ import contextlib
 import json
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -112,6 +113,7 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._gate: PoolProxiedConnection | None = None
         self._version: int | None = None
+        self._told = time.monotonic()  # when something changed last, with or without a viewer
 
     def start(self) -> None:
         """Begin to watch."""
@@ -131,6 +133,11 @@ class Feed:
     def rev(self, uid: str) -> int | None:
         """The newest `rev` of a run that this feed has seen; an older one than the database's for up to a turn of the poller."""
         return self._revs.get(uid)
+
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long nothing has been told: an answer that was asked for since then misses nothing."""
+        return time.monotonic() - self._told
 
     @contextmanager
     def subscribe(self) -> Iterator[Viewer]:
@@ -157,6 +164,7 @@ class Feed:
                     self._close_gate()
                     with self._database.snapshot() as session:
                         self._prime(session)
+                    self._told = time.monotonic()
                     self._publish([("", RESYNC)])  # what happened before, or while the database was away
                     primed, away = True, False
                 elif self._written():
@@ -221,6 +229,8 @@ class Feed:
         for uid in gone:
             self._revs.pop(uid, None)
         messages += [(uid, ("deleted", json.dumps({"id": uid}))) for uid in gone]
+        if changed or gone:
+            self._told = time.monotonic()
         return messages
 
     def _publish(self, messages: list[tuple[str, Message]]) -> None:

@@ -25,12 +25,14 @@ class EventStream(StreamingResponse):
 
 @router.get("/events", response_class=EventStream)
 async def stream_events(context: Context) -> EventStream:
-    """Server-sent events. `hello` {version} on connect; `run`: a RunSummary that is new or changed; `deleted` {id};
-    `resync` {}: changes were skipped, fetch what you show again. Comments keep the connection open."""
+    """Server-sent events. `hello` {version, quiet_seconds} once nothing is missed any more, with the time since the
+    last change; `run`: a RunSummary that is new or changed; `deleted` {id}; `resync` {}: changes were skipped, fetch what
+    you show again. Comments keep the connection open."""
 
     async def events() -> AsyncIterator[bytes]:
         with context.feed.subscribe() as viewer:
-            yield frame(("hello", json.dumps({"version": VERSION}))) + b"retry: 1000\n\n"
+            hello = {"version": VERSION, "quiet_seconds": round(context.feed.quiet_seconds, 3)}
+            yield frame(("hello", json.dumps(hello))) + b"retry: 1000\n\n"
             async for batch in viewer.batches(_PING_SECONDS):
                 yield b"".join(map(frame, batch)) or b": nothing new\n\n"
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -125,6 +126,23 @@ def test_run_that_appears_while_deletions_are_counted_is_told(bench: Bench, monk
     assert before not in appeared
 
 
+def test_a_feed_knows_for_how_long_it_was_quiet_with_nobody_there(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(feeds, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    feed = Feed(bench.database, 0.01)
+    run = bench.launch()
+    for change in (lambda: None, lambda: bench.client.delete(f"{API}/runs/{run}")):
+        now[0] += 7
+        change()
+        feed._changes()
+        assert feed.quiet_seconds == 0
+        now[0] += 5
+        assert feed._changes() == []
+        assert feed.quiet_seconds == 5
+
+
 def test_a_deletion_is_told_although_its_number_is_taken_again_at_once(bench: Bench) -> None:
     """SQLite gives the number of the newest run that was deleted to the next one; the count of runs is the same then."""
     feed = Feed(bench.database, 0.01)
@@ -214,6 +232,7 @@ def test_events_over_http(settings: Settings) -> None:
         name, hello = next(events)
         assert name == "hello"
         assert hello["version"]
+        assert 0 <= hello["quiet_seconds"] < PATIENCE
         uid = client.post(f"{API}/runs", json={"config": COPG}).json()["id"]
         name, run = next(item for item in events if item[0] == "run")
         assert run["id"] == uid

@@ -1610,8 +1610,9 @@ export interface paths {
         };
         /**
          * Stream events
-         * @description Server-sent events. `hello` {version} on connect; `run`: a RunSummary that is new or changed; `deleted` {id};
-         *     `resync` {}: changes were skipped, fetch what you show again. Comments keep the connection open.
+         * @description Server-sent events. `hello` {version, quiet_seconds} once nothing is missed any more, with the time since the
+         *     last change; `run`: a RunSummary that is new or changed; `deleted` {id}; `resync` {}: changes were skipped, fetch what
+         *     you show again. Comments keep the connection open.
          */
         get: operations["stream_events"];
         put?: never;

@@ -68,9 +68,9 @@ export function Shell() {
           <NavLink className="nav" to="/system" title={why}>System{health.data || health.isError ? <i className={`dot ${well ? 'on' : 'off'}`} role="img" aria-label={why} /> : null}</NavLink>
         </nav>
         <div className="push" style={{ display: 'flex', gap: 10, alignItems: 'center' }}>
-          <Tooltip label={connected ? 'Changes arrive by themselves' : 'Trying to connect again'}>
+          {connected !== undefined && <Tooltip label={connected ? 'Changes arrive by themselves' : 'Trying to connect again'}>
             <span className="live" role="status" data-testid="live" data-connected={connected}><i className={`dot ${connected ? 'on' : 'off'}`} aria-hidden /><span className="word">{connected ? 'Live' : 'Offline'}</span></span>
-          </Tooltip>
+          </Tooltip>}
           <SavedViews />
           <SchemeMenu />
           <UserMenu />

@@ -6,14 +6,17 @@ import type { RunDetail, RunSummary } from '../api/client';
 import { isNewer, mergeRun, removeRun } from './merge';
 import { type FeedMessage, openFeed } from './source';
 
+const OFFLINE_MS = 1_200;
+
 type Listener = (run: RunSummary | null) => void;
 interface Live {
-  connected: boolean;
+  /** Undefined until the first greeting or failure. */
+  connected: boolean | undefined;
   /** Called for each event of the run, and with null when everything should be asked again. */
   listen(run: string, listener: Listener): () => void;
 }
 
-const Context = createContext<Live>({ connected: false, listen: () => () => undefined });
+const Context = createContext<Live>({ connected: undefined, listen: () => () => undefined });
 export const useLive = (): Live => useContext(Context);
 
 function connect(tell: (message: FeedMessage) => void): () => void {
@@ -66,35 +69,51 @@ export function forgetRun(client: QueryClient, id: string): void {
   void client.invalidateQueries({ queryKey: ['run', id] });
 }
 
-export function LiveProvider({ children }: { children: ReactNode }) {
-  const client = useQueryClient();
-  const [connected, setConnected] = useState(false);
-  const listeners = useRef(new Map<string, Set<Listener>>());
-
-  useEffect(() => {
-    let offline: ReturnType<typeof setTimeout> | undefined;
-    const tellAll = (): void => listeners.current.forEach((set) => set.forEach((listener) => listener(null)));
-    const close = connect((message) => {
+/** Takes what the feed says: into the cache, to whoever listens, and whether it is connected. */
+export function receiver(client: QueryClient, listeners: ReadonlyMap<string, ReadonlySet<Listener>>, setConnected: (connected: boolean) => void, age = () => performance.now()) {
+  let offline: ReturnType<typeof setTimeout> | undefined;
+  let first = true;
+  const tell = (id: string, run: RunSummary | null): void => listeners.get(id)?.forEach((listener) => listener(run));
+  const again = (): void => {
+    void client.invalidateQueries();
+    for (const id of listeners.keys()) tell(id, null);
+  };
+  return {
+    hear(message: FeedMessage): void {
       if (message.kind === 'run') {
         applyRun(client, message.run);
-        listeners.current.get(message.run.id)?.forEach((listener) => listener(message.run));
+        tell(message.run.id, message.run);
       } else if (message.kind === 'deleted') {
         forgetRun(client, message.id);
-        listeners.current.get(message.id)?.forEach((listener) => listener(null));
-      } else if (message.kind === 'resync') {
-        void client.invalidateQueries();
-        tellAll();
-      } else if (message.connected) {
+        tell(message.id, null);
+      } else if (message.kind === 'resync') again();
+      else if (message.connected) {
         clearTimeout(offline);
         offline = undefined;
         setConnected(true);
+        // What was asked for until now may be older than an event that nobody heard. Where all has been quiet since before this page
+        // was there, nothing is, and most pages are spared a second round of everything.
+        if (first && (message.quiet ?? 0) < age()) again();
+        first = false;
       } else {
         // A reload of the server takes a moment: say so only when it lasts. Each try that fails says it again, and must not begin anew.
-        offline ??= setTimeout(() => setConnected(false), 1200);
+        offline ??= setTimeout(() => setConnected(false), OFFLINE_MS);
       }
-    });
+    },
+    stop: (): void => clearTimeout(offline),
+  };
+}
+
+export function LiveProvider({ children }: { children: ReactNode }) {
+  const client = useQueryClient();
+  const [connected, setConnected] = useState<boolean>();
+  const listeners = useRef(new Map<string, Set<Listener>>());
+
+  useEffect(() => {
+    const { hear, stop } = receiver(client, listeners.current, setConnected);
+    const close = connect(hear);
     return () => {
-      clearTimeout(offline);
+      stop();
       close();
     };
   }, [client]);

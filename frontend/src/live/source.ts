@@ -4,27 +4,27 @@ import type { RunSummary } from '../api/client';
 export type FeedMessage =
   | { kind: 'run'; run: RunSummary }
   | { kind: 'deleted'; id: string }
-  | { kind: 'status'; connected: boolean }
+  /** `quiet`: for how many milliseconds nothing has been told when it connected. */
+  | { kind: 'status'; connected: boolean; quiet?: number }
   | { kind: 'resync' };
 
 const ADDRESS = '/api/v1/events';
 const RETRY_MS = 1500;
-const LATE_MS = 700;
 
 export function openFeed(tell: (message: FeedMessage) => void): () => void {
   let source: EventSource;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let wasOpen = false;
-  const begin = performance.now();
 
   function open(): void {
     source = new EventSource(ADDRESS);
-    source.onopen = () => {
-      tell({ kind: 'status', connected: true });
-      // What the page asked for meanwhile may be older than what it missed.
-      if (wasOpen || performance.now() - begin > LATE_MS) tell({ kind: 'resync' });
+    // The server greets once nothing is missed any more, which the opening alone does not promise.
+    source.addEventListener('hello', (event) => {
+      const { quiet_seconds } = JSON.parse((event as MessageEvent<string>).data) as { quiet_seconds: number };
+      tell({ kind: 'status', connected: true, quiet: quiet_seconds * 1000 });
+      if (wasOpen) tell({ kind: 'resync' });
       wasOpen = true;
-    };
+    });
     source.onerror = () => {
       tell({ kind: 'status', connected: false });
       // The browser retries a broken stream, but gives up after an answer such as 502.
