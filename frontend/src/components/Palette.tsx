@@ -1,10 +1,11 @@
 /** Command palette (Ctrl or Cmd and K) and the list of keys (?): go anywhere, find anything by name, do what the open page can do. */
 import { Kbd, Modal } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
-import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { type KeyboardEvent as Pressed, useEffect, useId, useLayoutEffect, useRef, useState } from 'react';
 import { useNavigate } from 'react-router';
 import { api, data } from '../api/client';
+import { useKept } from '../api/deleting';
 import { useDatasets } from '../api/queries';
 import { useMay } from '../api/session';
 import { words } from '../format';
@@ -57,7 +58,7 @@ function Commands({ close }: { close: () => void }) {
   const list = useId();
   const field = useRef<HTMLInputElement>(null);
   useLayoutEffect(() => field.current?.focus(), []); // at once: the dialog's own focus comes a moment later, and keys typed by then would be lost
-  const entries = useEntries(text.trim());
+  const { entries, asking } = useEntries(text.trim());
   const place = Math.min(at, entries.length - 1);
   const perform = (entry: Entry): void => { close(); setTimeout(entry.act, 30); }; // the focus is back by then: a dialog that opens gives it back to the page
   useEffect(() => { document.getElementById(`${list}-${place}`)?.scrollIntoView({ block: 'nearest' }); }, [list, place]);
@@ -79,22 +80,24 @@ function Commands({ close }: { close: () => void }) {
           </li>
         ))}
       </ul>
-      {entries.length === 0 && <p className="muted" role="status">Nothing fits these words.</p>}
+      {entries.length === 0 && !asking && <p className="muted" role="status">Nothing fits these words.</p>}
     </div>
   );
 }
 
-/** What fits the words: runs are searched by the server, which knows all of them. */
-function useEntries(text: string): Entry[] {
+/** What fits the words: runs are searched by the server, which knows all of them. Until it has answered (`asking`) none is shown: Enter would
+ * open one that fitted earlier words. */
+function useEntries(text: string): { entries: Entry[]; asking: boolean } {
   const navigate = useNavigate();
   const may = useMay('launch');
   const [search] = useDebouncedValue(text, 80);
   const runs = useQuery({
     queryKey: ['palette', search],
     queryFn: ({ signal }) => data(api.GET('/api/v1/runs', { params: { query: { search, limit: FOUND } }, signal })),
-    placeholderData: keepPreviousData,
     enabled: search !== '',
   });
+  const keep = useKept();
+  const found = search === text ? keep(runs.data?.items ?? [], (one) => [one.id, one.sweep]) : [];
   const sweeps = useSweeps();
   const sets = useDatasets();
   const views = useSavedViews();
@@ -106,11 +109,12 @@ function useEntries(text: string): Entry[] {
   // Pages first: Enter pressed too early then changes nothing but the place.
   const kept = (views.data ?? []).map((view) => ({ id: view.id, group: 'View', label: view.name, act: to(view.address) }));
   const known = [...[...pages, print, ...kept].filter((entry) => fits(entry.label)), ...useOffered().filter((entry) => (entry.rare ? text !== '' : true) && fits(`${entry.label} ${entry.group}`))];
-  if (text === '') return known;
-  return [
+  if (text === '') return { entries: known, asking: false };
+  const entries = [
     ...known,
-    ...(search === '' ? [] : (runs.data?.items ?? [])).map((one) => ({ id: one.id, group: 'Run', label: one.name, hint: words(one.state), act: to(`/runs/${one.id}`) })),
+    ...found.map((one) => ({ id: one.id, group: 'Run', label: one.name, hint: words(one.state), act: to(`/runs/${one.id}`) })),
     ...(sweeps.data ?? []).filter((one) => fits(one.name)).slice(0, FOUND).map((one) => ({ id: one.id, group: 'Sweep', label: one.name, act: to(`/sweeps/${one.id}`) })),
     ...(sets.data?.items ?? []).flatMap((one) => (one.id !== null && fits(one.name) ? [{ id: one.id, group: 'Data', label: one.name, act: to(`/data/${one.id}`) }] : [])).slice(0, FOUND),
   ];
+  return { entries, asking: search !== text || runs.isPending };
 }
