@@ -3,7 +3,7 @@ import { Button, Group, Kbd } from '@mantine/core';
 import { type NotificationData, notifications } from '@mantine/notifications';
 import { useMutation } from '@tanstack/react-query';
 import { messageOf } from '../api/client';
-import { begin, type Deletion, finish, isWaiting, leaveAll, refusalOf, sendOff, takeBack } from '../api/deleting';
+import { begin, type Deletion, finish, isWaiting, leaveAll, refusalOf, sendOff, takeBack, takeBackId } from '../api/deleting';
 import { useKeys } from './keys';
 import { Offers } from './offers';
 
@@ -60,6 +60,20 @@ function Deleted({ what, undo }: { what: string; undo: () => void }) {
       <span style={{ overflowWrap: 'anywhere', minWidth: 0 }}>Deleted: {what}</span>
       <Button size="compact-xs" variant="default" style={{ flex: 'none' }} rightSection={<Kbd size="xs">u</Kbd>} aria-label="Undo" aria-keyshortcuts="u" onClick={undo}>Undo</Button>
     </Group>
+  );
+}
+
+/** On the page of what waits to be deleted, under one of these names: nothing is done with it any more but to take that back. */
+export function BeingDeleted({ what, names }: { what: string; names: readonly string[] }) {
+  const undo = (): void => {
+    if (names.some(takeBackId)) document.getElementById('page')?.focus(); // the button goes
+    else notifications.show({ message: `Too late: ${what} is being deleted`, autoClose: 5000, closeButtonProps: CLOSE });
+  };
+  return (
+    <div className="alert quiet" role="note" data-testid="being-deleted">
+      <strong>Deleted: {what}</strong>
+      <p>It is still shown here, and nothing can be done with it any more. <Button size="compact-xs" variant="default" ml={6} onClick={undo}>Undo</Button></p>
+    </div>
   );
 }
 

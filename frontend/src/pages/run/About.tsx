@@ -12,9 +12,10 @@ import { type Draft, type Field, FIELDS, readRun, saveRun } from './edit';
 
 const LABELS: Record<Field, string> = { name: 'Name', notes: 'Notes', tags: 'Tags' };
 
-export function About({ run, onEdit }: { run: RunDetail; onEdit: (focus: Field) => void }) {
+/** `onEdit` is left out where nothing may be changed. */
+export function About({ run, onEdit }: { run: RunDetail; onEdit?: (focus: Field) => void }) {
   const bare = !run.notes && run.tags.length === 0;
-  if (bare) return <May scope="launch"><div className="about"><Button size="compact-xs" variant="subtle" color="gray" ml={-6} leftSection={<IconNotes size={14} />} onClick={() => onEdit('notes')} data-testid="add-notes">Add notes and tags</Button></div></May>;
+  if (bare) return onEdit && <May scope="launch"><div className="about"><Button size="compact-xs" variant="subtle" color="gray" ml={-6} leftSection={<IconNotes size={14} />} onClick={() => onEdit('notes')} data-testid="add-notes">Add notes and tags</Button></div></May>;
   return (
     <div className="about" data-testid="about">
       {run.tags.length > 0 && <span className="tags">{run.tags.map((tag) => <Link key={tag} className="tag" to={`/runs?tag=${encodeURIComponent(tag)}`} title={`All runs with the tag ${tag}`}>{tag}</Link>)}</span>}

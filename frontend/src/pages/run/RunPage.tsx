@@ -5,6 +5,7 @@ import { IconCopyPlus, IconPencil } from '@tabler/icons-react';
 import { type RefObject, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
 import { api, data, isGone, type RunDetail } from '../../api/client';
+import { useDeleting } from '../../api/deleting';
 import { useRun } from '../../api/queries';
 import { May } from '../../api/session';
 import { ActionButtons } from '../../components/actions';
@@ -12,6 +13,7 @@ import { useOpened } from '../../components/editing';
 import { Figure } from '../../components/Figure';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, Progress, StateChip } from '../../components/parts';
+import { BeingDeleted } from '../../components/undo';
 import { duration, elapsed, number, reward } from '../../format';
 import { About, EditRun } from './About';
 import { ArtifactsTab } from './ArtifactsTab';
@@ -27,26 +29,29 @@ export function RunPage() {
   const navigate = useNavigate();
   const { data: run, error, isError } = useRun(id);
   const { shown, pencil, edit, close } = useOpened<RunDetail, Field>(id, readRun);
+  const deleting = useDeleting();
   useEffect(() => { document.title = run ? `${run.name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [run?.name]);
   if (isError && (!run || isGone(error))) return <Failure title="This run cannot be shown" error={error}><p><Link to="/runs">All runs</Link></p></Failure>;
   if (!run) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
+  const stays = !deleting.has(id) && !(run.sweep && deleting.has(run.sweep));
   const cloned = `/launch?algorithm=${run.algorithm}&from=${run.id}`;
   return (
     <>
       <div className="head">
-        <Name run={run} pencil={pencil} editing={shown !== null} onEdit={() => void edit('name')} />
+        <Name run={run} pencil={pencil} editing={shown !== null} onEdit={stays ? () => void edit('name') : undefined} />
         <StateChip state={run.state} testId="run-state" />
         <span className="sr" aria-live="polite">{`State: ${run.state}`}</span>
         <AlgorithmChip algorithm={run.algorithm} variant={run.variant} />
-        <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}>
+        {stays && <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}>
           <ActionButtons runs={[run]} group="This run" then={(action) => action === 'delete' && void navigate('/runs')} />
           <May scope="launch">
             <Offers group="This run" offers={[{ id: 'clone', label: 'Clone', act: () => void navigate(cloned) }, ...(shown ? [] : [{ id: 'edit', label: 'Edit name, notes and tags', act: () => void edit('name') }])]} />
             <Button component={Link} to={cloned} size="xs" variant="default" leftSection={<IconCopyPlus size={14} />}>Clone</Button>
           </May>
-        </div>
+        </div>}
       </div>
-      {shown ? <EditRun key={id} {...shown} onClose={close} /> : <About run={run} onEdit={(focus) => void edit(focus)} />}
+      {!stays && <BeingDeleted what={deleting.has(id) ? run.name : 'the sweep of this run'} names={[id, run.sweep ?? id]} />}
+      {shown ? <EditRun key={id} {...shown} onClose={close} /> : <About run={run} onEdit={stays ? (focus) => void edit(focus) : undefined} />}
       {run.error && (
         <Failure title={run.state === 'failed' ? 'This run failed' : 'What went wrong'} error={run.error}>
           <p style={{ marginTop: 6 }} className="muted">{advice(run)} <Link to={`/runs/${id}/log`}>Read the log</Link></p>
@@ -83,11 +88,11 @@ function advice(run: RunDetail): string {
   return run.checkpoint_step === null ? 'Clone it with other settings, or retry from scratch.' : `The checkpoint of step ${run.checkpoint_step} is kept: resume from there, or clone it with other settings.`;
 }
 
-function Name({ run, pencil, editing, onEdit }: { run: RunDetail; pencil: RefObject<HTMLButtonElement | null>; editing: boolean; onEdit: () => void }) {
+function Name({ run, pencil, editing, onEdit }: { run: RunDetail; pencil: RefObject<HTMLButtonElement | null>; editing: boolean; onEdit?: () => void }) {
   return (
     <div style={{ display: 'flex', alignItems: 'center', gap: 4, minWidth: 0 }}>
       <h1 className="cut" title={run.name} style={{ fontSize: 20, maxWidth: 'min(70vw, 640px)' }}>{run.name}</h1>
-      <May scope="launch"><ActionIcon ref={pencil} variant="subtle" color="gray" size="sm" aria-label="Edit name, notes and tags" title="Edit name, notes and tags" disabled={editing} onClick={onEdit}><IconPencil size={15} /></ActionIcon></May>
+      {onEdit && <May scope="launch"><ActionIcon ref={pencil} variant="subtle" color="gray" size="sm" aria-label="Edit name, notes and tags" title="Edit name, notes and tags" disabled={editing} onClick={onEdit}><IconPencil size={15} /></ActionIcon></May>}
     </div>
   );
 }

@@ -14,8 +14,9 @@ import { value } from './parts';
 
 const LABELS: Record<Field, string> = { name: 'Name', notes: 'Notes', early_stop: 'Early stop' };
 
-export function About({ sweep, onEdit }: { sweep: Sweep; onEdit: (focus: Field) => void }) {
-  if (!sweep.notes) return <May scope="launch"><div className="about"><Button size="compact-xs" variant="subtle" color="gray" ml={-6} leftSection={<IconNotes size={14} />} onClick={() => onEdit('notes')} data-testid="add-notes">Add notes</Button></div></May>;
+/** `onEdit` is left out where nothing may be changed. */
+export function About({ sweep, onEdit }: { sweep: Sweep; onEdit?: (focus: Field) => void }) {
+  if (!sweep.notes) return onEdit && <May scope="launch"><div className="about"><Button size="compact-xs" variant="subtle" color="gray" ml={-6} leftSection={<IconNotes size={14} />} onClick={() => onEdit('notes')} data-testid="add-notes">Add notes</Button></div></May>;
   return <div className="about"><Spoiler maxHeight={97} showLabel="Show all" hideLabel="Show less" styles={{ control: { fontSize: 13 } }}><p className="text" data-testid="notes">{sweep.notes}</p></Spoiler></div>;
 }
 

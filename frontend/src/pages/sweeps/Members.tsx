@@ -11,8 +11,8 @@ import { parseSort } from '../runs/select';
 import { titleOf, value, withError } from './parts';
 import { sortMembers } from './sort';
 
-interface Props { fields: readonly string[]; items: readonly SweepMember[] | undefined; several: boolean }
-export function Members({ fields, items, several }: Props) {
+interface Props { fields: readonly string[]; items: readonly SweepMember[] | undefined; several: boolean; menus: boolean }
+export function Members({ fields, items, several, menus }: Props) {
   const [query, setQuery] = useSearchParams();
   const sort = query.get('sort') ? parseSort(query.get('sort')) : { key: 'made', descending: false };
   const rows = useMemo(() => sortMembers(items ?? [], sort), [items, sort.key, sort.descending]);
@@ -48,7 +48,7 @@ export function Members({ fields, items, several }: Props) {
               {shown.map((path) => <td key={path} className="n" data-label={titleOf(path, shown)}>{value(overrides[path])}</td>)}
               <td className="n" data-label="Reward ± s.e." title={final ? `Step ${number(final.step)}, ${final.n} prompts` : undefined}>{run.state === 'succeeded' ? withError(final?.reward_mean, final?.reward_stderr) : <span className="muted">{withError(final?.reward_mean, final?.reward_stderr)}</span>}</td>
               <td className="n" data-label="KL, nats">{number(final?.kl, 3)}</td>
-              <td className="menu"><RunMenu run={run} /></td>
+              <td className="menu">{menus && <RunMenu run={run} />}</td>
             </tr>
           ))}
         </tbody>

@@ -9,6 +9,7 @@ import { May } from '../../api/session';
 import { useOpened } from '../../components/editing';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, StateChip } from '../../components/parts';
+import { BeingDeleted } from '../../components/undo';
 import { duration } from '../../format';
 import { About, EditSweep } from './About';
 import { Extend } from './Extend';
@@ -41,22 +42,23 @@ export function SweepPage() {
       <div className="head">
         <div style={{ display: 'flex', alignItems: 'center', gap: 4, minWidth: 0 }}>
           <h1 className="cut" title={seen.name} style={{ maxWidth: 'min(70vw, 640px)' }}>{seen.name}</h1>
-          <May scope="launch">
+          {stays && <May scope="launch">
             <ActionIcon ref={pencil} variant="subtle" color="gray" size="sm" aria-label="Edit name, notes and early stop" title="Edit name, notes and early stop" disabled={shown !== null} onClick={() => void edit('name')}><IconPencil size={15} /></ActionIcon>
             {!shown && <Offers group="This sweep" offers={[{ id: 'edit', label: 'Edit name, notes and early stop', act: () => void edit('name') }]} />}
-          </May>
+          </May>}
         </div>
         <StateCounts sweep={seen} />
         <span className="sr" aria-live="polite" data-testid="sweep-state" data-active={seen.active} data-succeeded={seen.states.succeeded ?? 0}>{seen.active ? 'Active' : 'Ended'}</span>
         <Offers group="This sweep" offers={[{ id: 'compare', label: 'Compare its runs', act: () => void navigate(`/compare?sweep=${id}`) }]} />
         <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button>{stays && <May scope="launch"><Actions sweep={seen} /></May>}</div>
       </div>
-      {shown ? <EditSweep key={id} {...shown} onClose={close} /> : <About sweep={seen} onEdit={(focus) => void edit(focus)} />}
+      {undoable && <BeingDeleted what={seen.name} names={[id]} />}
+      {shown ? <EditSweep key={id} {...shown} onClose={close} /> : <About sweep={seen} onEdit={stays ? (focus) => void edit(focus) : undefined} />}
       {seen.note && <Failure title="Before you compare" error={seen.note} />}
       <Facts sweep={seen} />
       <SweepFigure sweep={id} />
       {members.isError && <Failure title="The runs cannot be listed" error={members.error} />}
-      <Members fields={members.data?.fields ?? seen.fields} items={members.data?.items} several={seen.algorithms.length > 1} />
+      <Members fields={members.data?.fields ?? seen.fields} items={members.data?.items} several={seen.algorithms.length > 1} menus={stays} />
     </>
   );
 }
