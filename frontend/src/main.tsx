@@ -2,7 +2,7 @@ import '@fontsource-variable/inter/wght.css';
 import '@mantine/core/styles.css';
 import '@mantine/notifications/styles.css';
 import './styles.css';
-import { MantineProvider } from '@mantine/core';
+import { MantineProvider, Skeleton } from '@mantine/core';
 import { Notifications } from '@mantine/notifications';
 import { QueryClientProvider } from '@tanstack/react-query';
 import { lazy, StrictMode, Suspense } from 'react';
@@ -12,6 +12,7 @@ import { Answers } from './api/cache';
 import { ApiError } from './api/client';
 import { May } from './api/session';
 import { ActionsProvider } from './components/actions';
+import { Broken, loadOnceMore } from './components/Broken';
 import { Shell } from './components/Shell';
 import { LiveProvider } from './live/live';
 import { LoginPage } from './pages/login/LoginPage';
@@ -40,13 +41,17 @@ const PlaygroundPage = lazy(async () => ({ default: (await import('./pages/playg
 const BanditPage = lazy(async () => ({ default: (await import('./pages/bandit/BanditPage')).BanditPage }));
 const DataPage = lazy(async () => ({ default: (await import('./pages/data/DataPage')).DataPage }));
 const DataSetPage = lazy(async () => ({ default: (await import('./pages/data/DataSetPage')).DataSetPage }));
-const late = (page: React.ReactNode): React.ReactNode => <Suspense fallback={null}>{page}</Suspense>;
+const late = (page: React.ReactNode): React.ReactNode => <Suspense fallback={<Skeleton height={420} aria-busy="true" />}>{page}</Suspense>;
+
+const Alone = (): React.ReactNode => <main className="page"><Broken /></main>;
+addEventListener('vite:preloadError', () => void loadOnceMore());
 
 const router = createBrowserRouter([
-  { path: 'login', element: <LoginPage /> },
+  { path: 'login', element: <LoginPage />, errorElement: <Alone /> },
   {
     element: <LiveProvider><ActionsProvider><Shell /></ActionsProvider></LiveProvider>,
-    children: [
+    errorElement: <Alone />,
+    children: [{ errorElement: <Broken />, children: [
       { index: true, element: <Navigate to="/runs" replace /> },
       { path: 'runs', element: <RunsPage /> },
       { path: 'runs/:id/:tab?', element: late(<RunPage />) },
@@ -62,7 +67,7 @@ const router = createBrowserRouter([
       { path: 'system', element: late(<SystemPage />) },
       { path: 'access', element: late(<AccessPage />) },
       { path: '*', element: <><div className="head"><h1>There is no such page</h1></div><p><a href="/runs">All runs</a></p></> },
-    ],
+    ] }],
   },
 ]);
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e import conftest
+from tests.e2e.accessibility import serious_faults
 from tests.e2e.conftest import Studio, start_studio, stop_studio
 
 pytestmark = pytest.mark.e2e
@@ -59,3 +60,25 @@ def test_figures_stay_as_they_are_while_the_server_is_away(
         expect(figure).to_have_attribute("data-status", "shown")
     finally:
         stop_studio(again)
+
+
+def test_a_page_that_cannot_be_loaded_says_so_beside_the_header(mortal: Studio, page: Page) -> None:
+    loads: list[str] = []
+    page.on("load", lambda loaded: loads.append(loaded.url))
+    page.route("**/assets/BanditPage-*.js", lambda route: route.abort())
+    page.goto(f"{mortal.url}/runs")
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Bandit").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("This page cannot be shown")
+    page.wait_for_timeout(1500)
+    expect(alert).to_contain_text("This page cannot be shown")
+    # Loaded again once, and not for ever.
+    assert loads == [f"{mortal.url}/runs", f"{mortal.url}/bandit"]
+    assert serious_faults(page) == []
+    page.get_by_role("link", name="System").click()
+    expect(page.get_by_role("heading", name="System")).to_be_visible()
+    page.go_back()
+    expect(alert).to_be_visible()
+    page.unroute("**/assets/BanditPage-*.js")
+    alert.get_by_role("button", name="Load again").click()
+    expect(page.locator(".figure .js-plotly-plot").first).to_be_visible()

@@ -62,6 +62,7 @@ export async function finishNow(id?: string): Promise<void> {
   await Promise.allSettled([...sent].filter(meant).map(([, answer]) => answer));
 }
 
+export const someWait = (): boolean => waiting.size > 0;
 export const isWaiting = (deletion: Deletion): boolean => waiting.has(deletion);
 export const isDeleting = (id: string): boolean => hidden.has(id);
 
