@@ -96,3 +96,89 @@ def test_the_palette_shows_no_run_of_earlier_words(studio: Studio, trained: str,
     page.keyboard.type("x")
     expect(option).to_be_hidden(timeout=400)
     expect(page.get_by_text("Nothing fits these words.")).to_be_visible()
+
+
+def test_the_log_goes_on_where_it_was_and_follows_only_whoever_is_at_its_end(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"name": "long", "config": TINY | {"steps": 100_000}})["id"]
+    studio.wait_for(run, {"running"}, 60)
+    asked: list[str] = []
+    lines = "".join(f"line {number}\n" for number in range(400))
+
+    def answer(route: Route) -> None:
+        offset = re.search(r"offset=(\d+)", route.request.url)
+        asked.append(offset[1] if offset else "tail")
+        text = "one more line\n" if offset else lines
+        begin = int(offset[1]) if offset else 0
+        end = begin + len(text)
+        route.fulfill(json={"text": text, "offset": begin, "next_offset": end, "size": end})
+
+    page.route(f"**/api/v1/runs/{run}/log?*", answer)
+    page.goto(f"{studio.url}/runs/{run}/log")
+    log = page.get_by_test_id("log")
+    follow = page.get_by_role("switch", name="Follow the end")
+    expect(log).to_contain_text("one more line")
+    expect(follow).to_be_checked()
+    log.focus()
+    page.keyboard.press("PageUp")
+    expect(follow).not_to_be_checked()
+    page.wait_for_timeout(500)  # it glides there
+    seen, count = log.evaluate("log => log.scrollTop"), len(asked)
+    page.wait_for_timeout(2500)  # and not until(), in which no request is answered
+    assert len(asked) > count
+    assert log.evaluate("log => log.scrollTop") == seen
+    page.keyboard.press("End")
+    expect(follow).to_be_checked()
+    page.keyboard.press("Home")
+    expect(follow).not_to_be_checked()
+
+    studio.post(f"/runs/{run}/cancel", status=200)
+    expect(page.get_by_test_id("run-state")).to_have_attribute("data-state", "cancelled", timeout=60_000)
+    page.wait_for_timeout(1500)
+    assert asked.count("tail") == 1
+    expect(log).to_contain_text("line 0\n")
+    assert log.evaluate("log => log.scrollTop") == 0
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save", exact=True).click()
+    assert download.value.suggested_filename == f"{run}-log.txt"
+    assert download.value.path().read_text() == log.text_content()
+
+
+def test_the_step_of_samples_is_where_the_hand_is(studio: Studio, page: Page) -> None:
+    config = TINY | {"steps": 8, "evaluation": {"every": 2, "prompts": 8, "generation": {"max_new_tokens": 4}}}
+    run = studio.post("/runs", {"name": "evaluated", "config": config})["id"]
+    studio.wait_for(run, {"succeeded"}, 180)
+    page.goto(f"{studio.url}/runs/{run}/samples?step=0")
+    table, slider = page.get_by_test_id("samples-table"), page.get_by_role("slider", name="Evaluation")
+    expect(table).to_have_attribute("data-step", "0")
+    held: list[Route] = []
+    page.route("**/samples?step=*", lambda route: held.append(route))
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(slider).to_have_value("3")
+    expect(table).to_have_attribute("data-step", "0")  # nothing is answered yet
+    for route in held:
+        route.continue_()
+    expect(table).to_have_attribute("data-step", "6")
+    assert slider.input_value() == "3"
+    page.unroute("**/samples?step=*")
+
+    table.get_by_role("button", name="Tokens").click()
+    page.wait_for_url("**/samples?step=6&sort=-length")
+    page.reload()
+    expect(table.get_by_role("columnheader", name="Tokens")).to_have_attribute("aria-sort", "descending")
+
+    for step, told in ("7", "There are no samples of step 7"), ("x", "The samples of step x cannot be shown"):
+        page.goto(f"{studio.url}/runs/{run}/samples?step={step}")
+        expect(page.get_by_role("alert")).to_contain_text(told)
+        page.get_by_test_id("samples-step").click()
+        page.get_by_role("option", name="4", exact=True).click()
+        expect(table).to_have_attribute("data-step", "4")
+        expect(page.get_by_role("alert")).to_be_hidden()
+    assert serious_faults(page) == []
+
+
+def test_an_address_with_a_slip_shows_the_first_tab(studio: Studio, trained: str, page: Page) -> None:
+    page.goto(f"{studio.url}/runs/{trained}/curve")
+    expect(page.get_by_test_id("tab-curves")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".figure.wide")).to_have_attribute("data-status", "shown")

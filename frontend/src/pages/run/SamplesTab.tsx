@@ -2,60 +2,92 @@
 import { ActionIcon, Button, Group, Select, Skeleton, UnstyledButton } from '@mantine/core';
 import { useInfiniteQuery } from '@tanstack/react-query';
 import { IconChevronLeft, IconChevronRight } from '@tabler/icons-react';
-import { useMemo, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import { api, data, type RunDetail, type Sample } from '../../api/client';
 import { Failure } from '../../components/parts';
 import { number, reward } from '../../format';
 import { useRefresh } from '../../live/refresh';
+import { parseSort } from '../runs/select';
 
 const SORTS = { prompt: (one: Sample) => one.prompt_index, reward: (one: Sample) => one.reward, gold: (one: Sample) => one.gold, kl: (one: Sample) => one.kl, length: (one: Sample) => one.length, finished: (one: Sample) => Number(one.finished) };
 type Key = keyof typeof SORTS;
 
-export function SamplesTab({ run }: { run: RunDetail }) {
-  const [query, setQuery] = useSearchParams();
-  const asked = query.get('step');
-  const [sort, setSort] = useState<{ key: Key; down: boolean }>({ key: 'prompt', down: false });
-  const [open, setOpen] = useState<ReadonlySet<number>>(new Set());
-  const samples = useInfiniteQuery({
-    queryKey: ['run', run.id, 'samples', asked],
+function useSamples(run: string, asked: string | null, enabled = true) {
+  return useInfiniteQuery({
+    queryKey: ['run', run, 'samples', asked],
     initialPageParam: { step: asked === null ? undefined : Number(asked), cursor: undefined as string | undefined },
-    queryFn: ({ pageParam }) => data(api.GET('/api/v1/runs/{run_id}/samples', { params: { path: { run_id: run.id }, query: { ...pageParam, limit: 128 } } })),
+    queryFn: ({ pageParam, signal }) => data(api.GET('/api/v1/runs/{run_id}/samples', { params: { path: { run_id: run }, query: { ...pageParam, limit: 128 } }, signal })),
     getNextPageParam: (page) => (page.next_cursor ? { step: page.step!, cursor: page.next_cursor } : undefined), // of the same step, though a newer one may have come
     placeholderData: (before) => before,
+    enabled,
   });
+}
+
+/** A parameter of the address that changes under a moving hand: the address follows what is `asked`, and never takes it back. */
+function useFollowed(given: string | null, write: (value: string | null) => void): [string | null, (value: string | null) => void] {
+  const [asked, setAsked] = useState(given);
+  const underway = useRef<(string | null)[]>([]); // what was written into the address and does not stand there yet
+  useEffect(() => {
+    const mine = underway.current.lastIndexOf(given);
+    if (mine < 0) setAsked(given); // a link, a step back
+    underway.current = underway.current.slice(mine + 1);
+  }, [given]);
+  return [asked, (value) => { if (value !== asked) { underway.current.push(value); setAsked(value); write(value); } }];
+}
+
+export function SamplesTab({ run }: { run: RunDetail }) {
+  const [query, setQuery] = useSearchParams();
+  const set = (key: string, value: string | null): void => setQuery((before) => { const next = new URLSearchParams(before); if (value === null) next.delete(key); else next.set(key, value); return next; }, { replace: true });
+  const [asked, ask] = useFollowed(query.get('step'), (step) => set('step', step));
+  const named = parseSort(query.get('sort') ?? 'prompt');
+  const sort = { key: named.key in SORTS ? (named.key as Key) : 'prompt', down: named.descending };
+  const [open, setOpen] = useState<ReadonlySet<number>>(new Set());
+  const samples = useSamples(run.id, asked);
+  const newest = useSamples(run.id, null, samples.isError && asked !== null); // of a step that is not there, nothing says which are
   useRefresh(['run', run.id, 'samples'], [run.id]);
   const first = samples.data?.pages[0];
   const items = useMemo(() => {
     const value = SORTS[sort.key];
     return (samples.data?.pages.flatMap((page) => page.items) ?? []).toSorted((a, b) => ((value(a) ?? -Infinity) - (value(b) ?? -Infinity)) * (sort.down ? -1 : 1));
-  }, [samples.data, sort]);
-  if (samples.isError && !first) return <Failure title="The samples cannot be shown" error={samples.error} />;
-  if (!first) return <Skeleton height={420} />;
-  if (first.steps.length === 0) return <div className="panel box muted">No samples yet: the first ones are written by the evaluation at step 0.{run.algorithm === 'reward_model' && ' A reward model writes none.'}</div>;
-  const at = first.steps.indexOf(first.step ?? -1);
-  const go = (step: number | undefined): void => { if (step !== undefined) setQuery({ step: String(step) }, { replace: true }); };
+  }, [samples.data, sort.key, sort.down]);
+  const before = useRef<readonly number[]>(undefined);
+  const steps = (first ?? newest.data?.pages[0])?.steps ?? before.current; // the control stays where one answer of many fails
+  before.current = steps;
+  const wrong = samples.isError && !first && <Failure title={asked === null ? 'The samples cannot be shown' : `The samples of step ${asked} cannot be shown`} error={samples.error} />;
+  if (!steps?.length && wrong) return wrong;
+  if (!steps) return <Skeleton height={420} />;
+  if (steps.length === 0) return <div className="panel box muted">No samples yet: the first ones are written by the evaluation at step 0.{run.algorithm === 'reward_model' && ' A reward model writes none.'}</div>;
+  const shown = asked ?? (first ? String(first.step) : null); // where the hand is, not what has been answered
+  const at = steps.map(String).indexOf(shown ?? '');
+  const none = first && !samples.isPlaceholderData && at < 0 && <Failure title={`There are no samples of step ${shown}`}><p>Choose one of the evaluations above.</p></Failure>;
+  const go = (step: number | undefined): void => { if (step !== undefined) ask(String(step)); };
+  const arrow = (key: Key): string => (sort.key === key ? (sort.down ? ' ↓' : ' ↑') : '');
+  const sorted = (key: Key) => (sort.key === key ? (sort.down ? 'descending' : 'ascending') : 'none');
+  const by = (key: Key, down: boolean): void => set('sort', key === 'prompt' && !down ? null : `${down ? '-' : ''}${key}`);
   const has = { gold: items.some((one) => one.gold !== null), kl: items.some((one) => one.kl !== null), reward: items.some((one) => one.reward !== null) };
   const columns: [Key, string, boolean][] = [['reward', 'Reward', has.reward], ['gold', 'Gold', has.gold], ['kl', 'KL, nats', has.kl], ['length', 'Tokens', true], ['finished', 'Finished', true]];
   return (
     <div className="panel" style={{ overflow: 'hidden' }}>
       <Group gap={8} p={10} style={{ borderBottom: '1px solid var(--c-border)' }}>
         <span className="muted" style={{ fontSize: 13 }} id="step-label">Step</span>
-        <ActionIcon variant="default" aria-label="Earlier evaluation" disabled={at <= 0} onClick={() => go(first.steps[at - 1])}><IconChevronLeft size={16} /></ActionIcon>
-        <Select aria-labelledby="step-label" size="xs" w={96} searchable allowDeselect={false} value={String(first.step)} data={first.steps.map(String)} onChange={(value) => go(value === null ? undefined : Number(value))} data-testid="samples-step" />
-        <ActionIcon variant="default" aria-label="Later evaluation" disabled={at < 0 || at >= first.steps.length - 1} onClick={() => go(first.steps[at + 1])}><IconChevronRight size={16} /></ActionIcon>
-        {first.steps.length > 1 && <input type="range" aria-label="Evaluation" min={0} max={first.steps.length - 1} value={Math.max(0, at)} onChange={(event) => go(first.steps[Number(event.currentTarget.value)])} style={{ width: 180, accentColor: 'var(--c-accent)' }} />}
+        <ActionIcon variant="default" aria-label="Earlier evaluation" disabled={at <= 0} onClick={() => go(steps[at - 1])}><IconChevronLeft size={16} /></ActionIcon>
+        <Select aria-labelledby="step-label" size="xs" w={96} searchable allowDeselect={false} value={shown} data={steps.map(String)} onChange={(value) => go(value === null ? undefined : Number(value))} data-testid="samples-step" />
+        <ActionIcon variant="default" aria-label="Later evaluation" disabled={at < 0 || at >= steps.length - 1} onClick={() => go(steps[at + 1])}><IconChevronRight size={16} /></ActionIcon>
+        {steps.length > 1 && <input type="range" aria-label="Evaluation" aria-valuetext={`Step ${shown}`} min={0} max={steps.length - 1} value={Math.max(0, at)} onChange={(event) => go(steps[Number(event.currentTarget.value)])} style={{ width: 180, accentColor: 'var(--c-accent)' }} />}
         <Link className="push" style={{ fontSize: 13 }} to={`/samples?column=${run.id}@first&column=${run.id}@${asked ?? 'last'}`}>Side by side</Link>
         {run.state === 'succeeded' && <Link style={{ fontSize: 13 }} to={`/playground?run=${run.id}`}>Try a prompt</Link>}
-        <span className="muted num" style={{ fontSize: 13 }}>{items.length} of {first.total} prompts</span>
+        {first && !none && <span className="muted num" style={{ fontSize: 13 }}>{items.length} of {first.total} prompts</span>}
       </Group>
-      <div style={{ overflowX: 'auto' }} tabIndex={0} role="region" aria-label="Samples">
+      {(wrong || none) && <div style={{ padding: 14 }}>{wrong || none}</div>}
+      {!first && !wrong && <Skeleton height={420} />}
+      {first && !none && <div style={{ overflowX: 'auto' }} tabIndex={0} role="region" aria-label="Samples" aria-busy={samples.isPlaceholderData}>
         <table className="samples cards" data-testid="samples-table" data-step={first.step}>
           <thead><tr>
-            <th aria-sort={sort.key === 'prompt' ? (sort.down ? 'descending' : 'ascending') : 'none'}><UnstyledButton fz={12} fw={560} onClick={() => setSort({ key: 'prompt', down: sort.key === 'prompt' && !sort.down })}>Prompt{sort.key === 'prompt' && (sort.down ? ' ↓' : ' ↑')}</UnstyledButton></th>
+            <th aria-sort={sorted('prompt')}><UnstyledButton fz={12} fw={560} onClick={() => by('prompt', sort.key === 'prompt' && !sort.down)}>Prompt{arrow('prompt')}</UnstyledButton></th>
             <th>Completion</th>
             {columns.filter(([, , shown]) => shown).map(([key, label]) => (
-              <th key={key} className="n" aria-sort={sort.key === key ? (sort.down ? 'descending' : 'ascending') : 'none'}><UnstyledButton fz={12} fw={560} onClick={() => setSort({ key, down: sort.key === key ? !sort.down : true })}>{label}{sort.key === key && (sort.down ? ' ↓' : ' ↑')}</UnstyledButton></th>
+              <th key={key} className="n" aria-sort={sorted(key)}><UnstyledButton fz={12} fw={560} onClick={() => by(key, sort.key !== key || !sort.down)}>{label}{arrow(key)}</UnstyledButton></th>
             ))}
           </tr></thead>
           <tbody>
@@ -76,7 +108,7 @@ export function SamplesTab({ run }: { run: RunDetail }) {
             })}
           </tbody>
         </table>
-      </div>
+      </div>}
       {samples.hasNextPage && <Group justify="center" p={12}><Button variant="default" size="xs" loading={samples.isFetchingNextPage} onClick={() => void samples.fetchNextPage()}>More prompts</Button></Group>}
     </div>
   );
