@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.e2e import conftest
 from tests.e2e.accessibility import serious_faults
@@ -51,11 +51,21 @@ def test_figures_stay_as_they_are_while_the_server_is_away(
     stop_studio(mortal)
     expect(live).to_have_attribute("data-connected", "false")
     assert page.evaluate(RANGE) == zoomed
+    # The list of figures cannot be asked for again: those that are shown stay.
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        route.fulfill(status=500)
+
+    page.route(f"**/api/v1/runs/{run}/figures", refuse)
     monkeypatch.setattr(conftest, "free_port", lambda: int(mortal.url.rsplit(":", 1)[1]))
     with page.expect_response(lambda answer: f"run={run}" in answer.url and "/points?" in answer.url, timeout=60_000):
         again = start_studio(mortal.data_dir)
     try:
         expect(live).to_have_attribute("data-connected", "true")
+        page.wait_for_timeout(5000)
+        assert len(refused) == 3  # as often as a question is tried
         assert page.evaluate(RANGE) == zoomed
         expect(figure).to_have_attribute("data-status", "shown")
     finally:

@@ -25,7 +25,8 @@ import { SamplesTab } from './SamplesTab';
 const TABS = [['curves', 'Curves'], ['samples', 'Samples'], ['log', 'Log'], ['config', 'Configuration'], ['files', 'Artifacts'], ['report', 'Report and history']] as const;
 
 export function RunPage() {
-  const { id = '', tab = 'curves' } = useParams();
+  const { id = '', tab: asked } = useParams();
+  const tab = TABS.find(([value]) => value === asked)?.[0] ?? 'curves'; // an address with a slip in it is no empty page
   const navigate = useNavigate();
   const { data: run, error, isError } = useRun(id);
   const { shown, pencil, edit, close } = useOpened<RunDetail, Field>(id, readRun);
@@ -62,8 +63,8 @@ export function RunPage() {
       <Tabs value={tab} onChange={(value) => void navigate(value === 'curves' ? `/runs/${id}` : `/runs/${id}/${value}`, { replace: true })} keepMounted={false}>
         <Tabs.List mb="md" style={{ flexWrap: 'nowrap', overflowX: 'auto', overflowY: 'hidden' }}>{TABS.map(([value, label]) => <Tabs.Tab key={value} value={value} data-testid={`tab-${value}`}>{label}</Tabs.Tab>)}</Tabs.List>
         <Tabs.Panel value="curves"><Curves run={run} /></Tabs.Panel>
-        <Tabs.Panel value="samples"><SamplesTab run={run} /></Tabs.Panel>
-        <Tabs.Panel value="log"><LogTab run={run} /></Tabs.Panel>
+        <Tabs.Panel value="samples"><SamplesTab key={id} run={run} /></Tabs.Panel>
+        <Tabs.Panel value="log"><LogTab key={id} run={run} /></Tabs.Panel>
         <Tabs.Panel value="config"><ConfigTab run={run} /></Tabs.Panel>
         <Tabs.Panel value="files"><ArtifactsTab run={run} /></Tabs.Panel>
         <Tabs.Panel value="report"><ReportTab run={run} /></Tabs.Panel>
@@ -130,7 +131,7 @@ function Curves({ run }: { run: RunDetail }) {
 
 function Begun({ run }: { run: RunDetail }) {
   const figures = useQuery({ queryKey: ['run', run.id, 'figures'], staleTime: Infinity, queryFn: async () => (await data(api.GET('/api/v1/runs/{run_id}/figures', { params: { path: { run_id: run.id } } }))).items });
-  if (figures.isError) return <Failure title="The figures cannot be shown" error={figures.error} />;
+  if (!figures.data && figures.isError) return <Failure title="The figures cannot be shown" error={figures.error} />;
   if (!figures.data) return <div className="figures"><Skeleton className="figure wide" height={424} /><Skeleton height={294} /><Skeleton height={294} /></div>;
   return <div className="figures">{figures.data.map((figure, index) => <Figure key={`${run.id}${figure.name}`} run={run.id} name={figure.name} title={figure.title} wide={index === 0} />)}</div>;
 }
