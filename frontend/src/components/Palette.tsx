@@ -1,5 +1,5 @@
 /** Command palette (Ctrl or Cmd and K) and the list of keys (?): go anywhere, find anything by name, do what the open page can do. */
-import { Kbd, Modal } from '@mantine/core';
+import { Kbd, Modal, Switch } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { type KeyboardEvent as Pressed, useEffect, useId, useLayoutEffect, useRef, useState } from 'react';
@@ -10,7 +10,7 @@ import { useDatasets } from '../api/queries';
 import { useMay } from '../api/session';
 import { words } from '../format';
 import { useSweeps } from '../pages/sweeps/queries';
-import { useKeys } from './keys';
+import { keysAreOn, switchKeys, useKeys } from './keys';
 import { useOffered } from './offers';
 import { listenForPrinting, printPage } from './printing';
 import { useSavedViews } from './SavedViews';
@@ -43,22 +43,32 @@ export function Palette() {
     <>
       <Modal.Root opened={open === 'palette'} onClose={close} transitionProps={STILL} size="lg" yOffset="12vh">
         <Modal.Overlay transitionProps={STILL} />
-        <Modal.Content aria-label="Command palette" data-palette><Modal.Body p={0}><Commands close={close} /></Modal.Body></Modal.Content>
+        <Modal.Content aria-label="Command palette" data-palette><Modal.Body p={0}><Commands close={close} showKeys={() => setOpen('keys')} /></Modal.Body></Modal.Content>
       </Modal.Root>
       <Modal opened={open === 'keys'} onClose={close} title={<b>Keys</b>} transitionProps={STILL} closeButtonProps={{ 'aria-label': 'Close' }}>
-        <dl className="keys">{KEYS.map(([key, what]) => <div key={key}><dt><Kbd>{key}</Kbd></dt><dd>{what}</dd></div>)}</dl>
+        <Keys />
       </Modal>
     </>
   );
 }
 
-function Commands({ close }: { close: () => void }) {
+function Keys() {
+  const [on, setOn] = useState(keysAreOn);
+  return (
+    <>
+      <dl className="keys">{KEYS.map(([key, what]) => <div key={key}><dt><Kbd>{key}</Kbd></dt><dd>{what}</dd></div>)}</dl>
+      <Switch mt="md" size="xs" label="Single keys" description="Without them, keys pressed together with Ctrl or ⌘ still work. This list is found in the palette. It counts for this browser." checked={on} onChange={(event) => { switchKeys(event.currentTarget.checked); setOn(event.currentTarget.checked); }} />
+    </>
+  );
+}
+
+function Commands({ close, showKeys }: { close: () => void; showKeys: () => void }) {
   const [text, setText] = useState('');
   const [at, setAt] = useState(0);
   const list = useId();
   const field = useRef<HTMLInputElement>(null);
   useLayoutEffect(() => field.current?.focus(), []); // at once: the dialog's own focus comes a moment later, and keys typed by then would be lost
-  const { entries, asking } = useEntries(text.trim());
+  const { entries, asking } = useEntries(text.trim(), showKeys);
   const place = Math.min(at, entries.length - 1);
   const perform = (entry: Entry): void => { close(); setTimeout(entry.act, 30); }; // the focus is back by then: a dialog that opens gives it back to the page
   useEffect(() => { document.getElementById(`${list}-${place}`)?.scrollIntoView({ block: 'nearest' }); }, [list, place]);
@@ -87,7 +97,7 @@ function Commands({ close }: { close: () => void }) {
 
 /** What fits the words: runs are searched by the server, which knows all of them. Until it has answered (`asking`) none is shown: Enter would
  * open one that fitted earlier words. */
-function useEntries(text: string): { entries: Entry[]; asking: boolean } {
+function useEntries(text: string, showKeys: () => void): { entries: Entry[]; asking: boolean } {
   const navigate = useNavigate();
   const may = useMay('launch');
   const [search] = useDebouncedValue(text, 80);
@@ -105,10 +115,11 @@ function useEntries(text: string): { entries: Entry[]; asking: boolean } {
   const to = (path: string) => () => void navigate(path);
 
   const pages = PAGES.filter(([, path]) => may || path !== '/launch').map(([label, path]) => ({ id: path, group: 'Page', label, act: to(path) }));
+  const keys = { id: 'keys', group: 'Page', label: 'Keys', act: showKeys };
   const print = { id: 'print', group: 'Page', label: 'Print', act: () => void printPage() };
   // Pages first: Enter pressed too early then changes nothing but the place.
   const kept = (views.data ?? []).map((view) => ({ id: view.id, group: 'View', label: view.name, act: to(view.address) }));
-  const known = [...[...pages, print, ...kept].filter((entry) => fits(entry.label)), ...useOffered().filter((entry) => (entry.rare ? text !== '' : true) && fits(`${entry.label} ${entry.group}`))];
+  const known = [...[...pages, print, keys, ...kept].filter((entry) => fits(entry.label)), ...useOffered().filter((entry) => (entry.rare ? text !== '' : true) && fits(`${entry.label} ${entry.group}`))];
   if (text === '') return { entries: known, asking: false };
   const entries = [
     ...known,

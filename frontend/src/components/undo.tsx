@@ -4,7 +4,7 @@ import { type NotificationData, notifications } from '@mantine/notifications';
 import { useMutation } from '@tanstack/react-query';
 import { messageOf } from '../api/client';
 import { begin, type Deletion, finish, isWaiting, leaveAll, refusalOf, sendOff, takeBack, takeBackId } from '../api/deleting';
-import { useKeys } from './keys';
+import { keysAreOn, useKeys } from './keys';
 import { Offers } from './offers';
 
 addEventListener('pagehide', leaveAll);
@@ -58,7 +58,7 @@ function Deleted({ what, undo }: { what: string; undo: () => void }) {
     <Group gap={10} wrap="nowrap" justify="space-between">
       <Offers group="Undo" offers={[{ id: what, label: `Take back: deleted ${what}`, act: undo }]} />
       <span style={{ overflowWrap: 'anywhere', minWidth: 0 }}>Deleted: {what}</span>
-      <Button size="compact-xs" variant="default" style={{ flex: 'none' }} rightSection={<Kbd size="xs">u</Kbd>} aria-label="Undo" aria-keyshortcuts="u" onClick={undo}>Undo</Button>
+      <Button size="compact-xs" variant="default" style={{ flex: 'none' }} rightSection={keysAreOn() && <Kbd size="xs">u</Kbd>} aria-label="Undo" aria-keyshortcuts={keysAreOn() ? 'u' : undefined} onClick={undo}>Undo</Button>
     </Group>
   );
 }
