@@ -1,7 +1,7 @@
 /** What stands around every page: navigation, the live connection, the colour scheme. */
 import { ActionIcon, Menu, Tooltip, useMantineColorScheme } from '@mantine/core';
 import { IconDeviceDesktop, IconLogout, IconMoon, IconSun, IconUser } from '@tabler/icons-react';
-import { useEffect } from 'react';
+import { useEffect, useRef } from 'react';
 import { NavLink, Outlet, useLocation } from 'react-router';
 import { useHealth } from '../api/queries';
 import { logOut, May, useSession } from '../api/session';
@@ -26,6 +26,7 @@ function SchemeMenu() {
   );
 }
 
+const GIVEN_BACK = 400; // ms after which a dialog is gone
 const MAY: Record<string, string> = { read: 'May look', launch: 'May look and launch', admin: 'May do everything' };
 
 /** Who is logged in, and the way out. Where nobody is asked for a token, there is nobody to show. */
@@ -47,7 +48,18 @@ export function Shell() {
   const { connected } = useLive();
   const health = useHealth();
   const { pathname } = useLocation();
-  useEffect(() => { window.scrollTo(0, 0); }, [pathname.split('/').slice(0, 3).join('/')]);
+  const place = pathname.split('/').slice(0, 3).join('/');
+  const before = useRef(place);
+  useEffect(() => {
+    window.scrollTo(0, 0);
+    if (before.current === place) return undefined; // a load: the focus begins at the top
+    before.current = place;
+    // What was clicked went with its page: the keyboard goes on in the new one. A dialog that closes gives its focus back a moment later.
+    const look = (): void => { if (document.activeElement === document.body) document.getElementById('page')?.focus({ preventScroll: true }); };
+    look();
+    const timer = setTimeout(look, GIVEN_BACK);
+    return () => clearTimeout(timer);
+  }, [place]);
   const well = health.data?.status === 'ok' && health.data.workers > 0;
   const why = health.isError ? 'The server cannot be reached' : !health.data ? 'Asking' : health.data.detail || (health.data.workers === 0 ? 'No worker is alive: queued runs will wait' : `${health.data.workers} worker${health.data.workers > 1 ? 's' : ''}, all well`);
   return (
