@@ -14,6 +14,7 @@ import { May } from './api/session';
 import { ActionsProvider } from './components/actions';
 import { Broken, loadOnceMore } from './components/Broken';
 import { Shell } from './components/Shell';
+import { PageTitle } from './components/title';
 import { LiveProvider } from './live/live';
 import { LoginPage } from './pages/login/LoginPage';
 import { RunsPage } from './pages/runs/RunsPage';
@@ -66,7 +67,7 @@ const router = createBrowserRouter([
       { path: 'bandit', element: late(<BanditPage />) },
       { path: 'system', element: late(<SystemPage />) },
       { path: 'access', element: late(<AccessPage />) },
-      { path: '*', element: <><div className="head"><h1>There is no such page</h1></div><p><a href="/runs">All runs</a></p></> },
+      { path: '*', element: <><PageTitle name="No such page" /><div className="head"><h1>There is no such page</h1></div><p><a href="/runs">All runs</a></p></> },
     ] }],
   },
 ]);

@@ -231,3 +231,66 @@ def test_a_deletion_is_taken_back_by_its_key_and_by_the_palette(studio: Studio, 
     expect(row).to_be_visible()
     expect(page.get_by_role("button", name="Undo")).to_have_count(0)
     assert studio.get(f"/runs/{run}")["name"] == "deleted by keys"
+
+
+def test_single_keys_are_switched_off_and_on_again(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"name": "quiet", "config": TINY})["id"]
+    page.goto(f"{studio.url}/runs")
+    link = page.locator(f"[data-run-id='{run}'] a.name")
+    expect(link).to_be_visible()
+    keys = page.get_by_role("dialog", name="Keys")
+    page.keyboard.press("?")
+    keys.get_by_role("switch", name="Single keys").uncheck(force=True)
+    assert serious_faults(page) == []
+    page.keyboard.press("Escape")
+    expect(keys).to_have_count(0)
+    page.reload()
+    expect(link).to_be_visible()
+    page.keyboard.press("j")
+    page.keyboard.press("?")
+    page.wait_for_timeout(300)
+    expect(keys).to_have_count(0)
+    expect(link).not_to_be_focused()
+    perform(page, "keys", "Keys", "Page")
+    keys.get_by_role("switch", name="Single keys").check(force=True)
+    page.keyboard.press("Escape")
+    expect(keys).to_have_count(0)
+    page.keyboard.press("j")
+    expect(link).to_be_focused()
+
+
+def test_the_focus_is_never_lost_nor_behind_the_header(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"name": "focused", "config": TINY})["id"]
+    page.goto(f"{studio.url}/runs")
+    page.locator(f"[data-run-id='{run}'] a.name").click()
+    expect(page.get_by_role("heading", name="focused")).to_be_visible()
+    expect(page.locator("#page")).to_be_focused()
+    studio.post(f"/runs/{run}/cancel", status=200)
+    studio.wait_for(run, {"cancelled", "succeeded"}, 60)
+    page.get_by_test_id("delete-button").click()
+    page.get_by_test_id("confirm-button").click()
+    page.wait_for_url("**/runs")
+    expect(page.locator("#page")).to_be_focused()
+
+    for width in (1440, 360):
+        page.set_viewport_size({"width": width, "height": 500})
+        page.goto(f"{studio.url}/launch")
+        last = page.locator("main").get_by_role("button").last
+        last.focus()
+        for _ in range(40):
+            page.keyboard.press("Shift+Tab")
+            covered = page.evaluate("""() => {
+                const focused = document.activeElement, top = document.querySelector('header.top');
+                return !top.contains(focused) && focused.getBoundingClientRect().bottom <= top.getBoundingClientRect().bottom && focused.outerHTML.slice(0, 200);
+            }""")
+            assert not covered, (width, covered)
+
+
+def test_every_page_has_a_title_of_its_own(studio: Studio, page: Page) -> None:
+    titles = {
+        "runs": "Runs", "sweeps": "Sweeps", "compare": "Compare", "samples": "Samples", "playground": "Playground", "launch": "Launch",
+        "data": "Data", "bandit": "Bandit", "system": "System", "access": "Access", "nowhere": "No such page",
+    }  # fmt: skip
+    for path, title in titles.items():
+        page.goto(f"{studio.url}/{path}")
+        expect(page).to_have_title(f"{title} · CoPG Studio")

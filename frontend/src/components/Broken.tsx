@@ -1,14 +1,14 @@
 /** What stands in the place of a page that could not be loaded or went wrong: the rest of the window stays as it is. */
 import { Button } from '@mantine/core';
-import { useEffect } from 'react';
 import { useRouteError } from 'react-router';
 import { someWait } from '../api/deleting';
 import { Failure } from './parts';
 import { isFirstOf } from './reloads';
+import { usePageTitle } from './title';
 
 export function Broken() {
   const error = useRouteError();
-  useEffect(() => { document.title = 'Not shown · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
+  usePageTitle('Not shown');
   return (
     <Failure title="This page cannot be shown" error={error}>
       <Button mt="sm" size="xs" variant="default" onClick={() => location.reload()}>Load again</Button>

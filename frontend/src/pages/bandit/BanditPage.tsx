@@ -8,6 +8,7 @@ import { api, ApiError, type BanditConfig, type BanditFigures, type BanditPreset
 import { useBanditPresets } from '../../api/queries';
 import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
+import { usePageTitle } from '../../components/title';
 import type { Scheme } from '../../theme';
 import './bandit.css';
 import { Board, type Picture } from './board';
@@ -21,6 +22,7 @@ const REST_MS = 250;
 interface Question { view: View; live: boolean }
 
 export function BanditPage() {
+  usePageTitle('Bandit');
   const presets = useBanditPresets();
   return (
     <>

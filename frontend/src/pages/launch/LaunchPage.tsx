@@ -11,6 +11,7 @@ import { useAlgorithms, useDataset, useDatasets, useModels, useRun } from '../..
 import { type Field, fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
 import { idOf, SchemaForm } from '../../components/form/SchemaForm';
 import { algorithmStyle, Copy, Failure } from '../../components/parts';
+import { usePageTitle } from '../../components/title';
 import { another, useUnsaved } from '../../components/unsaved';
 import { Estimate } from './Estimate';
 import { Preview } from './Preview';
@@ -20,6 +21,7 @@ import { problemsOf, sweepRequest } from './varying';
 import { Registered } from './Registered';
 
 export function LaunchPage() {
+  usePageTitle('Launch');
   const [query] = useSearchParams();
   const from = query.get('from');
   const algorithms = useAlgorithms();

@@ -1,7 +1,7 @@
 /** Type a prompt, and finished runs answer it side by side. The form is made from the request's schema; a worker writes. */
 import { Button, MultiSelect, Select, Skeleton } from '@mantine/core';
 import { IconPencil } from '@tabler/icons-react';
-import { useEffect, useMemo, useState } from 'react';
+import { useMemo, useState } from 'react';
 import { Link, useNavigate, useParams, useSearchParams } from 'react-router';
 import { isLost, titleOf } from '../../api/attempt';
 import { ApiError, isGone, messageOf, type Trial, type TrialRequest } from '../../api/client';
@@ -11,6 +11,7 @@ import { fieldsOf, type JsonSchema, problemsByField, setAt } from '../../compone
 import { PlainForm } from '../../components/form/SchemaForm';
 import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
+import { usePageTitle } from '../../components/title';
 import { ago } from '../../format';
 import { Answers } from './Answers';
 import { promptOf, useTrial, useTrialForm, useTrials, useTry } from './queries';
@@ -24,7 +25,7 @@ export function PlaygroundPage() {
   const trial = useTrial(id);
   const models = useModels();
   const ready = !form.isPending && !models.isPending && (id === undefined || !trial.isPending); // all at once: nothing moves down afterwards
-  useEffect(() => { document.title = 'Playground · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
+  usePageTitle('Playground');
   return (
     <>
       <div className="head">

@@ -13,6 +13,7 @@ import { useOpened } from '../../components/editing';
 import { Figure } from '../../components/Figure';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, Progress, StateChip } from '../../components/parts';
+import { usePageTitle } from '../../components/title';
 import { BeingDeleted } from '../../components/undo';
 import { duration, elapsed, number, reward } from '../../format';
 import { About, EditRun } from './About';
@@ -31,7 +32,7 @@ export function RunPage() {
   const { data: run, error, isError } = useRun(id);
   const { shown, pencil, edit, close } = useOpened<RunDetail, Field>(id, readRun);
   const deleting = useDeleting();
-  useEffect(() => { document.title = run ? `${run.name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [run?.name]);
+  usePageTitle(run?.name);
   if (isError && (!run || isGone(error))) return <Failure title="This run cannot be shown" error={error}><p><Link to="/runs">All runs</Link></p></Failure>;
   if (!run) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
   const stays = !deleting.has(id) && !(run.sweep && deleting.has(run.sweep));

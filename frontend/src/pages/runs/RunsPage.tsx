@@ -14,6 +14,7 @@ import { useKeys } from '../../components/keys';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, algorithmName, Failure, Progress, StateChip } from '../../components/parts';
 import '../../components/tags.css';
+import { usePageTitle } from '../../components/title';
 import { ago, moment, number, reward, words } from '../../format';
 import { useSweeps } from '../sweeps/queries';
 import { PausedBanner } from '../system/Queue';
@@ -29,6 +30,7 @@ const COLUMNS: [key: string, label: string, cls: string, sortable: boolean][] = 
 const NO_NAMES: ReadonlyMap<string, string> = new Map();
 
 export function RunsPage() {
+  usePageTitle('Runs');
   const runs = useRuns();
   const pipelines = usePipelineNames();
   const sweeps = useSweeps();

@@ -1,7 +1,7 @@
 /** One sweep: where it stands, what it costs, reward against beta, and its runs by what differs. */
 import { ActionIcon, Button, Group, Modal, Skeleton, Text } from '@mantine/core';
 import { IconChartLine, IconPencil, IconPlayerPlay, IconPlayerStop, IconPlus, IconTrash } from '@tabler/icons-react';
-import { type ReactNode, useEffect, useState } from 'react';
+import { type ReactNode, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
 import { isGone, type Sweep } from '../../api/client';
 import { useDeleting } from '../../api/deleting';
@@ -9,6 +9,7 @@ import { May } from '../../api/session';
 import { useOpened } from '../../components/editing';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure, StateChip } from '../../components/parts';
+import { usePageTitle } from '../../components/title';
 import { BeingDeleted } from '../../components/undo';
 import { duration } from '../../format';
 import { About, EditSweep } from './About';
@@ -31,8 +32,7 @@ export function SweepPage() {
   useSweepEvents(id, [...(members.data?.items ?? []).map((one) => one.run.id), ...(sweep.data?.parents ?? []).map((one) => one.id)]);
   const { shown, pencil, edit, close } = useOpened<Sweep, Field>(id, readSweep);
   const undoable = useDeleting().has(id);
-  const name = sweep.data?.name;
-  useEffect(() => { document.title = name ? `${name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [name]);
+  usePageTitle(sweep.data?.name);
   if (sweep.isError && (!sweep.data || isGone(sweep.error))) return <Failure title="This sweep cannot be shown" error={sweep.error}><p><Link to="/sweeps">All sweeps</Link></p></Failure>;
   if (!sweep.data) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
   const seen = sweep.data;

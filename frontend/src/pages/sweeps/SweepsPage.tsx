@@ -4,11 +4,13 @@ import { IconPlus } from '@tabler/icons-react';
 import { Link } from 'react-router';
 import { May } from '../../api/session';
 import { AlgorithmChip, Failure } from '../../components/parts';
+import { usePageTitle } from '../../components/title';
 import { ago, duration, moment } from '../../format';
 import { BestLine, StateCounts, SweepProgress } from './parts';
 import { useSweeps } from './queries';
 
 export function SweepsPage() {
+  usePageTitle('Sweeps');
   const sweeps = useSweeps();
   const launch = <May scope="launch"><Button component={Link} to="/launch?mode=sweep" leftSection={<IconPlus size={15} />}>New sweep</Button></May>;
   return (

@@ -4,12 +4,14 @@ import { Link } from 'react-router';
 import { useHealth, useWorkers } from '../../api/queries';
 import { May } from '../../api/session';
 import { Failure } from '../../components/parts';
+import { usePageTitle } from '../../components/title';
 import { Gpus } from './Gpus';
 import { PausedBanner, Queue } from './Queue';
 import { Storage } from './Storage';
 import { Worker } from './Worker';
 
 export function SystemPage() {
+  usePageTitle('System');
   const health = useHealth();
   const workers = useWorkers();
   return (
