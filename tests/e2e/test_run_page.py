@@ -182,3 +182,21 @@ def test_an_address_with_a_slip_shows_the_first_tab(studio: Studio, trained: str
     page.goto(f"{studio.url}/runs/{trained}/curve")
     expect(page.get_by_test_id("tab-curves")).to_have_attribute("aria-selected", "true")
     expect(page.locator(".figure.wide")).to_have_attribute("data-status", "shown")
+
+
+def test_a_narrow_table_is_sorted_selected_and_shows_rewards(studio: Studio, trained: str, page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 800})
+    page.goto(f"{studio.url}/runs")
+    row = page.locator(f"[data-run-id='{trained}']")
+    expect(row).to_contain_text("trained")
+    assert row.locator(".c-reward").is_visible()
+    page.get_by_role("combobox", name="Sort by").click()
+    page.get_by_role("option", name="Name").click()
+    page.wait_for_url("**/runs?sort=-name")
+    page.get_by_role("button", name="Descending: sort ascending").click()
+    page.wait_for_url("**/runs?sort=name")
+    page.get_by_role("checkbox", name="Select all shown").check()
+    expect(page.get_by_text(re.compile(r"^\d+ selected$"))).to_be_visible()
+    expect(row).to_have_attribute("aria-selected", "true")
+    assert serious_faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 360

@@ -1,5 +1,5 @@
 /** Every run: live, virtualised, filtered by what stands in the address. */
-import { Button, Checkbox, CloseButton, Menu, Select, Skeleton } from '@mantine/core';
+import { ActionIcon, Button, Checkbox, CloseButton, Menu, Select, Skeleton } from '@mantine/core';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useMediaQuery } from '@mantine/hooks';
 import { IconArrowDown, IconArrowUp, IconChartLine, IconPlus, IconTestPipe } from '@tabler/icons-react';
@@ -81,6 +81,7 @@ export function RunsPage() {
     '/': () => finder.current?.focus(),
   });
 
+  const everything = <Checkbox size="xs" aria-label="Select all shown" label={narrow ? 'All' : undefined} checked={selected.length > 0 && selected.length === rows.length} indeterminate={selected.length > 0 && selected.length < rows.length} onChange={(event) => setChosen(event.currentTarget.checked ? new Set(rows.map((run) => run.id)) : new Set())} />;
   const head = (
     <div className="head">
       <h1>Runs</h1>
@@ -120,6 +121,13 @@ export function RunsPage() {
             <Select aria-label="Algorithm" placeholder="Any algorithm" size="xs" clearable w={150} value={filter.algorithm} onChange={(value) => set('algorithm', value)} data={['sft', 'reward_model', 'copg', 'dpo', 'ipo', 'policy_gradient'].map((value) => ({ value, label: algorithmName(value) }))} />
             <Search words={filter.search} search={(words) => set('q', words)} narrow={narrow} field={finder} />
           </div>
+          {narrow && ( // where the table has no head
+            <div style={{ flex: '1 1 100%', display: 'flex', gap: 8, alignItems: 'center' }}>
+              {everything}
+              <Select aria-label="Sort by" size="xs" w={150} ml="auto" allowDeselect={false} value={sort.key} onChange={(value) => set('sort', `-${value}`)} data={COLUMNS.map(([value, label]) => ({ value, label }))} />
+              <ActionIcon variant="default" size={30} aria-label={sort.descending ? 'Descending: sort ascending' : 'Ascending: sort descending'} onClick={() => set('sort', sort.descending ? sort.key : `-${sort.key}`)}>{sort.descending ? <IconArrowDown size={15} /> : <IconArrowUp size={15} />}</ActionIcon>
+            </div>
+          )}
           {selected.length > 0 && (
             <div style={{ flexBasis: '100%', display: 'flex', gap: 12, alignItems: 'center', flexWrap: 'wrap' }} role="status">
               <span className="num" style={{ fontWeight: 560, fontSize: 13 }}>{selected.length} selected</span>
@@ -133,7 +141,7 @@ export function RunsPage() {
         <div className={rows.length < 9 && !runs.isPending ? 'runs few' : 'runs'} ref={scroller} role="table" aria-label="Runs" aria-rowcount={rows.length + 1} tabIndex={0}>
           <div role="rowgroup" className="grid thead-group" style={{ display: 'contents' }}>
             <div className="grid thead" role="row">
-              <span role="columnheader"><Checkbox size="xs" aria-label="Select all shown" checked={selected.length > 0 && selected.length === rows.length} indeterminate={selected.length > 0 && selected.length < rows.length} onChange={(event) => setChosen(event.currentTarget.checked ? new Set(rows.map((run) => run.id)) : new Set())} /></span>
+              <span role="columnheader">{everything}</span>
               {COLUMNS.map(([name, label, cls]) => (
                 <span key={name} role="columnheader" className={cls} aria-sort={sort.key === name ? (sort.descending ? 'descending' : 'ascending') : 'none'}>
                   <button type="button" onClick={() => set('sort', sort.key === name && sort.descending ? name : `-${name}`)}>{label}{sort.key === name && (sort.descending ? <IconArrowDown size={13} /> : <IconArrowUp size={13} />)}</button>
