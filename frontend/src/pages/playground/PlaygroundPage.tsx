@@ -9,10 +9,10 @@ import { useModels } from '../../api/queries';
 import { May } from '../../api/session';
 import { fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
 import { PlainForm } from '../../components/form/SchemaForm';
+import { Ago } from '../../components/Ago';
 import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
 import { usePageTitle } from '../../components/title';
-import { ago } from '../../format';
 import { Answers } from './Answers';
 import { promptOf, useTrial, useTrialForm, useTrials, useTry } from './queries';
 import './playground.css';
@@ -108,7 +108,7 @@ function Earlier({ now }: { now: string | undefined }) {
   return (
     <section className="panel earlier" aria-labelledby="earlier-title">
       <h2 id="earlier-title">Earlier</h2>
-      <ol>{items.map((one) => <li key={one.id}><Link to={`/playground/${one.id}`} aria-current={one.id === now ? 'page' : undefined}>{one.prompt}</Link><span className="muted num">{one.runs} run{one.runs === 1 ? '' : 's'}, {ago(one.created_at)}</span></li>)}</ol>
+      <ol>{items.map((one) => <li key={one.id}><Link to={`/playground/${one.id}`} aria-current={one.id === now ? 'page' : undefined}>{one.prompt}</Link><span className="muted num">{one.runs} run{one.runs === 1 ? '' : 's'}, <Ago at={one.created_at} /></span></li>)}</ol>
       {trials.hasNextPage && <Button variant="subtle" size="compact-xs" loading={trials.isFetchingNextPage} onClick={() => void trials.fetchNextPage()}>More</Button>}
     </section>
   );

@@ -9,13 +9,14 @@ import type { RunSummary } from '../../api/client';
 import { usePipelineNames, useRuns } from '../../api/queries';
 import { May } from '../../api/session';
 import { ActionButtons, RunMenu } from '../../components/actions';
+import { Ago } from '../../components/Ago';
 import { SIZES, useMiniature, Welcome } from '../../components/Miniature';
 import { useKeys } from '../../components/keys';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, algorithmName, Failure, Progress, StateChip } from '../../components/parts';
 import '../../components/tags.css';
 import { usePageTitle } from '../../components/title';
-import { ago, moment, number, reward, words } from '../../format';
+import { moment, number, reward, words } from '../../format';
 import { useSweeps } from '../sweeps/queries';
 import { PausedBanner } from '../system/Queue';
 import { Search } from './Search';
@@ -190,7 +191,7 @@ function Row({ run, top, index, checked, choose, parents, pipeline, onPipeline, 
       <span role="cell" className="c-alg"><AlgorithmChip algorithm={run.algorithm} variant={run.variant} /></span>
       <span role="cell" className="c-beta right num">{number(run.beta)}</span>
       <span role="cell" className="c-pipe cut">{pipeline ? <Button variant="subtle" color="gray" size="compact-xs" maw="100%" onClick={onPipeline} title={`Only the runs of ${pipeline}`}><span className="cut">{pipeline}</span></Button> : sweep ? <Link className="sub cut" style={{ display: 'block', color: 'inherit' }} to={`/sweeps/${run.sweep}`} title={sweep}>{sweep}</Link> : <span className="muted">–</span>}</span>
-      <span role="cell" className="c-when muted num" title={moment(run.created_at)}>{ago(run.created_at)}</span>
+      <span role="cell" className="c-when muted num" title={moment(run.created_at)}><Ago at={run.created_at} /></span>
       <span role="cell" className="c-menu"><RunMenu run={run} /></span>
     </div>
   );

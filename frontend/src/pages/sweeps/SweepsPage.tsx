@@ -3,9 +3,10 @@ import { Button, Skeleton } from '@mantine/core';
 import { IconPlus } from '@tabler/icons-react';
 import { Link } from 'react-router';
 import { May } from '../../api/session';
+import { Ago } from '../../components/Ago';
 import { AlgorithmChip, Failure } from '../../components/parts';
 import { usePageTitle } from '../../components/title';
-import { ago, duration, moment } from '../../format';
+import { duration, moment } from '../../format';
 import { BestLine, StateCounts, SweepProgress } from './parts';
 import { useSweeps } from './queries';
 
@@ -25,7 +26,7 @@ export function SweepsPage() {
         <ul className="sweeps" data-testid="sweeps">
           {sweeps.data.map((sweep) => (
             <li className="panel" key={sweep.id} data-sweep-id={sweep.id}>
-              <div className="title"><Link className="name" to={`/sweeps/${sweep.id}`}>{sweep.name}</Link><span className="muted num" title={moment(sweep.created_at)}>{ago(sweep.created_at)}</span></div>
+              <div className="title"><Link className="name" to={`/sweeps/${sweep.id}`}>{sweep.name}</Link><span className="muted num" title={moment(sweep.created_at)}><Ago at={sweep.created_at} /></span></div>
               <SweepProgress sweep={sweep} />
               <div className="line"><StateCounts sweep={sweep} />{sweep.algorithms.map((one) => <AlgorithmChip key={one} algorithm={one} />)}</div>
               <div className="line muted num">
