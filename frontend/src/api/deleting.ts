@@ -1,5 +1,5 @@
 /** What somebody has deleted a moment ago: no list shows it, and until its time is up nothing has left the server. */
-import { useCallback, useSyncExternalStore } from 'react';
+import { useCallback, useState, useSyncExternalStore } from 'react';
 import { ApiError, messageOf } from './client';
 
 export interface Deletion {
@@ -88,6 +88,18 @@ export function sendOff(method: 'DELETE' | 'POST', path: string, body?: unknown)
 
 const listen = (listener: () => void): (() => void) => { listeners.add(listener); return () => listeners.delete(listener); };
 export const useDeleting = (): ReadonlySet<string> => useSyncExternalStore(listen, () => hidden);
+
+/** Whether a page shows what waited to be deleted, under one of these names, when it was opened. One that was just asked for its deletion
+ * is being left, and does not change for that moment. */
+export function useOpenedLate(names: readonly string[]): boolean {
+  const deleting = useDeleting();
+  const key = names.join();
+  const waits = names.some((name) => deleting.has(name));
+  const [opened, setOpened] = useState({ key, late: waits });
+  const seen = opened.key === key ? opened : { key, late: waits };
+  if (seen !== opened || (seen.late && !waits)) setOpened({ key, late: seen.late && waits });
+  return seen.late && waits;
+}
 
 /** Leaves out of a list what goes by one of its `names` and is being deleted. */
 export function useKept() {

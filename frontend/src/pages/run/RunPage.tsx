@@ -5,7 +5,7 @@ import { IconCopyPlus, IconPencil } from '@tabler/icons-react';
 import { type RefObject, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
 import { api, data, isGone, type RunDetail } from '../../api/client';
-import { useDeleting } from '../../api/deleting';
+import { useDeleting, useOpenedLate } from '../../api/deleting';
 import { useRun } from '../../api/queries';
 import { May } from '../../api/session';
 import { ActionButtons } from '../../components/actions';
@@ -31,11 +31,12 @@ export function RunPage() {
   const navigate = useNavigate();
   const { data: run, error, isError } = useRun(id);
   const { shown, pencil, edit, close } = useOpened<RunDetail, Field>(id, readRun);
+  const late = useOpenedLate([id, run?.sweep ?? id]);
   const deleting = useDeleting();
   usePageTitle(run?.name);
   if (isError && (!run || isGone(error))) return <Failure title="This run cannot be shown" error={error}><p><Link to="/runs">All runs</Link></p></Failure>;
   if (!run) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
-  const stays = !deleting.has(id) && !(run.sweep && deleting.has(run.sweep));
+  const stays = !late;
   const cloned = `/launch?algorithm=${run.algorithm}&from=${run.id}`;
   return (
     <>

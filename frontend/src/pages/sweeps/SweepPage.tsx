@@ -4,7 +4,7 @@ import { IconChartLine, IconPencil, IconPlayerPlay, IconPlayerStop, IconPlus, Ic
 import { type ReactNode, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
 import { isGone, type Sweep } from '../../api/client';
-import { useDeleting } from '../../api/deleting';
+import { useOpenedLate } from '../../api/deleting';
 import { May } from '../../api/session';
 import { useOpened } from '../../components/editing';
 import { Offers } from '../../components/offers';
@@ -31,7 +31,7 @@ export function SweepPage() {
   const members = useMembers(id);
   useSweepEvents(id, [...(members.data?.items ?? []).map((one) => one.run.id), ...(sweep.data?.parents ?? []).map((one) => one.id)]);
   const { shown, pencil, edit, close } = useOpened<Sweep, Field>(id, readSweep);
-  const undoable = useDeleting().has(id);
+  const undoable = useOpenedLate([id]);
   usePageTitle(sweep.data?.name);
   if (sweep.isError && (!sweep.data || isGone(sweep.error))) return <Failure title="This sweep cannot be shown" error={sweep.error}><p><Link to="/sweeps">All sweeps</Link></p></Failure>;
   if (!sweep.data) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
