@@ -1,5 +1,5 @@
 /** What somebody has deleted a moment ago: no list shows it, and until its time is up nothing has left the server. */
-import { useCallback, useState, useSyncExternalStore } from 'react';
+import { useCallback, useEffect, useState, useSyncExternalStore } from 'react';
 import { ApiError, messageOf } from './client';
 
 export interface Deletion {
@@ -89,8 +89,10 @@ export function sendOff(method: 'DELETE' | 'POST', path: string, body?: unknown)
 const listen = (listener: () => void): (() => void) => { listeners.add(listener); return () => listeners.delete(listener); };
 export const useDeleting = (): ReadonlySet<string> => useSyncExternalStore(listen, () => hidden);
 
+const LEAVING_MS = 2_000;
+
 /** Whether a page shows what waited to be deleted, under one of these names, when it was opened. One that was just asked for its deletion
- * is being left, and does not change for that moment. */
+ * is being left, and does not change for that moment; one where somebody stays does. */
 export function useOpenedLate(names: readonly string[]): boolean {
   const deleting = useDeleting();
   const key = names.join();
@@ -98,6 +100,12 @@ export function useOpenedLate(names: readonly string[]): boolean {
   const [opened, setOpened] = useState({ key, late: waits });
   const seen = opened.key === key ? opened : { key, late: waits };
   if (seen !== opened || (seen.late && !waits)) setOpened({ key, late: seen.late && waits });
+  const stays = waits && !seen.late;
+  useEffect(() => {
+    if (!stays) return undefined;
+    const timer = setTimeout(() => setOpened({ key, late: true }), LEAVING_MS);
+    return () => clearTimeout(timer);
+  }, [stays, key]);
   return seen.late && waits;
 }
 
