@@ -8,6 +8,7 @@ import { Drawn } from '../../components/Drawn';
 import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
 import { number } from '../../format';
+import { usePageTitle } from '../../components/title';
 import { finite, smoothingOf } from './address';
 import './compare.css';
 import { type Band, type Chosen, csvOf, type FigureName, isNothing, type Look, type Measure, reportOf, useComparison, useCompareEvents, useCompareFigure } from './queries';
@@ -37,7 +38,7 @@ export function ComparePage() {
     setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
   const { data: seen, error } = useComparison(chosen, measure, baseline);
   useCompareEvents(chosen, seen?.groups.flatMap((group) => group.runs.map((run) => run.id)) ?? []);
-  useEffect(() => { document.title = 'Compare · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
+  usePageTitle('Compare');
   if (isNothing(chosen)) return <Nothing />;
   const report = reportOf(chosen, baseline, { measure, target, smoothing, band });
   const runs = seen?.groups.reduce((sum, group) => sum + group.runs.length, 0) ?? 0;

@@ -1,19 +1,19 @@
 /** Every data set of the studio, and the way in for new ones. */
 import { Skeleton } from '@mantine/core';
-import { useEffect } from 'react';
 import { Link } from 'react-router';
 import type { DataSet } from '../../api/client';
 import { useDatasets } from '../../api/queries';
 import { May } from '../../api/session';
 import { Failure } from '../../components/parts';
 import { ago, bytes, number } from '../../format';
+import { usePageTitle } from '../../components/title';
 import './data.css';
 import { DataState } from './state';
 import { Uploads } from './Uploads';
 
 export function DataPage() {
   const datasets = useDatasets();
-  useEffect(() => { document.title = 'Data · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
+  usePageTitle('Data');
   const items = datasets.data?.items;
   return (
     <>

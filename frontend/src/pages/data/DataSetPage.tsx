@@ -2,7 +2,7 @@
 import { Button, Modal, Skeleton, Text } from '@mantine/core';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { IconPlayerStop, IconRefresh, IconRocket, IconTrash } from '@tabler/icons-react';
-import { type ReactNode, useEffect, useState } from 'react';
+import { type ReactNode, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
 import { dropFrom } from '../../api/cache';
 import { api, data, type DataSetDetail, type DataSetList, type RowTokens } from '../../api/client';
@@ -13,6 +13,7 @@ import { Offers } from '../../components/offers';
 import { Copy, Failure, StateChip } from '../../components/parts';
 import { useDelete } from '../../components/undo';
 import { bytes, moment } from '../../format';
+import { usePageTitle } from '../../components/title';
 import { Columns } from './Columns';
 import './data.css';
 import { DataFigure } from './DataFigure';
@@ -24,7 +25,7 @@ export function DataSetPage() {
   const { id = '' } = useParams();
   const { data: set, error, isError } = useDataset(id);
   const deleting = useDeleting().has(id);
-  useEffect(() => { document.title = set ? `${set.name} · CoPG Studio` : 'CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, [set?.name]);
+  usePageTitle(set?.name);
   if (isError && !set) return <Failure title="This data set cannot be shown" error={error}><p><Link to="/data">All data</Link></p></Failure>;
   if (!set) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
   const isFile = set.source.kind === 'file' || set.source.kind === 'upload';

@@ -5,6 +5,7 @@ import { useSearchParams } from 'react-router';
 import { api, data, messageOf } from '../../api/client';
 import { placeAfter, useSession } from '../../api/session';
 import { Brand } from '../../components/Brand';
+import { usePageTitle } from '../../components/title';
 
 export function LoginPage() {
   const [query] = useSearchParams();
@@ -14,7 +15,7 @@ export function LoginPage() {
   const [busy, setBusy] = useState(false);
   const next = placeAfter(query.get('next'), location.href);
   const inside = session.data !== undefined;
-  useEffect(() => { document.title = 'Log in · CoPG Studio'; }, []);
+  usePageTitle('Log in');
   useEffect(() => { if (inside) location.replace(next); }, [inside, next]);
 
   async function submit(event: FormEvent): Promise<void> {

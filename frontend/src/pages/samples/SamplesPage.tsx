@@ -1,7 +1,6 @@
 /** What policies wrote for the same prompts, side by side over steps and over runs. Everything chosen stands in the address. */
 import { ActionIcon, Button, Select, Skeleton } from '@mantine/core';
 import { IconX } from '@tabler/icons-react';
-import { useEffect } from 'react';
 import { Link, useNavigate, useSearchParams } from 'react-router';
 import type { SideBySide } from '../../api/client';
 import { useRuns } from '../../api/queries';
@@ -10,6 +9,7 @@ import { Offers } from '../../components/offers';
 import { algorithmStyle, Copy, Failure } from '../../components/parts';
 import { number, reward } from '../../format';
 import { useRefresh } from '../../live/refresh';
+import { usePageTitle } from '../../components/title';
 import { type Asked, csvOf, type Histogram, type Only, type Order, useHistogram, useSideBySide } from './queries';
 import { Prompts } from './Prompts';
 import './samples.css';
@@ -36,7 +36,7 @@ export function SamplesPage() {
   const seen = answer.data?.pages[0];
   const failed = answer.isError && !seen; // what is shown stays where a later question fails
   useRefresh(['samples', asked.columns.join()], asked.columns.filter((one) => !/@\d+$/.test(one)).map((one) => one.split('@')[0]!));
-  useEffect(() => { document.title = 'Samples · CoPG Studio'; return () => { document.title = 'CoPG Studio'; }; }, []);
+  usePageTitle('Samples');
   const navigate = useNavigate();
   if (asked.columns.length === 0) return <Nothing />;
   const tried = `/playground?${[...new Set(asked.columns.map((one) => one.split('@')[0]!))].map((run) => `run=${run}`).join('&')}`;
