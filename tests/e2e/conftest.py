@@ -35,6 +35,10 @@ CHROMIUM_FLAGS = [
 # Where a time is part of what is promised, a test says it itself.
 expect.set_options(timeout=20_000)
 FINISHED = {"succeeded", "failed", "cancelled"}
+TINY = {  # a run of some seconds
+    "algorithm": "sft", "policy": {"kind": "preset", "size": "nano"}, "batch_size": 8, "steps": 2,
+    "data": {"kind": "task", "train_size": 32, "validation_size": 8},
+}  # fmt: skip
 
 
 @dataclass

@@ -9,16 +9,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import Studio, until
+from tests.e2e.conftest import TINY, Studio, until
 from tests.e2e.test_data_page import pairs
 
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded"]
-
-TINY = {
-    "algorithm": "sft", "policy": {"kind": "preset", "size": "nano"}, "batch_size": 8, "steps": 2,
-    "data": {"kind": "task", "train_size": 32, "validation_size": 8},
-}  # fmt: skip
 
 
 def test_all_by_keyboard(studio: Studio, page: Page) -> None:

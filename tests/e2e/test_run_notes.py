@@ -7,15 +7,10 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import Studio
+from tests.e2e.conftest import TINY, Studio
 
 pytestmark = pytest.mark.e2e
 STACKS = ["services"]
-
-TINY = {
-    "algorithm": "sft", "policy": {"kind": "preset", "size": "nano"}, "batch_size": 8, "steps": 2,
-    "data": {"kind": "task", "train_size": 32, "validation_size": 8},
-}  # fmt: skip
 
 
 def elsewhere(studio: Studio, run: str, **fields: object) -> None:
