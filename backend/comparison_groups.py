@@ -1,7 +1,7 @@
 """The groups of a comparison: runs that differ only by seed, and the mean over them at each evaluation.
 
 A group's curve is the mean over its seeds, with the standard error over them; one seed has the standard error over prompts.
-A seed without an evaluation is in no mean and in no n.
+A seed without an evaluation is in no mean and in no n, nor is one that was given up before the others came as far.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Point(NamedTuple):
 
     `seconds` since the first evaluation; `device_seconds` for which the run's devices were held until then, summed over the
     devices of all attempts.
-    `smooth` is the measure's local fit, where one is asked for. `of_seeds`: of the group, with those that have no evaluation.
+    `smooth` is the measure's local fit, where one is asked for. `of_seeds`: of the group, with those that are in no mean.
     """
 
     step: int
@@ -89,7 +89,7 @@ class Group:
 
     @property
     def last(self) -> Point | None:
-        """At the last step that all seeds with evaluations have."""
+        """At the last step that all seeds of its mean have."""
         return self.points[-1] if self.points else None
 
     @property

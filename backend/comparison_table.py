@@ -195,9 +195,8 @@ def _pairs(comparison: Comparison, measure: Measure, chosen: str) -> tuple[dict[
     """What is compared, by group, and why others are not: a baseline's runs stand at the step of the row that they are compared with."""
     ground = next((group for group in comparison.groups if group.id == chosen), None)
     pairs, untested = {}, {}
-    starts = [
-        place for group in comparison.groups for place in _starts(group, measure)
-    ]  # of who has no step 0 of its own
+    # For a group that has no step 0 of its own.
+    starts = [place for group in comparison.groups for place in _starts(group, measure)]
     for group in comparison.groups:
         if group.last is None or group is ground or (ground is not None and ground.last is None):
             continue

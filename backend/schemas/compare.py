@@ -42,7 +42,9 @@ class ComparedGroup(BaseModel):
     beta: float | None
     runs: list[ComparedRun]
     settings: dict[str, Any] = Field(description="Value of each of `fields` that it has.")
-    seeds: int = Field(description="Of its runs those that have been evaluated: all others are in no mean and in no n.")
+    seeds: int = Field(
+        description="Of its runs those that are in the mean: evaluated, and not given up before the others came as far."
+    )
     step: int | None = Field(description="The last that all of these have been evaluated at.")
     mean: float | None = Field(description="Of the chosen measure.")
     stderr: float | None

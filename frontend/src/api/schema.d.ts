@@ -2416,7 +2416,7 @@ export interface components {
             };
             /**
              * Seeds
-             * @description Of its runs those that have been evaluated: all others are in no mean and in no n.
+             * @description Of its runs those that are in the mean: evaluated, and not given up before the others came as far.
              */
             seeds: number;
             /**
