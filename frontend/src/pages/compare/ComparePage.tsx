@@ -2,8 +2,9 @@
 import { Button, NumberInput, SegmentedControl, Select, Skeleton } from '@mantine/core';
 import { useDebouncedCallback } from '@mantine/hooks';
 import { useEffect, useId, useRef, useState } from 'react';
-import { Link, useNavigate, useSearchParams } from 'react-router';
+import { Link, useNavigate } from 'react-router';
 import type { Comparison } from '../../api/client';
+import { useAddress } from '../../components/address';
 import { Drawn } from '../../components/Drawn';
 import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
@@ -27,15 +28,14 @@ const ABOUT_REPORT = 'Figures, tables and configurations as one HTML file, to se
 const ABOUT_SMOOTHING = 'A straight line fitted to the evaluations around each one (tricube weights), which is not late where the reward rises. The thin curve is what was measured.';
 
 export function ComparePage() {
-  const [query, setQuery] = useSearchParams();
+  const [query, change] = useAddress();
   const chosen: Chosen = { runs: query.getAll('run'), sweep: query.get('sweep') };
   const measure: Measure = query.get('measure') === 'gold' ? 'gold' : 'reward';
   const baseline = query.get('baseline');
   const target = finite(query.get('target'));
   const smoothing = smoothingOf(query.get('smoothing'));
   const band: Band = query.get('band') === 'ci95' ? 'ci95' : 'stderr';
-  const set = (key: string, value: string | null): void =>
-    setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
+  const set = (key: string, value: string | null): void => change({ [key]: value });
   const { data: seen, error } = useComparison(chosen, measure, baseline);
   useCompareEvents(chosen, seen?.groups.flatMap((group) => group.runs.map((run) => run.id)) ?? []);
   usePageTitle('Compare');

@@ -8,6 +8,7 @@ import { useNavigate, useSearchParams } from 'react-router';
 import { AGAIN, isLost, titleOf, useAttempt } from '../../api/attempt';
 import { type Algorithm, api, ApiError, data, type DataSetDetail, messageOf, type RunDetail } from '../../api/client';
 import { useAlgorithms, useDataset, useDatasets, useModels, useRun } from '../../api/queries';
+import { useAddress } from '../../components/address';
 import { type Field, fieldsOf, type JsonSchema, problemsByField, setAt } from '../../components/form/schema';
 import { idOf, SchemaForm } from '../../components/form/SchemaForm';
 import { algorithmStyle, Copy, Failure } from '../../components/parts';
@@ -52,7 +53,7 @@ function Beside<T>({ asked, title, children }: { asked: { data: T | undefined; i
 }
 
 function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: RunDetail; set?: DataSetDetail }) {
-  const [query, setQuery] = useSearchParams();
+  const [query, address] = useAddress();
   const navigate = useNavigate();
   const client = useQueryClient();
   const models = useModels();
@@ -128,7 +129,7 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
       <div className="choice" role="radiogroup" aria-label="Algorithm">
         {algorithms.map((one) => (
           <label className="panel" key={one.algorithm} style={algorithmStyle(one.algorithm)}>
-            <input type="radio" name="algorithm" value={one.algorithm} checked={one === algorithm} data-testid={`algorithm-${one.algorithm}`} onChange={() => { setProblems(new Map()); setQuery((before) => { const next = new URLSearchParams(before); next.set('algorithm', one.algorithm); return next; }, { replace: true }); }} />
+            <input type="radio" name="algorithm" value={one.algorithm} checked={one === algorithm} data-testid={`algorithm-${one.algorithm}`} onChange={() => { setProblems(new Map()); address({ algorithm: one.algorithm }); }} />
             <b><i style={{ width: 10, height: 10, borderRadius: 3, background: 'var(--chip)' }} />{one.title}</b>
             <span>{one.description.replaceAll('\n', ' ')}</span>
           </label>
@@ -141,7 +142,7 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
         </div>
         <aside className={sweeping ? 'aside tall' : 'aside'}>
           <section className="panel box" style={{ display: 'grid', gap: 12 }}>
-            <SegmentedControl fullWidth size="xs" aria-label="How many runs" data-testid="launch-mode" value={sweeping ? 'sweep' : 'run'} data={[{ value: 'run', label: 'One run' }, { value: 'sweep', label: 'Sweep' }]} onChange={(mode) => { setProblems(new Map()); setQuery((before) => { const next = new URLSearchParams(before); if (mode === 'sweep') next.set('mode', mode); else next.delete('mode'); return next; }, { replace: true }); }} />
+            <SegmentedControl fullWidth size="xs" aria-label="How many runs" data-testid="launch-mode" value={sweeping ? 'sweep' : 'run'} data={[{ value: 'run', label: 'One run' }, { value: 'sweep', label: 'Sweep' }]} onChange={(mode) => { setProblems(new Map()); address({ mode: mode === 'sweep' ? mode : null }); }} />
             <TextInput label="Name" placeholder={sweeping ? 'Made from what varies' : 'Made from algorithm and beta'} maxLength={200} value={name} onChange={(event) => setName(event.currentTarget.value)} />
             <Button type="submit" loading={launch.isPending} leftSection={<IconRocket size={16} />} data-testid="launch-button">Launch {sweeping ? 'the sweep' : algorithm.title}</Button>
             <Button variant="subtle" color="gray" size="xs" onClick={() => { setProblems(new Map()); setDrafts((before) => ({ ...before, [algorithm.algorithm]: structuredClone(algorithm.defaults) })); }}>Back to the paper’s settings</Button>

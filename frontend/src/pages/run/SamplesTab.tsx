@@ -3,8 +3,9 @@ import { ActionIcon, Button, Group, Select, Skeleton, UnstyledButton } from '@ma
 import { useInfiniteQuery } from '@tanstack/react-query';
 import { IconChevronLeft, IconChevronRight } from '@tabler/icons-react';
 import { useEffect, useMemo, useRef, useState } from 'react';
-import { Link, useSearchParams } from 'react-router';
+import { Link } from 'react-router';
 import { api, data, type RunDetail, type Sample } from '../../api/client';
+import { useAddress } from '../../components/address';
 import { Failure } from '../../components/parts';
 import { number, reward } from '../../format';
 import { useRefresh } from '../../live/refresh';
@@ -37,8 +38,8 @@ function useFollowed(given: string | null, write: (value: string | null) => void
 }
 
 export function SamplesTab({ run }: { run: RunDetail }) {
-  const [query, setQuery] = useSearchParams();
-  const set = (key: string, value: string | null): void => setQuery((before) => { const next = new URLSearchParams(before); if (value === null) next.delete(key); else next.set(key, value); return next; }, { replace: true });
+  const [query, change] = useAddress();
+  const set = (key: string, value: string | null): void => change({ [key]: value });
   const [asked, ask] = useFollowed(query.get('step'), (step) => set('step', step));
   const named = parseSort(query.get('sort') ?? 'prompt');
   const sort = { key: named.key in SORTS ? (named.key as Key) : 'prompt', down: named.descending };

@@ -4,11 +4,12 @@ import { useVirtualizer } from '@tanstack/react-virtual';
 import { useMediaQuery } from '@mantine/hooks';
 import { IconArrowDown, IconArrowUp, IconChartLine, IconPlus, IconTestPipe } from '@tabler/icons-react';
 import { useMemo, useRef, useState } from 'react';
-import { Link, useNavigate, useSearchParams } from 'react-router';
+import { Link, useNavigate } from 'react-router';
 import type { RunSummary } from '../../api/client';
 import { usePipelineNames, useRuns } from '../../api/queries';
 import { May } from '../../api/session';
 import { ActionButtons, RunMenu } from '../../components/actions';
+import { useAddress } from '../../components/address';
 import { Ago } from '../../components/Ago';
 import { SIZES, useMiniature, Welcome } from '../../components/Miniature';
 import { useKeys } from '../../components/keys';
@@ -37,14 +38,13 @@ export function RunsPage() {
   const sweeps = useSweeps();
   const miniature = useMiniature();
   const navigate = useNavigate();
-  const [query, setQuery] = useSearchParams();
+  const [query, change] = useAddress();
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const narrow = useMediaQuery('(max-width: 700px)', undefined, { getInitialValueInEffect: false }) ?? false;
   const scroller = useRef<HTMLDivElement>(null);
   const finder = useRef<HTMLInputElement>(null);
 
-  const set = (key: string, value: string | null): void =>
-    setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
+  const set = (key: string, value: string | null): void => change({ [key]: value });
   const filter = { state: query.get('state'), algorithm: query.get('algorithm'), pipeline: query.get('pipeline'), sweep: query.get('sweep'), tag: query.get('tag'), search: query.get('q') ?? '' };
   const sort = parseSort(query.get('sort'));
 
@@ -154,7 +154,7 @@ export function RunsPage() {
           {runs.isPending ? (
             <div role="rowgroup" aria-busy="true"><div role="row"><div role="cell" aria-colspan={COLUMNS.length + 2} style={{ padding: 12, display: 'grid', gap: 12 }}>{Array.from({ length: 8 }, (_, index) => <Skeleton key={index} height={height - 14} />)}</div></div></div>
           ) : rows.length === 0 ? (
-            <div role="rowgroup"><div role="row"><div role="cell" aria-colspan={COLUMNS.length + 2} style={{ padding: '56px 20px', textAlign: 'center' }} className="muted">No run fits this filter. <Button variant="subtle" size="compact-sm" onClick={() => setQuery({}, { replace: true })}>Show all runs</Button></div></div></div>
+            <div role="rowgroup"><div role="row"><div role="cell" aria-colspan={COLUMNS.length + 2} style={{ padding: '56px 20px', textAlign: 'center' }} className="muted">No run fits this filter. <Button variant="subtle" size="compact-sm" onClick={() => change(Object.fromEntries([...query.keys()].map((key) => [key, null])))}>Show all runs</Button></div></div></div>
           ) : (
             <div role="rowgroup" style={{ height: virtual.getTotalSize(), position: 'relative', minWidth: narrow ? 0 : 1020 }}>
               {virtual.getVirtualItems().map((item) => {

@@ -1,9 +1,10 @@
 /** What policies wrote for the same prompts, side by side over steps and over runs. Everything chosen stands in the address. */
 import { ActionIcon, Button, Select, Skeleton } from '@mantine/core';
 import { IconX } from '@tabler/icons-react';
-import { Link, useNavigate, useSearchParams } from 'react-router';
+import { Link, useNavigate } from 'react-router';
 import type { SideBySide } from '../../api/client';
 import { useRuns } from '../../api/queries';
+import { useAddress } from '../../components/address';
 import { Drawn } from '../../components/Drawn';
 import { Offers } from '../../components/offers';
 import { algorithmStyle, Copy, Failure } from '../../components/parts';
@@ -20,7 +21,7 @@ const HISTOGRAMS: readonly [Histogram, string][] = [['reward', 'Rewards'], ['gol
 const MOST = 8;
 
 export function SamplesPage() {
-  const [query, setQuery] = useSearchParams();
+  const [query, change] = useAddress();
   const place = Number(query.get('focus') ?? NaN);
   const asked: Asked = {
     columns: query.getAll('column'),
@@ -28,10 +29,8 @@ export function SamplesPage() {
     sort: SORTS.find((one) => one.value === query.get('sort'))?.value ?? 'prompt',
     only: ONLY.find(([name]) => name === query.get('only'))?.[0] ?? null,
   };
-  const set = (key: string, value: string | null): void =>
-    setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
-  const setColumns = (columns: string[]): void =>
-    setQuery((before) => { const next = new URLSearchParams(before); next.delete('column'); next.delete('focus'); columns.forEach((one) => next.append('column', one)); return next; }, { replace: true });
+  const set = (key: string, value: string | null): void => change({ [key]: value });
+  const setColumns = (columns: string[]): void => change({ column: columns, focus: null });
   const answer = useSideBySide(asked);
   const seen = answer.data?.pages[0];
   const failed = answer.isError && !seen; // what is shown stays where a later question fails

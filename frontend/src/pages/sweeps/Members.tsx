@@ -2,9 +2,10 @@
 import { Skeleton } from '@mantine/core';
 import { IconArrowDown, IconArrowUp } from '@tabler/icons-react';
 import { useMemo } from 'react';
-import { Link, useSearchParams } from 'react-router';
+import { Link } from 'react-router';
 import type { SweepMember } from '../../api/client';
 import { RunMenu } from '../../components/actions';
+import { useAddress } from '../../components/address';
 import { algorithmStyle, Progress, StateChip } from '../../components/parts';
 import { number } from '../../format';
 import { parseSort } from '../runs/select';
@@ -13,10 +14,10 @@ import { sortMembers } from './sort';
 
 interface Props { fields: readonly string[]; items: readonly SweepMember[] | undefined; several: boolean; menus: boolean }
 export function Members({ fields, items, several, menus }: Props) {
-  const [query, setQuery] = useSearchParams();
+  const [query, change] = useAddress();
   const sort = query.get('sort') ? parseSort(query.get('sort')) : { key: 'made', descending: false };
   const rows = useMemo(() => sortMembers(items ?? [], sort), [items, sort.key, sort.descending]);
-  const set = (key: string): void => setQuery((before) => { const next = new URLSearchParams(before); next.set('sort', sort.key === key && !sort.descending ? `-${key}` : key); return next; }, { replace: true });
+  const set = (key: string): void => change({ sort: sort.key === key && !sort.descending ? `-${key}` : key });
   const head = (key: string, label: string, right = false) => (
     <th key={key} scope="col" className={right ? 'n' : undefined} aria-sort={sort.key === key ? (sort.descending ? 'descending' : 'ascending') : 'none'}>
       <button type="button" onClick={() => set(key)}>{label}{sort.key === key && (sort.descending ? <IconArrowDown size={13} /> : <IconArrowUp size={13} />)}</button>

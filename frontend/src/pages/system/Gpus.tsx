@@ -2,9 +2,9 @@
 import { SegmentedControl, Select, Skeleton } from '@mantine/core';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useEffect } from 'react';
-import { useSearchParams } from 'react-router';
 import { api, data, type GpuFigureOut } from '../../api/client';
 import type { components, paths } from '../../api/schema';
+import { useAddress } from '../../components/address';
 import { Drawn } from '../../components/Drawn';
 
 type WorkerList = components['schemas']['WorkerList'];
@@ -32,11 +32,10 @@ function useHeartbeats({ data: shown, isPlaceholderData, refetch }: ReturnType<t
 }
 
 export function Gpus({ workers }: { workers: WorkerList }) {
-  const [query, setQuery] = useSearchParams();
+  const [query, change] = useAddress();
   const hours = SPANS.find((span) => String(span) === query.get('hours')) ?? SPANS[0];
   const host = query.get('host');
-  const set = (key: string, value: string | null): void =>
-    setQuery((before) => { const next = new URLSearchParams(before); if (value) next.set(key, value); else next.delete(key); return next; }, { replace: true });
+  const set = (key: string, value: string | null): void => change({ [key]: value });
   const sampledAt = workers.gpus_sampled_at;
   const use = useGpuFigure('gpu_use', { hours, host });
   if (sampledAt === null) {
