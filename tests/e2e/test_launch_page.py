@@ -101,7 +101,8 @@ def test_leaving_asks_where_something_was_typed_and_only_there(studio: Studio, p
     page.get_by_test_id("launch-button").click()
     page.wait_for_url("**/runs/*")  # what was launched is not lost
     run = page.url.rpartition("/")[2]
-    assert studio.get(f"/runs/{run}")["name"] == "mine"
+    launched = studio.get(f"/runs/{run}")
+    assert (launched["name"], launched["gpus"]) == ("mine", 64)  # a clone asks for what its origin asked
 
     page.get_by_test_id("add-notes").click()
     page.get_by_test_id("edit-run").get_by_label("Notes").fill("a thought")

@@ -16,7 +16,7 @@ import { usePageTitle } from '../../components/title';
 import { another, useUnsaved } from '../../components/unsaved';
 import { Estimate } from './Estimate';
 import { Preview } from './Preview';
-import { type Asked, Scheduling } from './Scheduling';
+import { askedBy, Scheduling } from './Scheduling';
 import { firstDraft, type SweepDraft, SweepPanel } from './SweepPanel';
 import { problemsOf, sweepRequest } from './varying';
 import { Registered } from './Registered';
@@ -63,7 +63,8 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
   const [begun] = useState(() => startOf(algorithms, origin, set));
   const [drafts, setDrafts] = useState(begun);
   const [name, setName] = useState('');
-  const [asked, setAsked] = useState<Asked>({});
+  const [toAsk] = useState(() => askedBy(origin));
+  const [asked, setAsked] = useState(toAsk);
   const [problems, setProblems] = useState<ReadonlyMap<string, string[]>>(new Map());
   const config = drafts[algorithm.algorithm] ?? algorithm.defaults;
   const fields = useMemo(() => fieldsOf(algorithm.config_schema as JsonSchema), [algorithm]);
@@ -71,8 +72,8 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
   const [sweepDrafts, setSweepDrafts] = useState<Record<string, SweepDraft>>({});
   const draft = sweepDrafts[algorithm.algorithm] ?? firstDraft(algorithm.defaults);
   const others = algorithms.filter((one) => draft.others.includes(one.algorithm));
-  const letGo = useUnsaved(differs(algorithms, begun, drafts) || name.trim() !== '' || Object.keys(asked).length > 0 || algorithms.some((one) => !same(sweepDrafts[one.algorithm] ?? firstDraft(one.defaults), firstDraft(one.defaults))), otherBeginning);
-  const request = sweepRequest({ config, others, varied: draft.varied, name, earlyStop: draft.earlyStop });
+  const letGo = useUnsaved(differs(algorithms, begun, drafts) || name.trim() !== '' || !same(asked, toAsk) || algorithms.some((one) => !same(sweepDrafts[one.algorithm] ?? firstDraft(one.defaults), firstDraft(one.defaults))), otherBeginning);
+  const request = sweepRequest({ config, others, varied: draft.varied, name, earlyStop: draft.earlyStop, schedule: asked });
 
   const attempt = useAttempt();
   const [wrong, setWrong] = useState(''); // the kind of failure
@@ -148,7 +149,7 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
             <Button variant="subtle" color="gray" size="xs" onClick={() => { setProblems(new Map()); setDrafts((before) => ({ ...before, [algorithm.algorithm]: structuredClone(algorithm.defaults) })); }}>Back to the paper’s settings</Button>
           </section>
           {sweeping && <SweepPanel draft={draft} change={(next) => setSweepDrafts((before) => ({ ...before, [algorithm.algorithm]: next }))} fields={fields} config={config} algorithm={algorithm} algorithms={algorithms} request={request} />}
-          {!sweeping && <Scheduling asked={asked} change={setAsked} />}
+          <Scheduling asked={asked} many={sweeping} change={setAsked} />
           <Estimate config={config} />
           <details className="panel">
             <summary style={{ padding: '12px 16px', cursor: 'pointer', fontWeight: 600, fontSize: 14 }}>Configuration as JSON</summary>

@@ -26,11 +26,11 @@ describe('the request', () => {
   const config = { algorithm: 'copg', beta: 0.06, steps: 10, group: 'all_pairs' };
   const varied: Varied[] = [{ path: 'beta', text: '0.1, 1', of: { dpo: '1, 2' } }, { path: 'seed', text: '0..2', of: {} }, { path: '', text: 'x', of: {} }];
   it('is a configuration and a grid of texts', () => {
-    expect(sweepRequest({ config, others: [], varied, name: ' a ', earlyStop: true })).toEqual({ name: 'a', early_stop: {}, config, grid: { beta: '0.1, 1', seed: '0..2' } });
+    expect(sweepRequest({ config, others: [], varied, name: ' a ', earlyStop: true, schedule: { gpus: 2, priority: 5 } })).toEqual({ name: 'a', early_stop: {}, gpus: 2, priority: 5, config, grid: { beta: '0.1, 1', seed: '0..2' } });
   });
   it('has a base for each algorithm, with its own betas and without settings that it does not have', () => {
     const others = [{ algorithm: 'dpo', defaults: { algorithm: 'dpo', beta: 0.1, steps: null } }];
-    expect(sweepRequest({ config, others, varied, name: '', earlyStop: false })).toEqual({
+    expect(sweepRequest({ config, others, varied, name: '', earlyStop: false, schedule: {} })).toEqual({
       grid: { seed: '0..2' },
       bases: [{ config, grid: { beta: '0.1, 1' } }, { config: { algorithm: 'dpo', beta: 0.1, steps: 10 }, grid: { beta: '1, 2' } }],
     });

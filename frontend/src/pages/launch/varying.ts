@@ -1,6 +1,7 @@
 /** From the form to a sweep's request: which fields may vary, and what is sent. Pure; values stay text, which the server reads. */
 import type { Field } from '../../components/form/schema';
 import { words } from '../../format';
+import type { Asked as Schedule } from './Scheduling';
 
 export interface Varied { path: string; text: string; /** Beta has other sensible values in each algorithm. */ of: Record<string, string> }
 export interface Choice { value: string; label: string; group: string }
@@ -26,12 +27,12 @@ export function sharedConfig(config: Values, defaults: Values): Values {
   return { ...defaults, ...Object.fromEntries(shared) };
 }
 
-export interface Asked { config: Values; others: readonly { algorithm: string; defaults: Values }[]; varied: readonly Varied[]; name: string; earlyStop: boolean }
+export interface Asked { config: Values; others: readonly { algorithm: string; defaults: Values }[]; varied: readonly Varied[]; name: string; earlyStop: boolean; /** What each run asks of the queue. */ schedule: Schedule }
 
 /** What is posted. With further algorithms each is a base of its own, with its own betas where they were given. */
-export function sweepRequest({ config, others, varied, name, earlyStop }: Asked): Values {
+export function sweepRequest({ config, others, varied, name, earlyStop, schedule }: Asked): Values {
   const rows = varied.filter((one) => one.path);
-  const common = { ...(name.trim() ? { name: name.trim() } : {}), ...(earlyStop ? { early_stop: {} } : {}) };
+  const common = { ...(name.trim() ? { name: name.trim() } : {}), ...(earlyStop ? { early_stop: {} } : {}), ...schedule };
   if (others.length === 0) return { ...common, config, grid: Object.fromEntries(rows.map((one) => [one.path, one.text])) };
   const own = (algorithm: string): Values => Object.fromEntries(rows.filter((one) => one.path === 'beta').map((one) => [one.path, one.of[algorithm] ?? one.text]));
   return {
