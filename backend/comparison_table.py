@@ -36,7 +36,7 @@ from backend.schemas.compare import (
 from backend.states import TERMINAL
 from backend.sweep_names import labels
 from backend.yardsticks import apart
-from copg_core.wording import counted
+from copg_core.wording import counted, named
 
 _SEEDS = "Of several seeds the mean is compared, prompt by prompt: the test speaks of these trained models, not of new seeds."
 
@@ -87,7 +87,7 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
     corrected_sign = dict(zip(tests, holm([one.p_sign for one in tests.values()]), strict=True))
     rivals = [(name, groups) for name, groups in by_algorithm(comparison) if len(groups) > 1]
     winners = {found.id for _, groups in rivals if (found := best(groups, measure)) is not None}
-    named = labels(list(comparison.fields))
+    titles = labels(list(comparison.fields))
     groups = []
     for group in comparison.groups:
         test = tests.get(group.id)
@@ -146,12 +146,25 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
     if chosen != REFERENCE and any(len({pairs[key].step, steps[key], steps[chosen]}) > 1 for key in tests):
         notes.append("A difference is read at the last step that both groups have.")
     return CompareOut(
-        measure=measure, has_gold=comparison.has_gold, kl_title=_KL[comparison.sampling], groups=groups, baselines=choices, baseline=chosen, method=METHOD, notes=notes,
-        fields=[FieldOut(path=path, label=named[path]) for path in comparison.fields],
+        left_out=left_out(comparison.left_out), measure=measure, has_gold=comparison.has_gold, kl_title=_KL[comparison.sampling], groups=groups, baselines=choices, baseline=chosen, method=METHOD, notes=notes,
+        fields=[FieldOut(path=path, label=titles[path]) for path in comparison.fields],
         figures=[ComparedFigure(**panel._asdict()) for panel in figures.panels_of(comparison)],
         active=any(member.state not in TERMINAL for member in comparison.members),
         target=figures.default_target(comparison, measure),
     )  # fmt: skip
+
+
+def left_out(names: Sequence[str]) -> str | None:
+    """
+    >>> left_out(["judge"])
+    "Not compared: 'judge' is a reward model, which scores what others write and trains no policy."
+    """
+    if not names:
+        return None
+    told = named([repr(name) for name in names])
+    if len(names) == 1:
+        return f"Not compared: {told} is a reward model, which scores what others write and trains no policy."
+    return f"Not compared: {told} are reward models, which score what others write and train no policy."
 
 
 def _group(

@@ -30,6 +30,8 @@ MOST_RUNS = 100
 NAMES = {"copg": "CoPG", "dpo": "DPO", "ipo": "IPO", "policy_gradient": "Policy gradient", "sft": "SFT",
          "reward_model": "Reward model"}  # fmt: skip
 REFERENCE = "reference"
+SCORERS = "reward_model"
+"""The algorithm whose runs are in no comparison: they train no policy, and nothing they measure is a reward."""
 Sampling = Literal["sampled", "greedy", "mixed"]
 _OUTSIDE = {"seed"}  # what a run may have of its own within a group
 
@@ -39,7 +41,7 @@ class Comparison:
     """Groups in the order of algorithm and beta, and the settings in which any of them differ, or that only some have.
 
     What of it is drawn (figures/thinning.py): of `every` so many evaluations one, and `bands` or none; what a band is; and over how many
-    evaluations on either side the means are smoothed.
+    evaluations on either side the means are smoothed. `left_out`: names of the chosen runs that are not compared.
     """
 
     groups: Sequence[Group]
@@ -48,6 +50,7 @@ class Comparison:
     bands: bool = True
     band: Band = "stderr"
     smoothing: int = 0
+    left_out: Sequence[str] = ()
 
     @property
     def members(self) -> list[Member]:
@@ -75,21 +78,23 @@ class Comparison:
 
 
 def load(session: Session, runs: Sequence[Run]) -> Comparison:
-    """Read every evaluation of the runs."""
+    """Read every evaluation of the runs that train a policy."""
     if len(runs) > MOST_RUNS:
         raise Invalid.field(
             "run", f"at most {MOST_RUNS} runs are compared at once, and these are {len(runs)}: choose fewer"
         )
-    points = _points(session, runs)
-    return compare(
+    compared = [run for run in runs if run.algorithm != SCORERS]
+    points = _points(session, compared)
+    found = compare(
         [
             Member(
                 run.uid, run.name, run.algorithm, variant_of(run.config), run.beta, RunState(run.state), flat(run.config),
                 points.get(run.id, []), yardsticks.yardstick(run.config), yardsticks.start(run.config),
             )
-            for run in runs
+            for run in compared
         ]
     )  # fmt: skip
+    return replace(found, left_out=[run.name for run in runs if run.algorithm == SCORERS])
 
 
 def compare(members: Sequence[Member]) -> Comparison:

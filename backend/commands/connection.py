@@ -11,9 +11,12 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
+
+if TYPE_CHECKING:
+    from backend.rest import Studio
 
 
 def with_studio(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,6 +72,12 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
     finally:
         if whole:
             part.unlink(missing_ok=True)
+
+
+def tell_left_out(studio: Studio, chosen: dict[str, Any]) -> None:
+    """Say which of the runs are not compared. To the standard error: a picture or a file of numbers has no room for it."""
+    if (told := studio.get("/compare", **chosen)["left_out"]) is not None:
+        click.echo(told, err=True)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON as the API gives it.")

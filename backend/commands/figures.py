@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from backend.commands.connection import ID, read_config, whole_file, with_studio
+from backend.commands.connection import ID, read_config, tell_left_out, whole_file, with_studio
 
 if TYPE_CHECKING:
     from backend.rest import Studio
@@ -89,10 +89,12 @@ def figure(
     query = {"format": form, **asked.query, **given}
     if target is None:
         studio.download(asked.path, sys.stdout.buffer, asked.body, **query)
-        return
-    with whole_file(target) as file:
-        studio.download(asked.path, file, asked.body, **query)
-    click.echo(target, err=True)
+    else:
+        with whole_file(target) as file:
+            studio.download(asked.path, file, asked.body, **query)
+        click.echo(target, err=True)
+    if asked.of == OF_SEVERAL:
+        tell_left_out(studio, asked.query)
 
 
 def _format(form: str | None, target: Path | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backend.commands.connection import whole_file, with_studio
+from backend.commands.connection import tell_left_out, whole_file, with_studio
 
 if TYPE_CHECKING:
     from backend.rest import Studio
@@ -47,10 +47,12 @@ def report(
         "band": band,
     }
     query: dict[str, Any] = {key: value for key, value in look.items() if value is not None}
-    query |= {"sweep": sweep} if sweep is not None else {"run": list(run)}
+    chosen: dict[str, Any] = {"sweep": sweep} if sweep is not None else {"run": list(run)}
+    query |= chosen
     if target is None:
         studio.download("/compare/report", sys.stdout.buffer, **query)
-        return
-    with whole_file(target) as file:
-        studio.download("/compare/report", file, **query)
-    click.echo(target, err=True)
+    else:
+        with whole_file(target) as file:
+            studio.download("/compare/report", file, **query)
+        click.echo(target, err=True)
+    tell_left_out(studio, chosen)

@@ -79,6 +79,8 @@ def _body(report: Report, name: str) -> Iterator[str]:
     when = f"{report.made_at.day} {report.made_at:%B %Y, %H:%M} UTC"
     yield f"<header><h1>{name}</h1>\n<p>{counted(runs, 'run')} in {counted(len(seen.groups), 'group')}; a group’s runs differ by their seed "
     yield f"alone. {'Gold reward' if seen.measure == 'gold' else 'Reward'}, {_baseline(seen)}.</p>\n"
+    if seen.left_out is not None:
+        yield f'<p id="left-out">{escape(seen.left_out)}</p>\n'
     yield f'<p class="muted">Made on <time datetime="{report.made_at.isoformat()}">{when}</time> by CoPG Studio {escape(report.version)} from '
     link = f"{report.address}compare?{report.query}"
     yield f'<a href="{escape(link)}" rel="noreferrer">this comparison</a> at {escape(report.address)}, where the links lead.'

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import comparison_scores, comparison_table, sweeps
-from backend.comparisons import MOST_RUNS, NAMES, Comparison, Measure, load
+from backend.comparisons import MOST_RUNS, NAMES, SCORERS, Comparison, Measure, load
 from backend.errors import Invalid, NotFound
 from backend.figures import catalogue, compare_captions, tails
 from backend.figures import compare as figures
@@ -260,7 +260,6 @@ def _chosen(session: Session, wanted: list[str] | None, sweep: str | None) -> li
         found = [by_uid[uid] for uid in uids]
     else:
         raise Invalid.field("run", "say which runs to compare: `run=ID` for each of them, or `sweep=ID`")
-    trained = [one for one in found if one.algorithm != "reward_model"]
-    if not trained:
+    if all(one.algorithm == SCORERS for one in found):
         raise Invalid.field("run", "reward models have no reward of their own: choose runs that train a policy")
-    return trained
+    return found

@@ -79,6 +79,9 @@ class BaselineOut(BaseModel):
 
 
 class CompareOut(BaseModel):
+    left_out: str | None = Field(
+        description="Which of the chosen runs are not compared and why, in a sentence; null where all of them are."
+    )
     measure: Measure
     has_gold: bool
     kl_title: str = Field(description="What `kl` is called: of greedy completions a log-ratio is no estimate of KL.")

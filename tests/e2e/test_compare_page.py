@@ -129,6 +129,14 @@ def test_nothing_chosen_and_wrong_choices_are_said(studio: Studio, page: Page) -
     assert serious_faults(page) == []
     page.goto(f"{studio.url}/compare?run=nobody")
     expect(page.get_by_role("alert")).to_contain_text("there is no run 'nobody'")
+    made = [
+        studio.post("/runs", {"config": BASE | {"steps": 1}}),
+        studio.post("/runs", {"config": {"algorithm": "reward_model", "steps": 1}, "name": "judge"}),
+    ]
+    page.goto(f"{studio.url}/compare?{'&'.join('run=' + run['id'] for run in made)}")
+    expect(page.get_by_test_id("compared")).to_contain_text("1 run in 1 group")
+    expect(page.get_by_test_id("left-out")).to_contain_text("Not compared: 'judge' is a reward model")
+    assert serious_faults(page) == []
 
 
 def test_a_growing_curve_asks_for_what_is_new_alone(studio: Studio, page: Page) -> None:

@@ -2329,6 +2329,11 @@ export interface components {
         /** CompareOut */
         CompareOut: {
             /**
+             * Left Out
+             * @description Which of the chosen runs are not compared and why, in a sentence; null where all of them are.
+             */
+            left_out: string | null;
+            /**
              * Measure
              * @enum {string}
              */

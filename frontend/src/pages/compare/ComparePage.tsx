@@ -57,6 +57,7 @@ export function ComparePage() {
           <Copy text={window.location.href} label="Copy link" group="This comparison" />
         </div>
       </div>
+      {seen?.left_out && <p className="left-out" role="note" data-testid="left-out">{seen.left_out}</p>}
       {seen && <Offered seen={seen} measure={measure} band={band} report={report} set={set} />}
       {error && <Failure title="These runs cannot be compared" error={error}><p><Link to="/runs">All runs</Link></p></Failure>}
       {(seen || !error) && (
