@@ -23,8 +23,10 @@ from backend.comparisons import (
     why_no_best,
 )
 from backend.figures import compare as figures
+from backend.figures.compare_captions import ABOUT_BANDS, ABOUT_SMOOTHING
 from backend.paired_tests import METHOD, PairedComparison, compare, holm
 from backend.schemas.compare import (
+    AboutOut,
     BaselineOut,
     ComparedFigure,
     ComparedGroup,
@@ -146,12 +148,19 @@ def table(comparison: Comparison, measure: Measure, baseline: str | None, read: 
     if chosen != REFERENCE and any(len({pairs[key].step, steps[key], steps[chosen]}) > 1 for key in tests):
         notes.append("A difference is read at the last step that both groups have.")
     return CompareOut(
-        left_out=left_out(comparison.left_out), measure=measure, has_gold=comparison.has_gold, kl_title=_KL[comparison.sampling], groups=groups, baselines=choices, baseline=chosen, method=METHOD, notes=notes,
+        summary=_summary(comparison), left_out=left_out(comparison.left_out), measure=measure,
+        has_gold=comparison.has_gold, kl_title=_KL[comparison.sampling], groups=groups, baselines=choices, baseline=chosen, method=METHOD, notes=notes,
         fields=[FieldOut(path=path, label=titles[path]) for path in comparison.fields],
         figures=[ComparedFigure(**panel._asdict()) for panel in figures.panels_of(comparison)],
+        about=AboutOut(bands=ABOUT_BANDS, smoothing=ABOUT_SMOOTHING),
         active=any(member.state not in TERMINAL for member in comparison.members),
         target=figures.default_target(comparison, measure),
     )  # fmt: skip
+
+
+def _summary(comparison: Comparison) -> str:
+    runs, groups = counted(len(comparison.members), "run"), counted(len(comparison.groups), "group")
+    return f"{runs} in {groups}; a group’s runs differ by their seed alone"
 
 
 def left_out(names: Sequence[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""What a figure of a comparison shows, in the words that stand below it where nobody can ask."""
+"""What a figure of a comparison shows, in the words that stand below it in a report and beside what changes it on the page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,19 @@ _AROUND: Mapping[Band, str] = {
 }
 _BARS: frozenset[FigureName] = frozenset({"final", "frontier", "gold"})
 _OVER = "over the seeds of a group, or over prompts where there is one seed: the legend says which (n)"
+ABOUT_BANDS = (
+    f"Around a mean: {_AROUND['stderr']}, or {_AROUND['ci95']}, {_OVER}, and hovering where there are many groups."
+)
 
+
+def _smoothed(evaluations: str) -> str:
+    return (
+        f"Thick: a straight line fitted to {evaluations} on either side of each one (tricube weights), which is not late where the reward "
+        "rises. Thin: what was measured."
+    )
+
+
+ABOUT_SMOOTHING = _smoothed("the evaluations")
 
 _LOG_RATIO = (
     "The way of each group over its steps, its last evaluation as a large point. Of greedy completions the log-ratio to the reference is "
@@ -46,8 +58,5 @@ def caption(look: Look, roles: Iterable[str], *, greedy: bool = False) -> str:
     elif look.name in {"reward", "best"}:
         told.append(f"Of so many groups no bands are drawn: hovering tells {_AROUND[look.band]}, {_OVER}.")
     if "measured" in roles:
-        told.append(
-            f"Thick: a straight line fitted to the {look.smoothing} evaluations on either side of each one (tricube weights). Thin: what "
-            "was measured."
-        )
+        told.append(_smoothed(f"the {look.smoothing} evaluations"))
     return " ".join(told)

@@ -75,10 +75,8 @@ def render(report: Report) -> bytes:
 
 def _body(report: Report, name: str) -> Iterator[str]:
     seen = report.seen
-    runs = sum(len(group.runs) for group in seen.groups)
     when = f"{report.made_at.day} {report.made_at:%B %Y, %H:%M} UTC"
-    yield f"<header><h1>{name}</h1>\n<p>{counted(runs, 'run')} in {counted(len(seen.groups), 'group')}; a group’s runs differ by their seed "
-    yield f"alone. {'Gold reward' if seen.measure == 'gold' else 'Reward'}, {_baseline(seen)}.</p>\n"
+    yield f"<header><h1>{name}</h1>\n<p>{escape(seen.summary)}. {'Gold reward' if seen.measure == 'gold' else 'Reward'}, {_baseline(seen)}.</p>\n"
     if seen.left_out is not None:
         yield f'<p id="left-out">{escape(seen.left_out)}</p>\n'
     yield f'<p class="muted">Made on <time datetime="{report.made_at.isoformat()}">{when}</time> by CoPG Studio {escape(report.version)} from '

@@ -78,7 +78,15 @@ class BaselineOut(BaseModel):
     label: str
 
 
+class AboutOut(BaseModel):
+    """What stands beside that which changes how figures are drawn, in sentences. A figure's own caption says the same of how it is drawn."""
+
+    bands: str = Field(description="What `band` chooses between.")
+    smoothing: str = Field(description="What `smoothing` draws.")
+
+
 class CompareOut(BaseModel):
+    summary: str = Field(description="How many runs are compared, in how many groups, and what a group is.")
     left_out: str | None = Field(
         description="Which of the chosen runs are not compared and why, in a sentence; null where all of them are."
     )
@@ -94,5 +102,6 @@ class CompareOut(BaseModel):
     method: str = Field(description="How differences are tested, in a sentence.")
     notes: list[str] = Field(description="What to know before reading the numbers.")
     figures: list[ComparedFigure]
+    about: AboutOut
     active: bool = Field(description="Whether any of the runs still changes.")
     target: float | None = Field(description="The reward that the figure of times asks for where nobody says one.")

@@ -136,13 +136,16 @@ def test_its_figures_are_those_of_the_page(bench: Bench) -> None:
     runs = four(bench)
     look = {"run": runs, "band": "ci95", "smoothing": 2, "target": 1.0}
     read = report(bench, **look)
-    panels = bench.get("/compare", run=runs)["figures"]
+    seen = bench.get("/compare", run=runs)
+    panels = seen["figures"]
     drawn = [bench.get(f"/compare/figures/{panel['name']}", **look)["figure"] for panel in panels]
     assert [one["data"] for one in read.figures] == [one["data"] for one in drawn]
     assert read.headings[1 : 1 + len(panels)] == [panel["title"] for panel in panels]
     said = " ".join(read.words)
-    assert "95 % interval of the mean by Student’s t" in said
-    assert "fitted to the 2 evaluations on either side" in said
+    assert f"{seen['summary']}." in said
+    assert seen["about"]["smoothing"].replace("to the evaluations", "to the 2 evaluations") in said
+    told = "the 95 % interval of the mean by Student’s t, over the seeds of a group, or over prompts where there is one seed"
+    assert (told in seen["about"]["bands"], told in said) == (True, True)
 
 
 def test_what_people_wrote_stays_text(bench: Bench) -> None:

@@ -26,6 +26,9 @@ def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> 
     runs = [one["run"]["id"] for one in studio.get(f"/sweeps/{made['id']}/members")["items"]]
     page.goto(f"{studio.url}/compare?sweep={made['id']}")
     expect(page.get_by_test_id("compared")).to_contain_text("4 runs in 2 groups")
+    about = studio.get("/compare", sweep=made["id"])["about"]
+    expect(page.get_by_role("radiogroup", name="Bands")).to_have_accessible_description(about["bands"])
+    expect(page.get_by_role("slider", name="Smoothing").first).to_have_accessible_description(about["smoothing"])
     # Its runs end one after the other while one looks: nobody reloads the page.
     expect(page.get_by_test_id("compared")).to_have_attribute("data-active", "false", timeout=240_000)
     table = page.get_by_test_id("differences")

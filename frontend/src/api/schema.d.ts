@@ -1700,6 +1700,22 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AboutOut
+         * @description What stands beside that which changes how figures are drawn, in sentences. A figure's own caption says the same of how it is drawn.
+         */
+        AboutOut: {
+            /**
+             * Bands
+             * @description What `band` chooses between.
+             */
+            bands: string;
+            /**
+             * Smoothing
+             * @description What `smoothing` draws.
+             */
+            smoothing: string;
+        };
         /** AlgorithmList */
         AlgorithmList: {
             /** Items */
@@ -2329,6 +2345,11 @@ export interface components {
         /** CompareOut */
         CompareOut: {
             /**
+             * Summary
+             * @description How many runs are compared, in how many groups, and what a group is.
+             */
+            summary: string;
+            /**
              * Left Out
              * @description Which of the chosen runs are not compared and why, in a sentence; null where all of them are.
              */
@@ -2371,6 +2392,7 @@ export interface components {
             notes: string[];
             /** Figures */
             figures: components["schemas"]["ComparedFigure"][];
+            about: components["schemas"]["AboutOut"];
             /**
              * Active
              * @description Whether any of the runs still changes.

@@ -23,9 +23,7 @@ const WITH_ERRORS: readonly FigureName[] = ['reward', 'best', 'final', 'frontier
 
 const FEW = 6; // baselines that the palette lists unasked
 const SMOOTHEST = 25; // evaluations on either side, of the slider: a larger value of the address stands at its end
-const ABOUT_BANDS = 'Around a mean: one standard error to either side, or the 95 % interval of the mean by Student’s t. Over the seeds of a group, or over prompts where there is one seed; the legend says which, and hovering where there are many groups.';
 const ABOUT_REPORT = 'Figures, tables and configurations as one HTML file, to send or to keep: it opens without the studio.';
-const ABOUT_SMOOTHING = 'A straight line fitted to the evaluations around each one (tricube weights), which is not late where the reward rises. The thin curve is what was measured.';
 
 export function ComparePage() {
   const [query, change] = useAddress();
@@ -41,17 +39,16 @@ export function ComparePage() {
   usePageTitle('Compare');
   if (isNothing(chosen)) return <Nothing />;
   const report = reportOf(chosen, baseline, { measure, target, smoothing, band });
-  const runs = seen?.groups.reduce((sum, group) => sum + group.runs.length, 0) ?? 0;
   return (
     <>
       <div className="head">
         <h1>Compare</h1>
-        {seen ? <span className="muted" style={{ fontSize: 13 }} data-testid="compared" data-active={seen.active}>{runs} run{runs === 1 ? '' : 's'} in {seen.groups.length} group{seen.groups.length === 1 ? '' : 's'}; a group’s runs differ by their seed alone</span> : !error && <Skeleton height={20} width={320} />}
+        {seen ? <span className="muted" style={{ fontSize: 13 }} data-testid="compared" data-active={seen.active}>{seen.summary}</span> : !error && <Skeleton height={20} width={320} />}
         <div className="push" style={{ display: 'flex', gap: 8, alignItems: 'center', flexWrap: 'wrap' }}>
           {seen?.has_gold && <SegmentedControl size="xs" aria-label="Measure" value={measure} data={[{ value: 'reward', label: 'Reward' }, { value: 'gold', label: 'Gold reward' }]} onChange={(value) => set('measure', value === 'gold' ? value : null)} />}
           <span className="muted" style={{ fontSize: 12.5 }}>Bands of the figures</span>
-          <SegmentedControl size="xs" aria-label="Bands" aria-describedby="about-bands" title={ABOUT_BANDS} value={band} data={[{ value: 'stderr', label: '± 1 s.e.' }, { value: 'ci95', label: '95 %' }]} onChange={(value) => set('band', value === 'ci95' ? value : null)} />
-          <span className="sr" id="about-bands">{ABOUT_BANDS}</span>
+          <SegmentedControl size="xs" aria-label="Bands" aria-describedby="about-bands" title={seen?.about.bands} value={band} data={[{ value: 'stderr', label: '± 1 s.e.' }, { value: 'ci95', label: '95 %' }]} onChange={(value) => set('band', value === 'ci95' ? value : null)} />
+          <span className="sr" id="about-bands">{seen?.about.bands}</span>
           {seen ? <Button component={Link} to={samplesOf(seen)} variant="default" size="compact-xs">Samples</Button> : !error && <Button variant="default" size="compact-xs" disabled>Samples</Button>}
           {seen ? <Button component="a" href={report} download variant="default" size="compact-xs" title={ABOUT_REPORT}>Download report</Button> : !error && <Button variant="default" size="compact-xs" disabled>Download report</Button>}
           <Copy text={window.location.href} label="Copy link" group="This comparison" />
@@ -110,23 +107,23 @@ function Figure({ chosen, title, look, seen, onTarget, onSmoothing }: FigureProp
   return (
     <Drawn name={`compare-${name}${algorithm ? `-${algorithm}` : ''}`} title={title} answer={answer} error={error} csv={csvOf(chosen, look)} below={BELOW.includes(name)} awaited={awaited} expected={ofTarget ? 72 + 38 * seen.groups.length : undefined} wide={!HALF.includes(name) && !algorithm} empty={name === 'best' ? 'No best yet: it is chosen among groups whose runs have finished and are scored alike.' : ofTarget ? (target === null && seen.target === null ? 'No mean rose above its start: name a reward to reach.' : 'No group has reached this reward.') : 'Nothing is measured yet: the figure begins with the first evaluation.'}>
       {ofTarget && <Target value={target} otherwise={seen.target} onTarget={onTarget} />}
-      {AGAINST_STEP.includes(name) && <Smoothing value={smoothing} onChange={onSmoothing} />}
+      {AGAINST_STEP.includes(name) && <Smoothing value={smoothing} about={seen.about.smoothing} onChange={onSmoothing} />}
     </Drawn>
   ); // prettier-ignore
 }
 
 /** Over how many evaluations; what was measured stays visible under it. */
-function Smoothing({ value, onChange }: { value: number; onChange(value: number): void }) {
+function Smoothing({ value, about, onChange }: { value: number; about: string; onChange(value: number): void }) {
   const [held, setHeld] = useState(value);
   const pending = useRef(false); // the address follows the slider a little later, and must not draw it back
   useEffect(() => { if (!pending.current) setHeld(value); }, [value]);
   const later = useDebouncedCallback((next: number) => { pending.current = false; onChange(next); }, 150);
   const hint = useId();
   return (
-    <label className="smoothing muted" title={ABOUT_SMOOTHING}>
+    <label className="smoothing muted" title={about}>
       Smoothing <input type="range" min={0} max={SMOOTHEST} step={1} value={held} aria-label="Smoothing" aria-describedby={hint} aria-valuetext={held ? `${held} evaluations on either side` : 'none'} onChange={(event) => { pending.current = true; setHeld(event.target.valueAsNumber); later(event.target.valueAsNumber); }} />
       <span className="num" aria-hidden>{held ? `± ${held}` : 'none'}</span>
-      <span className="sr" id={hint}>{ABOUT_SMOOTHING}</span>
+      <span className="sr" id={hint}>{about}</span>
     </label>
   );
 }
