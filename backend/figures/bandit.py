@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from backend.figures.style import COLOURS, NEUTRAL, TEMPLATE, faint
+from backend.figures.style import COLOURS, HOVER, NEUTRAL, TEMPLATE, faint
 from copg_core.bandit import BanditAlgorithm, BanditConfig, log_softmax
 from copg_core.bandit_result import BanditCurve, BanditResult
 from copg_core.wording import number
@@ -36,6 +36,7 @@ SMALLEST = 1e-10  # below this a logarithm shows nothing but rounding
 # Corners of an equilateral triangle: the first arm on top, then to the right and to the left.
 CORNERS = np.array([[0.5, np.sqrt(0.75)], [1.0, 0.0], [0.0, 0.0]])
 LABELS = np.array([[0.0, 0.0], [0.0, -0.03], [0.0, -0.03]])  # from a corner to its words
+_PROBABILITY = ".3~g"  # with an exponent where it is very small, as trained policies are: zeros would fill the page
 _TEMPLATE: dict[str, Any] = TEMPLATE.to_plotly_json()
 
 
@@ -70,7 +71,7 @@ def regret(config: BanditConfig, result: BanditResult, scale: Scale = "linear") 
                     _curve(name, steps, edge, f"{NAMES[name]} {sign} 1 s.e.", "band", line={"width": 0}, showlegend=False,
                            hoverinfo="skip", **({"fill": fill, "fillcolor": faint(COLOURS[name])} if fill else {}))
                 )  # fmt: skip
-        traces.append(_curve(name, steps, mean, NAMES[name], "regret", hovertemplate="%{y:.4f}"))
+        traces.append(_curve(name, steps, mean, NAMES[name], "regret", hovertemplate="%{y}"))
         if curve.limit_regret is not None and (scale == "linear" or curve.limit_regret > SMALLEST):
             ends = _encoded([result.steps[0], result.steps[-1]], "i4")
             traces.append(
@@ -78,9 +79,14 @@ def regret(config: BanditConfig, result: BanditResult, scale: Scale = "linear") 
                        line={"dash": "dot", "width": 1.5}, hoverinfo="skip")
             )  # fmt: skip
     seeds = "1 seed" if config.seeds == 1 else f"mean ± 1 s.e., n = {config.seeds} seeds"
-    y_axis: Drawing = {"title": {"text": "Regret (reward units)"}, "rangemode": "tozero"}
+    y_axis: Drawing = {"title": {"text": "Regret (reward units)"}, "hoverformat": HOVER, "rangemode": "tozero"}
     if scale == "log":
-        y_axis = {"title": {"text": "Regret (reward units)"}, "type": "log", "exponentformat": "power"}
+        y_axis = {
+            "title": {"text": "Regret (reward units)"},
+            "hoverformat": HOVER,
+            "type": "log",
+            "exponentformat": "power",
+        }
     # A zoom survives a moved slider, not another axis.
     x_axis = {"title": {"text": "Optimizer step"}, "hoverformat": ",d"}
     return _figure(
@@ -128,14 +134,14 @@ def policies(config: BanditConfig, result: BanditResult) -> Drawing:
         {
             "type": "bar", "x": arms, "y": _encoded(shares), "name": name,
             "marker": {"color": COLOURS[algorithm] if algorithm else NEUTRAL},
-            "hovertemplate": "%{y:.4f}", "meta": _meta("policy" if algorithm else "optimum_policy", algorithm),
+            "hovertemplate": "%{y}", "meta": _meta("policy" if algorithm else "optimum_policy", algorithm),
         }
         for name, algorithm, shares in bars
     ]  # fmt: skip
     return _figure(
         traces,
         {"title": {"text": "Arm"}, "type": "category"},
-        {"title": {"text": "Probability"}, "rangemode": "tozero"},
+        {"title": {"text": "Probability"}, "hoverformat": _PROBABILITY, "rangemode": "tozero"},
         f"{_mean(config)}first bar: the optimum",
         barmode="group",
         bargap=0.25,
@@ -149,13 +155,13 @@ def frontier(config: BanditConfig, result: BanditResult) -> Drawing:
         {
             "type": "scatter", "mode": "lines", "x": _encoded(kl), "y": _encoded(reward), "name": "Optimum for every β",
             "customdata": _encoded(betas), "line": {"color": NEUTRAL, "width": 4}, "opacity": 0.45,
-            "hovertemplate": "β = %{customdata:.3g}: R %{y:.3f} at %{x:.3f} nats<extra></extra>",
+            "hovertemplate": "β = %{customdata:,.3~r}: R %{y} at %{x} nats<extra></extra>",
             "meta": _meta("reference_optima", None),
         }
     ]  # fmt: skip
     for name, curve in result.algorithms.items():
         x, y = np.array(curve.kl_mean), np.array(curve.reward_mean)
-        hover = f"{NAMES[name]}: R %{{y:.3f}} at %{{x:.3f}} nats<extra></extra>"
+        hover = f"{NAMES[name]}: R %{{y}} at %{{x}} nats<extra></extra>"
         traces.append(_curve(name, _encoded(x), y, NAMES[name], "path", hovertemplate=hover))
         end: Drawing = {"mode": "markers", "marker": {"size": 9, "color": COLOURS[name]}, "showlegend": False}
         traces.append(_curve(name, _encoded(x[-1:]), y[-1:], NAMES[name], "end", hovertemplate=hover, **end))
@@ -164,11 +170,11 @@ def frontier(config: BanditConfig, result: BanditResult) -> Drawing:
             "type": "scatter", "mode": "markers", "x": [result.optimal_kl], "y": [result.optimal_reward],
             "name": f"Optimum for β = {number(config.beta, 6)}", "meta": _meta("optimum", None),
             "marker": {"symbol": "star-open", "size": 14, "color": NEUTRAL, "line": {"width": 2}},
-            "hovertemplate": "Optimum: R %{y:.3f} at %{x:.3f} nats<extra></extra>",
+            "hovertemplate": "Optimum: R %{y} at %{x} nats<extra></extra>",
         }
     )  # fmt: skip
-    x_axis = {"title": {"text": "KL to the reference (nats)"}, "rangemode": "tozero"}
-    return _figure(traces, x_axis, {"title": {"text": "Expected reward (reward units)"}}, f"{_mean(config)}grey: optimum of every β",
+    x_axis = {"title": {"text": "KL to the reference (nats)"}, "hoverformat": HOVER, "rangemode": "tozero"}
+    return _figure(traces, x_axis, {"title": {"text": "Expected reward (reward units)"}, "hoverformat": HOVER}, f"{_mean(config)}grey: optimum of every β",
                    hovermode="closest")  # fmt: skip
 
 
@@ -239,7 +245,7 @@ def _points(at: np.ndarray[Any, Any], name: str, role: str, algorithm: BanditAlg
 
 def _shares(policy: np.ndarray[Any, Any], name: str) -> Drawing:
     """Hover text that says the probability of each arm, for policies (n, 3)."""
-    arms = "<br>".join(f"arm {arm + 1}: %{{customdata[{arm}]:.3f}}" for arm in range(3))
+    arms = "<br>".join(f"arm {arm + 1}: %{{customdata[{arm}]:{_PROBABILITY}}}" for arm in range(3))
     return {"customdata": _encoded(policy), "hovertemplate": f"<b>{name}</b><br>{arms}<extra></extra>"}
 
 

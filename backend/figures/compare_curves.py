@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 
 from backend.comparisons import Comparison, Group, Measure, best, by_algorithm
-from backend.figures.style import BANDS, COLOURS, DASHES, NEUTRAL, TEMPLATE, faint, sequential
+from backend.figures.style import BANDS, COLOURS, DASHES, HOVER, NEUTRAL, TEMPLATE, faint, sequential
 from backend.statistics import Band, as_values, band, half_width
 from copg_core.wording import number, with_error
 
@@ -151,7 +151,7 @@ def _curve(
         go.Scatter(
             x=steps, y=[point.smooth for point in points] if comparison.smoothing else means, name=f"{group.label}{over}",
             line={"color": colour, "width": 2, "dash": dash}, customdata=told,
-            hovertemplate=f"{'' if comparison.bands else 'step %{x:,d}: '}%{{y:.3f}}{'%{customdata}' if told is not None else ''}",
+            hovertemplate=f"{'' if comparison.bands else 'step %{x:,d}: '}%{{y}}{'%{customdata}' if told is not None else ''}",
             meta={**meta, "role": "mean", **_open(comparison)}, legendgroup=group.id, mode="lines" if comparison.smoothing else mode(points),
             marker={"size": 4, "color": colour},
         )
@@ -194,7 +194,8 @@ def _over_steps(comparison: Comparison, traces: Sequence[go.Scatter], measure: M
     # A label with a line for each of many groups would cover the figure, and takes as long as drawing it.
     alone = {} if comparison.bands else {"hovermode": "closest", "hoverlabel": {"namelength": -1}}
     drawn.update_layout(
-        template=TEMPLATE, uirevision="keep", xaxis={"title": {"text": f"Optimizer step{every(comparison)}"}},
-        yaxis={"title": {"text": f"{name_of(measure)} ({UNITS[measure]})"}}, **alone,
+        template=TEMPLATE, uirevision="keep",
+        xaxis={"title": {"text": f"Optimizer step{every(comparison)}"}, "hoverformat": ",d"},
+        yaxis={"title": {"text": f"{name_of(measure)} ({UNITS[measure]})"}, "hoverformat": HOVER}, **alone,
     )  # fmt: skip
     return drawn

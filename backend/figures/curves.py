@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from backend.figures.data import RunData
-from backend.figures.style import GOLD, NEUTRAL, figure, line, mean_with_band, raw
+from backend.figures.style import GOLD, HOVER_SHARE, NEUTRAL, figure, line, mean_with_band, raw
 from copg_core.wording import number
 
 _LOSS_UNITS = {
@@ -17,7 +17,7 @@ _LOSS_UNITS = {
     "policy_gradient": "reward × nats",
 }
 # Ticks of its own: plotly would put them where those of the left axis are, at 28 % and 58 %.
-_PERCENT = {"tickformat": ".0%", "tickmode": "array", "tickvals": [0, 0.25, 0.5, 0.75, 1]}
+_PERCENT = {"tickformat": ".0%", "hoverformat": HOVER_SHARE, "tickmode": "array", "tickvals": [0, 0.25, 0.5, 0.75, 1]}
 
 
 def loss(data: RunData) -> go.Figure:
@@ -40,7 +40,7 @@ def kl(data: RunData) -> go.Figure:
     greedy = plan["generation"]["temperature"] == 0
     traces = mean_with_band(
         data.steps, data.evaluated("kl"), data.evaluated("kl_stderr"),
-        f"Mean{'' if greedy else ' (k1)'} ± 1 s.e., n = {count:,} prompts", role="kl", algorithm=data.algorithm, digits=".3g",
+        f"Mean{'' if greedy else ' (k1)'} ± 1 s.e., n = {count:,} prompts", role="kl", algorithm=data.algorithm,
     )  # fmt: skip
     if greedy:
         return figure(traces, "Greedy log-ratio, no KL estimate (nats)")
@@ -48,7 +48,7 @@ def kl(data: RunData) -> go.Figure:
     for name, label, dash in (("kl_k2", "k2 = mean h²/2", "dash"), ("kl_k3", "k3 = mean exp(−h) − 1 + h", "dot")):
         trace = line(
             data.steps, data.evaluated(name), label, role=name, algorithm=data.algorithm, source="evaluation",
-            colour=NEUTRAL, digits=".3g", dash=dash, width=1,
+            colour=NEUTRAL, dash=dash, width=1,
         )  # fmt: skip
         trace.visible = "legendonly"
         traces.append(trace)
@@ -62,15 +62,13 @@ def explained_contrast(data: RunData) -> go.Figure:
     traces = [
         line(
             steps, aligned, "Alignment: cosine of ΔR and Δh", role="contrast_alignment", algorithm=data.algorithm,
-            source="metric", colour=NEUTRAL, digits=".3f", width=1, opacity=0.8,
+            source="metric", colour=NEUTRAL, width=1, opacity=0.8,
         )
     ]  # fmt: skip
     if data.algorithm != "copg":
         return figure(traces, "Alignment (cosine)")
     steps, values = data.curves["explained_contrast"]
-    share = raw(
-        steps, values, "Explained share, each batch", role="explained_contrast", algorithm=data.algorithm, digits=".3f"
-    )
+    share = raw(steps, values, "Explained share, each batch", role="explained_contrast", algorithm=data.algorithm)
     return figure([share, *traces], "Explained share, cosine")
 
 
@@ -89,7 +87,7 @@ def log_ratios(data: RunData) -> go.Figure:
         traces.append(
             line(
                 steps, values, label, role=name, algorithm=data.algorithm, source="metric", colour=colour, dash=dash,
-                digits=".3g", width=1, opacity=0.8,
+                width=1, opacity=0.8,
             )
         )  # fmt: skip
     return figure(traces, "Log-ratio (nats per completion)")
@@ -123,7 +121,7 @@ def accuracy(data: RunData) -> go.Figure:
         traces.append(
             line(
                 data.steps, data.evaluated("longer_wins"), "Longer wins (validation)", role="longer_wins",
-                algorithm=data.algorithm, source="evaluation", colour=NEUTRAL, digits=".3f", dash="dot", width=1,
+                algorithm=data.algorithm, source="evaluation", colour=NEUTRAL, dash="dot", width=1,
             )
         )  # fmt: skip
     return figure(traces, "Share of pairs")
@@ -135,16 +133,16 @@ def length(data: RunData) -> go.Figure:
     traces = [
         line(
             data.steps, data.evaluated("length_mean"), "Mean length", role="length", algorithm=data.algorithm,
-            source="evaluation", digits=".1f", markers=True,
+            source="evaluation", markers=True,
         ),
         line(
             data.steps, data.evaluated("unfinished_share"), "Unfinished, right axis", role="unfinished",
-            algorithm=data.algorithm, source="evaluation", colour=GOLD, digits=".1%", dash="dash", markers=True,
+            algorithm=data.algorithm, source="evaluation", colour=GOLD, dash="dash", markers=True,
             axis="y2",
         ),
         line(
             *data.curves["truncated_share"], "Training batch cut, right axis", role="truncated_share",
-            algorithm=data.algorithm, source="metric", colour=NEUTRAL, digits=".1%", dash="dot", width=1, axis="y2",
+            algorithm=data.algorithm, source="metric", colour=NEUTRAL, dash="dot", width=1, axis="y2",
         ),
     ]  # fmt: skip
     drawn = figure(traces, "Tokens, EOS included", second_y="Without EOS", rangemode="tozero")
@@ -156,12 +154,12 @@ def throughput(data: RunData) -> go.Figure:
     """Tokens trained on in a second, evaluations not counted; on the right the share of the GPU's peak, where it is known."""
     steps, values = data.curves["tokens_per_second"]
     trace = raw(
-        steps, values, "Each step, not smoothed", role="throughput", algorithm=data.algorithm, digits=",.0f"
+        steps, values, "Each step, not smoothed", role="throughput", algorithm=data.algorithm
     )  # fmt: skip
     share_steps, shares = data.curves["flop_utilisation"]
     share = line(
         share_steps, shares, "Of the GPU's peak, right axis", role="flop_utilisation", algorithm=data.algorithm,
-        source="metric", colour=NEUTRAL, digits=".1%", dash="dot", width=1, axis="y2",
+        source="metric", colour=NEUTRAL, dash="dot", width=1, axis="y2",
     )  # fmt: skip
     # Before the first step nobody knows; after it, steps without a share mean that there is no known peak.
     known = bool(shares) or not values

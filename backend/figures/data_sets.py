@@ -11,7 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from backend.figures.style import COLOURS, NEUTRAL, TEMPLATE, whole_ticks
+from backend.figures.style import COLOURS, HOVER, NEUTRAL, TEMPLATE, whole_ticks
 
 Report = Mapping[str, Any]
 
@@ -103,7 +103,7 @@ def _laid_out(drawn: go.Figure, x_title: str, y_title: str) -> go.Figure:
         template=TEMPLATE,
         barmode="overlay",
         bargap=0,
-        xaxis={"title": {"text": x_title}, "rangemode": "normal", "hoverformat": ",.4~g"},
+        xaxis={"title": {"text": x_title}, "rangemode": "normal", "hoverformat": HOVER},
         yaxis={"title": {"text": y_title}, "rangemode": "tozero"} | whole_ticks(max(max(one.y) for one in drawn.data)),
         showlegend=len(drawn.data) > 1,
     )

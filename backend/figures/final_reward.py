@@ -13,7 +13,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from backend.comparisons import NAMES, apart_by_number
-from backend.figures.style import BANDS, COLOURS, DASHES, NEUTRAL, TEMPLATE
+from backend.figures.style import BANDS, COLOURS, DASHES, HOVER, NEUTRAL, TEMPLATE
 from backend.statistics import Band, half_width, mean_and_stderr
 from copg_core.wording import number, with_error
 
@@ -97,7 +97,7 @@ def final_reward(
                          point.error_over]
                         for point in points
                     ],
-                    hovertemplate=f"<b>{label}</b><br>{x_title} %{{x:.4g}}: %{{customdata[0]}}<extra></extra>", **common,
+                    hovertemplate=f"<b>{label}</b><br>{x_title} %{{x}}: %{{customdata[0]}}<extra></extra>", **common,
                 )
             )  # fmt: skip
         single = [one for one in own if one.finished] if any(point.seeds > 1 for point in points) else []
@@ -126,7 +126,7 @@ def final_reward(
 def _x_axis(xs: Sequence[float], title: str) -> dict[str, Any]:
     """Beta always has a logarithmic axis, another setting where it spans more than a factor of five; ticks at the values themselves, each
     named where the one before it leaves room."""
-    axis: dict[str, Any] = {"title": {"text": title}, "hoverformat": ".4g", "rangemode": "normal"}
+    axis: dict[str, Any] = {"title": {"text": title}, "hoverformat": HOVER, "rangemode": "normal"}
     if not xs or min(xs) <= 0 or (title != BETA and max(xs) / min(xs) <= FACTOR):
         return axis
     values = sorted(set(xs))

@@ -12,7 +12,7 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from backend.figures.style import COLOURS, DASHES, NEUTRAL, TEMPLATE
+from backend.figures.style import COLOURS, DASHES, HOVER, NEUTRAL, TEMPLATE
 from backend.gpu_history import History, Line, Point
 from copg_core.wording import number
 
@@ -35,13 +35,13 @@ class GpuFigure:
 
 
 FIGURES: Mapping[GpuFigureName, GpuFigure] = {
-    "gpu_use": GpuFigure("Use of GPUs", "Use (%)", lambda point: _rounded(point.use, 1), "means over", "%{y:.0f} %"),
+    "gpu_use": GpuFigure("Use of GPUs", "Use (%)", lambda point: _rounded(point.use, 1), "means over", "%{y} %"),
     "gpu_memory": GpuFigure(
         "Memory of GPUs",
         "Memory (GB)",
         lambda point: None if point.memory is None else round(point.memory / GB, 3),
         "highest in",
-        "%{y:.1f} GB",
+        "%{y} GB",
     ),
 }
 
@@ -144,7 +144,7 @@ def _over_time(name: GpuFigureName, history: History, minutes_east: int) -> go.F
             "type": "date", "range": _ticks([history.since, history.until], minutes_east), "rangemode": "normal",
             "tickformat": "%H:%M", "hoverformat": "%-d %b, %H:%M:%S",
         },
-        yaxis={"title": {"text": figure.axis}},
+        yaxis={"title": {"text": figure.axis}, "hoverformat": HOVER},
     )  # fmt: skip
     return drawn
 

@@ -45,7 +45,7 @@ def reward(data: RunData) -> go.Figure:
         traces.append(
             line(
                 steps, [level] * len(steps), f"{start} (step 0)", role="reference", algorithm=algorithm,
-                source="evaluation", colour=NEUTRAL, digits=".3f", dash="dot", width=1,
+                source="evaluation", colour=NEUTRAL, dash="dot", width=1,
             )
         )  # fmt: skip
     if has_gold(data.config):

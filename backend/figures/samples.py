@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend import side_by_side
-from backend.figures.style import COLOURS, DASHES, TEMPLATE, sequential, whole_ticks
+from backend.figures.style import COLOURS, DASHES, HOVER, HOVER_SHARE, TEMPLATE, sequential, whole_ticks
 from backend.side_by_side import Column, Measure
 from copg_core.wording import fixed
 
@@ -49,7 +49,7 @@ def histogram(columns: Sequence[Column], measure: Measure) -> go.Figure:
         traces.append(
             go.Scatter(
                 x=edges.tolist() if mine else [], y=[*shares, shares[-1]] if mine else [], mode="lines", legendgroup=str(place),
-                name=f"{label}: n = {len(mine):,}{mean}{note}", hovertemplate="%{y:.1%}",
+                name=f"{label}: n = {len(mine):,}{mean}{note}", hovertemplate="%{y}",
                 line={"color": colour, "width": 2, "shape": "hv", "dash": "solid" if one_algorithm else DASHES[number % len(DASHES)]},
                 meta={"role": "histogram", "algorithm": column.run.algorithm, **({"colours": colours} if colours else {})},
             )
@@ -57,8 +57,8 @@ def histogram(columns: Sequence[Column], measure: Measure) -> go.Figure:
     drawn = go.Figure(traces)
     ticks = whole_ticks(edges[-1] - edges[0]) if measure == "length" else {}
     drawn.update_layout(
-        template=TEMPLATE, uirevision="keep", yaxis={"title": {"text": "Share of prompts"}, "tickformat": ".0%", "rangemode": "tozero"},
-        xaxis={"title": {"text": _SEVERAL[measure] if any(apart) else _TITLES[measure]}, "rangemode": "normal", "hoverformat": ",.3~f"} | ticks,
+        template=TEMPLATE, uirevision="keep", yaxis={"title": {"text": "Share of prompts"}, "tickformat": ".0%", "hoverformat": HOVER_SHARE, "rangemode": "tozero"},
+        xaxis={"title": {"text": _SEVERAL[measure] if any(apart) else _TITLES[measure]}, "rangemode": "normal", "hoverformat": HOVER} | ticks,
     )  # fmt: skip
     return drawn
 

@@ -39,6 +39,11 @@ NEUTRAL = "#808080"
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # what tells curves of one colour apart
 # Ends of viridis that are legible on white and on black; the page takes the one of its ground.
 _SCALE = {"light": (0.0, 0.78), "dark": (0.3, 1.0)}
+# How hovering writes a number, near to `copg_core.wording.number`: significant digits without zeros at the end, and no exponent, which
+# d3-format has from 1e-6 down and from 10,000 up or not at all. It is given to axes: there plotly.js writes a real minus, in a template
+# (`%{y:…}`) it would write a hyphen.
+HOVER = ",.4~r"
+HOVER_SHARE = ".3~p"
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "Inter, system-ui, sans-serif", "size": 13},
@@ -92,12 +97,13 @@ def figure(traces: Sequence[go.Scatter], y_title: str, *, second_y: str | None =
     drawn = go.Figure(list(traces))
     drawn.update_layout(
         template=TEMPLATE,
-        xaxis={"title": {"text": "Optimizer step"}},
-        yaxis={"title": {"text": y_title}, **y_axis},
+        xaxis={"title": {"text": "Optimizer step"}, "hoverformat": ",d"},
+        yaxis={"title": {"text": y_title}, "hoverformat": HOVER, **y_axis},
         uirevision="keep",  # zoom and hidden traces survive a redraw
     )
     if second_y is not None:
-        drawn.update_layout(yaxis2={"title": {"text": second_y}, "overlaying": "y", "side": "right", "showgrid": False})
+        right = {"overlaying": "y", "side": "right", "showgrid": False}
+        drawn.update_layout(yaxis2={"title": {"text": second_y}, "hoverformat": HOVER, **right})
     return drawn
 
 
@@ -110,7 +116,6 @@ def line(
     algorithm: str,
     source: Source,
     colour: str | None = None,
-    digits: str = ".4g",
     dash: str = "solid",
     width: float = 2,
     opacity: float = 1.0,
@@ -126,16 +131,16 @@ def line(
         line={"color": colour or COLOURS[algorithm], "width": width, "dash": dash},
         marker={"size": 5},
         opacity=opacity,
-        hovertemplate=f"%{{y:{digits}}}",
+        hovertemplate="%{y}",
         meta={"role": role, "algorithm": algorithm, "source": source},
         yaxis=axis,
     )
 
 
-def raw(x: Sequence[int], y: Values, name: str, *, role: str, algorithm: str, digits: str = ".4g") -> go.Scatter:
+def raw(x: Sequence[int], y: Values, name: str, *, role: str, algorithm: str) -> go.Scatter:
     """What the optimizer saw, batch by batch: light and not smoothed."""
     return line(
-        x, y, name, role=role, algorithm=algorithm, source="metric", digits=digits, width=1, opacity=0.55
+        x, y, name, role=role, algorithm=algorithm, source="metric", width=1, opacity=0.55
     )  # fmt: skip
 
 
@@ -163,7 +168,6 @@ def mean_with_band(
     role: str,
     algorithm: str,
     colour: str | None = None,
-    digits: str = ".3f",
     dash: str = "solid",
     axis: str = "y",
 ) -> list[go.Scatter]:
@@ -179,7 +183,7 @@ def mean_with_band(
             line={"width": 0, "color": colour},
             fill=fill,
             fillcolor=faint(colour),
-            hovertemplate=f"%{{y:{digits}}}",
+            hovertemplate="%{y}",
             showlegend=False,
             legendgroup=role,
             meta={"role": f"{role}_{end}", "algorithm": algorithm, "source": "evaluation"},
@@ -188,7 +192,7 @@ def mean_with_band(
         for edge, sign, end, fill in ((lower, "−", "lower", None), (upper, "+", "upper", "tonexty"))
     ]
     centre = line(
-        x, mean, name, role=role, algorithm=algorithm, source="evaluation", colour=colour, digits=digits, dash=dash,
+        x, mean, name, role=role, algorithm=algorithm, source="evaluation", colour=colour, dash=dash,
         markers=True, axis=axis,
     )  # fmt: skip
     centre.legendgroup = role

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from backend.comparisons import Comparison, Group, Measure, Point, Sampling, why_apart
 from backend.figures.compare_curves import UNITS, error, every, mode, name_of, strokes
-from backend.figures.style import BANDS, NEUTRAL, TEMPLATE
+from backend.figures.style import BANDS, HOVER, NEUTRAL, TEMPLATE
 from backend.statistics import Band, as_values, half_width
 
 Place = Callable[[Point], tuple[float | None, float | None]]
@@ -104,7 +104,7 @@ def _ways(comparison: Comparison, place: Place, errors: Place, x_title: str, y_t
                     x=[x for _, x, _ in some], y=[y for _, _, y in some], mode="markers" if end else mode(known), name=f"{group.label}{over}",
                     line={"color": stroke.colour, "width": 1.5, "dash": stroke.dash},
                     marker={"size": 11 if end else 4, "color": stroke.colour}, customdata=[[point.step, *words] for (point, _, _), words in zip(some, told[-len(some) :], strict=True)],
-                    hovertemplate="step %{customdata[0]:,}: %{x:.3f}%{customdata[1]}, %{y:.3f}%{customdata[2]}", legendgroup=group.id, showlegend=not end,
+                    hovertemplate="step %{customdata[0]:,}: %{x}%{customdata[1]}, %{y}%{customdata[2]}", legendgroup=group.id, showlegend=not end,
                     meta={"role": role, "columns": ["step", "x ±", "y ±"], **stroke.meta(group.algorithm)},
                 )
             )  # fmt: skip
@@ -119,8 +119,8 @@ def _ways(comparison: Comparison, place: Place, errors: Place, x_title: str, y_t
     drawn.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name=f"large: the last evaluation{BANDS[comparison.band].both}", meta={"role": "reference", "algorithm": ""},
                                marker={"size": 11, "color": NEUTRAL}))  # fmt: skip
     drawn.update_layout(
-        template=TEMPLATE, hovermode="closest", uirevision="keep", yaxis={"title": {"text": y_title}},
-        xaxis={"title": {"text": f"{x_title}{every(comparison)}"}, "rangemode": "normal", "hoverformat": ".3f", "exponentformat": "power"},
+        template=TEMPLATE, hovermode="closest", uirevision="keep", yaxis={"title": {"text": y_title}, "hoverformat": HOVER},
+        xaxis={"title": {"text": f"{x_title}{every(comparison)}"}, "rangemode": "normal", "hoverformat": HOVER, "exponentformat": "power"},
     )  # fmt: skip
     return drawn
 

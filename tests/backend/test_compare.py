@@ -79,7 +79,7 @@ def test_of_many_groups_the_error_is_told_by_hovering() -> None:
     assert {trace.meta["role"] for trace in drawn.data} == {"mean"}
     first = drawn.data[0]
     assert (first.name, list(first.customdata)) == ("CoPG β = 0.1, n = 64 prompts", [" ± 0.1 (s.e.)"] * 3)
-    assert first.hovertemplate == "step %{x:,d}: %{y:.3f}%{customdata}"
+    assert first.hovertemplate == "step %{x:,d}: %{y}%{customdata}"
     assert drawn.layout.hovermode == "closest", "one line of a label for each of many groups would cover the figure"
     assert figures.reward(compare([member(0.1)]), "reward").layout.hovermode is None
     assert {trace.meta["role"] for trace in figures.reward(seen, "reward").data} == {"band", "mean"}, "the CSV has all"
