@@ -84,6 +84,17 @@ def test_a_file_that_is_sent_while_the_list_is_on_its_way_is_in_the_list(
     expect(page.get_by_role("link", name="early.jsonl")).to_have_count(2)  # of what was sent, and in the list
 
 
+def test_how_long_ago_a_file_came_goes_on_by_itself(studio: Studio, page: Page, tmp_path: Path) -> None:
+    page.clock.install()
+    row = page.locator(f"[data-dataset='{sent(studio, pairs(tmp_path / 'old.jsonl', prompt='old'))['id']}']")
+    page.goto(f"{studio.url}/data")
+    expect(row.get_by_text("just now")).to_be_visible()
+    asked: list[str] = []
+    page.route("**/api/v1/datasets", lambda route: (asked.append(route.request.url), route.abort()))
+    page.clock.fast_forward("05:00")
+    expect(row.get_by_text("5 min ago")).to_be_visible()
+
+
 def test_what_is_no_data_is_said_beside_the_file(studio: Studio, page: Page, tmp_path: Path) -> None:
     page.goto(f"{studio.url}/data")
     notes = tmp_path / "notes.txt"

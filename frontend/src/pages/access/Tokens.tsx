@@ -1,18 +1,19 @@
 /** Tokens: made, shown once, and revoked. */
 import { Button, Group, Modal, NumberInput, Select, Skeleton, Text, TextInput } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useEffect, useRef, useState } from 'react';
+import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { useAttempt } from '../../api/attempt';
 import { api, ApiError, data, messageOf, stayHere } from '../../api/client';
 import type { components } from '../../api/schema';
 import { type Scope, useSession } from '../../api/session';
+import { Ago } from '../../components/Ago';
 import { Copy, Failure } from '../../components/parts';
-import { ago, moment } from '../../format';
+import { moment } from '../../format';
 
 type Token = components['schemas']['TokenOut'];
 const SCOPES: readonly { value: Scope; label: string }[] = [{ value: 'read', label: 'read: look' }, { value: 'launch', label: 'launch: start and steer runs' }, { value: 'admin', label: 'admin: everything' }];
 
-const over = (token: Token): string | null => (token.revoked_at ? `revoked ${ago(token.revoked_at)}` : token.expires_at && Date.parse(token.expires_at) < Date.now() ? `expired ${ago(token.expires_at)}` : null);
+const over = (token: Token): ReactNode => (token.revoked_at ? <>revoked <Ago at={token.revoked_at} /></> : token.expires_at && Date.parse(token.expires_at) < Date.now() ? <>expired <Ago at={token.expires_at} /></> : null);
 
 export function Tokens() {
   const client = useQueryClient();
@@ -35,7 +36,7 @@ export function Tokens() {
             <li key={token.id} className={over(token) ? 'over' : undefined} data-token={token.id}>
               <span className="name">{token.name}</span><span className="tag">{token.scope}</span>
               {!over(token) && <Button className="push" size="compact-xs" variant="subtle" color="red" aria-label={`Revoke ${token.name}`} onClick={() => setEnding(token)}>Revoke</Button>}
-              <span className="sub">{over(token) ?? (token.last_used_at ? `last used ${ago(token.last_used_at)}` : 'never used')}, made {ago(token.created_at)} by {token.created_by}{!token.revoked_at && token.expires_at && Date.parse(token.expires_at) > Date.now() && <>, until {moment(token.expires_at)}</>}</span>
+              <span className="sub">{over(token) ?? (token.last_used_at ? <>last used <Ago at={token.last_used_at} /></> : 'never used')}, made <Ago at={token.created_at} /> by {token.created_by}{!token.revoked_at && token.expires_at && Date.parse(token.expires_at) > Date.now() && <>, until {moment(token.expires_at)}</>}</span>
             </li>
           ))}
         </ul>

@@ -5,8 +5,9 @@ import { useEffect, useRef, useState } from 'react';
 import { once, useAttempt } from '../../api/attempt';
 import { api, ApiError, data, messageOf, stayHere } from '../../api/client';
 import type { components } from '../../api/schema';
+import { Ago } from '../../components/Ago';
 import { Copy, Failure } from '../../components/parts';
-import { ago, moment } from '../../format';
+import { moment } from '../../format';
 
 type Webhook = components['schemas']['WebhookOut'];
 type Event = components['schemas']['WebhookEvent'];
@@ -58,7 +59,7 @@ function Row({ hook }: { hook: Webhook }) {
         <Button size="compact-xs" variant="subtle" color="gray" loading={turn.isPending} onClick={() => turn.mutate()}>{hook.enabled ? 'Disable' : 'Enable'}</Button>
         <Button size="compact-xs" variant="subtle" color="red" aria-label={`Delete ${hook.url}`} onClick={() => setEnding(true)}>Delete</Button>
       </Group>
-      <span className="sub">{hook.description && <>{hook.description}. </>}{hook.events.map((one) => EVENTS[one]).join(', ')}. {hook.disabled_reason ?? (hook.accepted_at ? `Last accepted ${ago(hook.accepted_at)}` : 'Nothing accepted yet')}{hook.waiting > 0 && `, ${hook.waiting} to be sent`}.{hook.old_secret_until && ` Signed with the old secret too until ${moment(hook.old_secret_until)}.`}</span>
+      <span className="sub">{hook.description && <>{hook.description}. </>}{hook.events.map((one) => EVENTS[one]).join(', ')}. {hook.disabled_reason ?? (hook.accepted_at ? <>Last accepted <Ago at={hook.accepted_at} /></> : 'Nothing accepted yet')}{hook.waiting > 0 && `, ${hook.waiting} to be sent`}.{hook.old_secret_until && ` Signed with the old secret too until ${moment(hook.old_secret_until)}.`}</span>
       {renew.data && <Secret name="replaced-secret" of={renew.data.url} secret={renew.data.secret} onDone={() => renew.reset()} />}
       {error && <p className="wrong" role="alert">{messageOf(error)}</p>}
       {shown && <Deliveries hook={hook.id} />}
@@ -100,7 +101,7 @@ function Deliveries({ hook }: { hook: string }) {
       {seen.data?.length === 0 && <li className="muted">Nothing has been sent yet.</li>}
       {seen.data?.map((one) => (
         <li key={one.id} data-status={one.status}>
-          <span>{one.type}</span><span className="tag">{one.status}</span><span className="muted">{ago(one.attempted_at ?? one.created_at)}{one.attempts > 1 && `, ${one.attempts} attempts`}</span>
+          <span>{one.type}</span><span className="tag">{one.status}</span><span className="muted"><Ago at={one.attempted_at ?? one.created_at} />{one.attempts > 1 && `, ${one.attempts} attempts`}</span>
           {one.status !== 'pending' && <Button className="push" size="compact-xs" variant="subtle" color="gray" loading={again.isPending && again.variables === one.id} onClick={() => again.mutate(one.id)}>Send again</Button>}
           {(one.answer_status !== null || one.answer) && <span className="sub">{[one.answer_status, one.answer].filter(Boolean).join(': ')}</span>}
         </li>

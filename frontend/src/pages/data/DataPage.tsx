@@ -4,8 +4,9 @@ import { Link } from 'react-router';
 import type { DataSet } from '../../api/client';
 import { useDatasets } from '../../api/queries';
 import { May } from '../../api/session';
+import { Ago } from '../../components/Ago';
 import { Failure } from '../../components/parts';
-import { ago, bytes, number } from '../../format';
+import { bytes, number } from '../../format';
 import { usePageTitle } from '../../components/title';
 import './data.css';
 import { DataState } from './state';
@@ -39,7 +40,7 @@ function Row({ one }: { one: DataSet }) {
       <span className="n num" data-label="Rows">{one.rows === null ? '–' : one.rows.toLocaleString('en-GB')}</span>
       <span className="n num" data-label="Size">{one.bytes === null || one.bytes === undefined ? '–' : bytes(one.bytes)}</span>
       <span className="n num" data-label="Runs">{one.id && one.file_name ? number(one.runs ?? 0) : '–'}</span>
-      <span className="n muted num" data-label="Added">{one.created_at ? ago(one.created_at) : 'built in'}</span>
+      <span className="n muted num" data-label="Added">{one.created_at ? <Ago at={one.created_at} /> : 'built in'}</span>
     </div>
   );
 }

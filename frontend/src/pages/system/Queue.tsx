@@ -4,9 +4,10 @@ import { IconPlayerPause, IconPlayerPlay } from '@tabler/icons-react';
 import { Link } from 'react-router';
 import { useQueue, useSteer } from '../../api/queries';
 import { May } from '../../api/session';
+import { Ago } from '../../components/Ago';
 import { Offers } from '../../components/offers';
 import { AlgorithmChip, Failure } from '../../components/parts';
-import { ago, duration } from '../../format';
+import { duration } from '../../format';
 
 const until = (iso: string): string => duration((Date.parse(iso) - Date.now()) / 1000);
 
@@ -18,7 +19,7 @@ export function PausedBanner() {
   return (
     <div className="alert quiet paused" role="status">
       <IconPlayerPause size={18} aria-hidden />
-      <div><strong>The queue is paused</strong><p>since {ago(queue.data.paused_since)}, by {queue.data.paused_by}. Runs that train go on; no other starts.</p></div>
+      <div><strong>The queue is paused</strong><p>since <Ago at={queue.data.paused_since} />, by {queue.data.paused_by}. Runs that train go on; no other starts.</p></div>
       <May scope="admin"><Offers group="Queue" offers={[{ id: 'resume', label: 'Resume the queue', act: () => { if (!steer.isPending) steer.mutate('resume'); } }]} /><Button className="push" size="xs" variant="default" leftSection={<IconPlayerPlay size={14} />} loading={steer.isPending} onClick={() => steer.mutate('resume')}>Resume</Button></May>
     </div>
   );

@@ -4,8 +4,9 @@ import { Link } from 'react-router';
 import { useSteer } from '../../api/queries';
 import type { components } from '../../api/schema';
 import { May } from '../../api/session';
+import { Ago } from '../../components/Ago';
 import { Offers } from '../../components/offers';
-import { ago, bytes, duration } from '../../format';
+import { bytes, duration } from '../../format';
 
 type WorkerOut = components['schemas']['WorkerOut'];
 type GpuOut = components['schemas']['GpuOut'];
@@ -38,7 +39,7 @@ export function Worker({ worker }: { worker: WorkerOut }) {
         <dt>Queue</dt><dd>{worker.queue}</dd>
         <dt>Host</dt><dd>{worker.host}, process {worker.pid}</dd>
         {processor && <><dt>Processor</dt><dd>{String(processor.name)}</dd></>}
-        <dt>Last sign of life</dt><dd>{duration(worker.seen_seconds_ago)} ago, started {ago(worker.started_at)}</dd>
+        <dt>Last sign of life</dt><dd>{duration(worker.seen_seconds_ago)} ago, started <Ago at={worker.started_at} /></dd>
         <dt>Version</dt><dd>{worker.version}</dd>
       </dl>
     </section>
