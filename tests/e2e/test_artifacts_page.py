@@ -52,6 +52,18 @@ def test_export_pin_delete_and_free(studio: Studio, page: Page, tmp_path: Path) 
     kept.get_by_label("Unpin step 4").click()
     expect(kept.get_by_label("Delete step 4")).to_be_enabled()
 
+    page.get_by_test_id("delete-button").click()
+    page.get_by_test_id("confirm-button").click()
+    page.wait_for_url("**/runs")
+    page.go_back()  # while it can still be taken back
+    expect(page.get_by_test_id("being-deleted")).to_be_visible()
+    expect(kept.get_by_label("Download step 4")).to_be_visible()
+    expect(page.get_by_test_id("export")).to_be_visible()
+    expect(kept.get_by_label("Pin step 4")).to_have_count(0)
+    expect(kept.get_by_label("Delete step 4")).to_have_count(0)
+    page.get_by_test_id("being-deleted").get_by_role("button", name="Undo").click()
+    expect(kept.get_by_label("Delete step 4")).to_be_enabled()
+
     page.goto(f"{studio.url}/system")
     storage = page.get_by_test_id("storage")
     expect(storage.get_by_text("Trained models")).to_be_visible()

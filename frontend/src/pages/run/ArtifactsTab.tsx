@@ -17,7 +17,8 @@ const archive = (artifact: Artifact, format = 'zip') => `${API}/artifacts/${arti
 const deletedAs = (run: RunDetail, step: number): string => `${run.id}@${step}`;
 const place = (run: RunDetail) => ({ params: { path: { run_id: run.id } } });
 
-export function ArtifactsTab({ run }: { run: RunDetail }) {
+/** Where the run waits to be deleted (`stays` is not so), its files can be taken away and nothing else. */
+export function ArtifactsTab({ run, stays }: { run: RunDetail; stays: boolean }) {
   const artifacts = useQuery({ queryKey: ['run', run.id, 'artifacts', run.state, run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/artifacts', place(run))), placeholderData: (before) => before });
   const kept = useKept();
   const select = useCallback((list: CheckpointList) => ({ ...list, items: kept(list.items, (one) => [deletedAs(run, one.step)]) }), [kept, run.id]);
@@ -33,7 +34,7 @@ export function ArtifactsTab({ run }: { run: RunDetail }) {
       <Panel title="Checkpoints" testId="checkpoints" query={checkpoints}>
         {checkpoints.data && (checkpoints.data.items.length === 0
           ? <p className="muted note">None. While a run trains, the newest one is what Resume goes on from.</p>
-          : <ul className="list">{checkpoints.data.items.toReversed().map((one) => <CheckpointRow key={`${one.step}${one.path}`} run={run} one={one} artifact={all.find((other) => other.kind === 'checkpoint' && other.step === one.step)} />)}</ul>)}
+          : <ul className="list">{checkpoints.data.items.toReversed().map((one) => <CheckpointRow key={`${one.step}${one.path}`} run={run} stays={stays} one={one} artifact={all.find((other) => other.kind === 'checkpoint' && other.step === one.step)} />)}</ul>)}
       </Panel>
       {all.some((one) => one.kind === 'log' || one.kind === 'spool') && (
         <Panel title="Logs and events" query={artifacts}>
@@ -102,10 +103,10 @@ function Hash({ sha256 }: { sha256: string }) {
   );
 }
 
-function CheckpointRow({ run, one, artifact }: { run: RunDetail; one: Checkpoint; artifact?: Artifact }) {
+function CheckpointRow({ run, stays, one, artifact }: { run: RunDetail; stays: boolean; one: Checkpoint; artifact?: Artifact }) {
   const [asking, setAsking] = useState(false);
   const row = useRef<HTMLLIElement>(null);
-  const may = useMay('launch');
+  const may = useMay('launch') && stays;
   const client = useQueryClient();
   const step = { params: { path: { run_id: run.id, step: one.step } } };
   const refresh = () => client.invalidateQueries({ queryKey: ['run', run.id] });
@@ -133,7 +134,7 @@ function CheckpointRow({ run, one, artifact }: { run: RunDetail; one: Checkpoint
         {may && <Tooltip label={one.pinned ? 'Unpin it first' : 'Delete'}><ActionIcon variant="subtle" color="gray" size="sm" disabled={one.pinned} aria-label={`Delete step ${one.step}`} onClick={() => setAsking(true)}><IconTrash size={15} /></ActionIcon></Tooltip>}
       </span>
       <span className="muted num path">{moment(one.created_at)}{artifact && <> · <Hash sha256={artifact.sha256} /></>}</span>
-      <Modal opened={asking} onClose={() => setAsking(false)} title={<Text fw={600}>Delete the checkpoint of step {number(one.step)}?</Text>}>
+      <Modal opened={asking && may} onClose={() => setAsking(false)} title={<Text fw={600}>Delete the checkpoint of step {number(one.step)}?</Text>}>
         <Text size="sm" c="dimmed">Frees {bytes(one.bytes)}. {one.step === run.checkpoint_step ? 'It is the newest: Resume would go on from an older one, or from the beginning. ' : ''}For a few seconds it can be taken back.</Text>
         <Group justify="flex-end" mt="lg"><Button variant="default" onClick={() => setAsking(false)}>Keep</Button><Button color="red.8" loading={remove.isPending} data-autofocus onClick={() => remove.mutate()}>Delete</Button></Group>
       </Modal>

@@ -68,7 +68,7 @@ export function RunPage() {
         <Tabs.Panel value="samples"><SamplesTab key={id} run={run} /></Tabs.Panel>
         <Tabs.Panel value="log"><LogTab key={id} run={run} /></Tabs.Panel>
         <Tabs.Panel value="config"><ConfigTab run={run} /></Tabs.Panel>
-        <Tabs.Panel value="files"><ArtifactsTab run={run} /></Tabs.Panel>
+        <Tabs.Panel value="files"><ArtifactsTab run={run} stays={stays} /></Tabs.Panel>
         <Tabs.Panel value="report"><ReportTab run={run} /></Tabs.Panel>
       </Tabs>
     </>
