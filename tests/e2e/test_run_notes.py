@@ -68,6 +68,26 @@ def test_two_who_edit_at_once_lose_nothing(studio: Studio, page: Page) -> None:
     assert serious_faults(page) == []
 
 
+def test_a_run_that_is_deleted_meanwhile_takes_no_words(studio: Studio, page: Page) -> None:
+    run = studio.post("/runs", {"name": "theirs to delete", "config": TINY, "gpus": 64})["id"]  # it stays queued
+    page.goto(f"{studio.url}/runs/{run}")
+    expect(page.get_by_test_id("live")).to_have_attribute("data-connected", "true")
+    page.get_by_test_id("add-notes").click()
+    notes = page.get_by_test_id("edit-run").get_by_label("Notes")
+    notes.fill("what took an hour")
+    assert httpx.delete(f"{studio.url}/api/v1/runs/{run}", timeout=30).status_code < 300
+    told = page.get_by_role("alert").filter(has_text="This run cannot be shown")
+    expect(told).to_contain_text("What you typed is not saved")
+    expect(notes).to_have_value("what took an hour")
+    expect(notes).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert").filter(has_text="It was not saved")).to_be_visible()
+    expect(notes).to_have_value("what took an hour")
+    page.get_by_test_id("edit-run").get_by_role("button", name="Cancel").click()
+    expect(notes).to_have_count(0)
+    expect(told).not_to_contain_text("What you typed")
+
+
 def test_a_lost_login_takes_no_words_and_none_are_typed_into_what_is_being_saved(studio: Studio, page: Page) -> None:
     run = studio.post("/runs", {"name": "kept", "config": TINY})["id"]
     held: list[Route] = []

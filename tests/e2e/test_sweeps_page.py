@@ -157,6 +157,41 @@ def test_name_notes_and_early_stop_are_edited_and_two_who_do_lose_nothing(studio
     assert httpx.delete(f"{studio.url}/api/v1/sweeps/{sweep}", timeout=30).status_code == 204
 
 
+def test_a_sweep_that_is_deleted_meanwhile_takes_no_typed_text_with_it(studio: Studio, page: Page) -> None:
+    body = {"name": "theirs to delete", "config": TINY, "grid": {"beta": [0.1, 1]}, "gpus": 64}
+    sweeps = [studio.post("/sweeps", body)["id"] for _ in range(2)]
+    page.goto(f"{studio.url}/sweeps/{sweeps[0]}")
+    expect(page.get_by_test_id("live")).to_have_attribute("data-connected", "true")
+    expect(page.get_by_test_id("members").locator("[data-run-id]")).to_have_count(2)
+    page.get_by_test_id("add-notes").click()
+    notes = page.get_by_test_id("edit-sweep").get_by_label("Notes")
+    notes.fill("what took an hour")
+    assert httpx.delete(f"{studio.url}/api/v1/sweeps/{sweeps[0]}", timeout=30).status_code == 204
+    told = page.get_by_role("alert").filter(has_text="This sweep cannot be shown")
+    expect(told).to_contain_text("What you typed is not saved")
+    expect(notes).to_have_value("what took an hour")
+    expect(notes).to_be_focused()
+    assert serious_faults(page) == []
+    told.get_by_role("link", name="All sweeps").click()
+    page.get_by_test_id("confirm-leave").click()
+
+    page.locator(f"[data-sweep-id='{sweeps[1]}']").get_by_role("link").click()
+    expect(page.get_by_test_id("members").locator("[data-run-id]")).to_have_count(2)
+    page.get_by_test_id("extend-sweep").click()
+    values = page.get_by_test_id("extend-values")
+    values.fill("log 0.003..0.3 x 6")
+    page.go_back()
+    page.get_by_role("dialog", name="Leave without saving?").get_by_role("button", name="Stay").click()
+    assert httpx.delete(f"{studio.url}/api/v1/sweeps/{sweeps[1]}", timeout=30).status_code == 204
+    dialog = page.get_by_role("dialog", name="Extend the sweep")
+    expect(dialog.get_by_role("alert")).to_contain_text("cannot be extended any more")
+    expect(values).to_have_value("log 0.003..0.3 x 6")
+    assert serious_faults(page) == []
+    dialog.get_by_role("button", name="Keep it as it is").click()
+    page.get_by_role("link", name="All sweeps").click()  # and nobody asks
+    page.wait_for_url("**/sweeps")
+
+
 def test_the_runs_table_names_pipelines_however_old(studio: Studio, page: Page) -> None:
     step = {"alias": "a", "config": {**TINY, "algorithm": "sft"}}
     first = studio.post("/pipelines", {"name": "the oldest of many", "steps": [step]})

@@ -47,13 +47,15 @@ export function useUnsaved(dirty: boolean, loses: Loses = another): () => void {
   return useCallback(() => end.current?.(), []);
 }
 
+const ABOVE = 300; // a dialog in which somebody types
+
 const blocks: BlockerFunction = ({ currentLocation, nextLocation }) => isLost(currentLocation, nextLocation);
 
 /** Asks once for all of a page: the router has one place for such a question. */
 export function Leaving() {
   const blocker = useBlocker(blocks);
   return (
-    <Modal opened={blocker.state === 'blocked'} onClose={() => blocker.reset?.()} title="Leave without saving?">
+    <Modal opened={blocker.state === 'blocked'} onClose={() => blocker.reset?.()} title="Leave without saving?" zIndex={ABOVE}>
       <Text size="sm">What you changed on this page is not saved, and would be lost.</Text>
       <Group justify="flex-end" mt="lg"><Button variant="default" data-autofocus onClick={() => blocker.reset?.()}>Stay</Button><Button color="red.8" onClick={() => blocker.proceed?.()} data-testid="confirm-leave">Leave without saving</Button></Group>
     </Modal>

@@ -34,8 +34,10 @@ export function RunPage() {
   const late = useOpenedLate([id, run?.sweep ?? id]);
   const deleting = useDeleting();
   usePageTitle(run?.name);
-  if (isError && (!run || isGone(error))) return <Failure title="This run cannot be shown" error={error}><p><Link to="/runs">All runs</Link></p></Failure>;
-  if (!run) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
+  // What is being typed stands in every state of the page: by its key React takes the form for the same.
+  const form = shown && <EditRun key={id} {...shown} onClose={close} />;
+  if (isError && (!run || isGone(error))) return <><Failure title="This run cannot be shown" error={error}><p>{form && 'What you typed is not saved, and stays until you leave. '}<Link to="/runs">All runs</Link></p></Failure>{form}</>;
+  if (!run) return <><div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>{form}</>;
   const stays = !late;
   const cloned = `/launch?algorithm=${run.algorithm}&from=${run.id}`;
   return (
@@ -54,7 +56,7 @@ export function RunPage() {
         </div>}
       </div>
       {!stays && <BeingDeleted what={deleting.has(id) ? run.name : 'the sweep of this run'} names={[id, run.sweep ?? id]} />}
-      {shown ? <EditRun key={id} {...shown} onClose={close} /> : <About run={run} onEdit={stays ? (focus) => void edit(focus) : undefined} />}
+      {form ?? <About run={run} onEdit={stays ? (focus) => void edit(focus) : undefined} />}
       {run.error && (
         <Failure title={run.state === 'failed' ? 'This run failed' : 'What went wrong'} error={run.error}>
           <p style={{ marginTop: 6 }} className="muted">{advice(run)} <Link to={`/runs/${id}/log`}>Read the log</Link></p>

@@ -46,7 +46,7 @@ function EarlyStop({ rule, put, told }: { rule: Rule; put: (rule: Rule) => void;
   const fields = useMemo(() => (form.data ? fieldsOf(form.data.early_stop_schema as JsonSchema) : []), [form.data]);
   const values = (rule ?? {}) as Record<string, unknown>;
   const problems = useMemo(() => problemsByField(told.filter((one) => one.field.startsWith('early_stop')).map((one) => ({ ...one, field: one.field.replace(/^early_stop\.?/, '') })), fields, values), [told, fields]);
-  if (form.isError) return <Failure title="The early stop cannot be edited" error={form.error} />;
+  if (form.isError && !form.data) return <Failure title="The early stop cannot be edited" error={form.error} />;
   if (!form.data) return <Skeleton height={40} />;
   return (
     <div role="group" aria-label="Early stop" style={{ display: 'grid', gap: 14, maxWidth: 960 }}>

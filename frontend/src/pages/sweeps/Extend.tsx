@@ -5,11 +5,15 @@ import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useAttempt } from '../../api/attempt';
 import { api, data, messageOf, type Sweep } from '../../api/client';
+import { Failure } from '../../components/parts';
+import { useUnsaved } from '../../components/unsaved';
 
-export function Extend({ sweep, opened, onClose }: { sweep: Sweep; opened: boolean; onClose: () => void }) {
+/** `gone`: why there is no such sweep any more, while somebody types. */
+export function Extend({ sweep, gone, opened, onClose }: { sweep: Sweep; gone: Error | null; opened: boolean; onClose: () => void }) {
   const known = [...new Set([...Object.keys(sweep.spec.grid ?? {}), ...(sweep.spec.bases ?? []).flatMap((base) => Object.keys(base.grid ?? {})), 'seed', 'beta'])];
   const [path, setPath] = useState(known[0]!);
   const [values, setValues] = useState('');
+  useUnsaved(opened && values.trim() !== '');
   const client = useQueryClient();
   const attempt = useAttempt();
   const extend = useMutation({
@@ -29,6 +33,7 @@ export function Extend({ sweep, opened, onClose }: { sweep: Sweep; opened: boole
   return (
     <Modal opened={opened} onClose={onClose} title={<Text fw={600}>Extend the sweep</Text>}>
       <form onSubmit={(event) => { event.preventDefault(); extend.mutate(); }} style={{ display: 'grid', gap: 12 }}>
+        {gone && <Failure title="This sweep cannot be extended any more" error={gone} />}
         <Autocomplete label="Field" description="Its path in the configuration." data={known} value={path} onChange={setPath} comboboxProps={{ shadow: 'md' }} />
         <TextInput label="Further values" description="0.01, 0.03, 0.1 · log 0.003..0.3 x 6 · 1..4" placeholder="3, 4" value={values} onChange={(event) => setValues(event.currentTarget.value)} error={extend.isError ? messageOf(extend.error) : undefined} data-autofocus data-testid="extend-values" />
         <Group justify="flex-end"><Button variant="default" onClick={onClose}>Keep it as it is</Button><Button type="submit" loading={extend.isPending} data-testid="extend-button">Add runs</Button></Group>

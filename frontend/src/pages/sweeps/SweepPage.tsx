@@ -32,10 +32,15 @@ export function SweepPage() {
   useSweepEvents(id, [...(members.data?.items ?? []).map((one) => one.run.id), ...(sweep.data?.parents ?? []).map((one) => one.id)]);
   const { shown, pencil, edit, close } = useOpened<Sweep, Field>(id, readSweep);
   const undoable = useOpenedLate([id]);
+  const [extending, setExtending] = useState<string | null>(null);
   usePageTitle(sweep.data?.name);
-  if (sweep.isError && (!sweep.data || isGone(sweep.error))) return <Failure title="This sweep cannot be shown" error={sweep.error}><p><Link to="/sweeps">All sweeps</Link></p></Failure>;
-  if (!sweep.data) return <div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>;
   const seen = sweep.data;
+  const failure = sweep.isError && (!seen || isGone(sweep.error)) ? sweep.error : null;
+  // What is being typed stands in every state of the page: by their keys React takes the forms for the same.
+  const form = shown && <EditSweep key={`edit ${id}`} {...shown} onClose={close} />;
+  const extend = seen && <Extend key={`extend ${id}`} sweep={seen} gone={failure} opened={extending === id} onClose={() => setExtending(null)} />;
+  if (failure) return <><Failure title="This sweep cannot be shown" error={failure}><p>{form && 'What you typed is not saved, and stays until you leave. '}<Link to="/sweeps">All sweeps</Link></p></Failure>{form}{extend}</>;
+  if (!seen) return <><div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>{form}</>;
   const stays = !undoable && !seen.deleting;
   return (
     <>
@@ -50,24 +55,24 @@ export function SweepPage() {
         <StateCounts sweep={seen} />
         <span className="sr" aria-live="polite" data-testid="sweep-state" data-active={seen.active} data-succeeded={seen.states.succeeded ?? 0}>{seen.active ? 'Active' : 'Ended'}</span>
         <Offers group="This sweep" offers={[{ id: 'compare', label: 'Compare its runs', act: () => void navigate(`/compare?sweep=${id}`) }]} />
-        <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button>{stays && <May scope="launch"><Actions sweep={seen} /></May>}</div>
+        <div className="push" style={{ display: 'flex', gap: 8, flexWrap: 'wrap' }}><Button size="xs" variant="default" component={Link} to={`/compare?sweep=${id}`} leftSection={<IconChartLine size={14} />} data-testid="compare-button">Compare</Button>{stays && <May scope="launch"><Actions sweep={seen} onExtend={() => setExtending(id)} /></May>}</div>
       </div>
       {undoable && <BeingDeleted what={seen.name} names={[id]} />}
-      {shown ? <EditSweep key={id} {...shown} onClose={close} /> : <About sweep={seen} onEdit={stays ? (focus) => void edit(focus) : undefined} />}
+      {form ?? <About sweep={seen} onEdit={stays ? (focus) => void edit(focus) : undefined} />}
       {seen.note && <Failure title="Before you compare" error={seen.note} />}
       <Facts sweep={seen} />
       <SweepFigure sweep={id} />
       {members.isError && <Failure title="The runs cannot be listed" error={members.error} />}
       <Members fields={members.data?.fields ?? seen.fields} items={members.data?.items} several={seen.algorithms.length > 1} menus={stays} />
+      {extend}
     </>
   );
 }
 
-function Actions({ sweep }: { sweep: Sweep }) {
+function Actions({ sweep, onExtend }: { sweep: Sweep; onExtend: () => void }) {
   const navigate = useNavigate();
   const [asked, setAsked] = useState<'cancel' | 'delete' | null>(null);
   const [open, setOpen] = useState(false);
-  const [extending, setExtending] = useState(false);
   const act = useSweepAct(sweep.id, () => setOpen(false));
   const remove = useDeleteSweep(sweep, { then: () => void navigate('/sweeps'), settled: () => setOpen(false) });
   const ask = (what: 'cancel' | 'delete'): void => { setAsked(what); setOpen(true); };
@@ -75,7 +80,7 @@ function Actions({ sweep }: { sweep: Sweep }) {
   const offers = [
     ...(sweep.active ? [{ id: 'cancel', label: 'Cancel', icon: IconPlayerStop, act: () => ask('cancel') }] : []),
     ...(ended > 0 ? [{ id: 'resume', label: 'Resume', icon: IconPlayerPlay, act: () => { if (!act.isPending) act.mutate('resume'); } }] : []),
-    { id: 'extend', label: 'Extend', icon: IconPlus, act: () => setExtending(true) },
+    { id: 'extend', label: 'Extend', icon: IconPlus, act: onExtend },
     ...(sweep.active ? [] : [{ id: 'delete', label: 'Delete', icon: IconTrash, act: () => ask('delete') }]),
   ];
   return (
@@ -93,7 +98,6 @@ function Actions({ sweep }: { sweep: Sweep }) {
           </>
         )}
       </Modal>
-      <Extend sweep={sweep} opened={extending} onClose={() => setExtending(false)} />
     </Group>
   );
 }
