@@ -17,6 +17,27 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 STACKS = ["services"]
 
 
+def test_a_prompt_that_was_typed_is_not_lost_unasked(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/playground?prompt=given")
+    prompt = page.get_by_label("Prompt", exact=True)
+    expect(prompt).to_have_value("given")
+    data = page.get_by_role("navigation", name="Main").get_by_role("link", name="Data", exact=True)
+    data.click()
+    page.wait_for_url("**/data")  # what the address brings is lost by no link
+    page.go_back()
+    prompt.fill("typed")
+    page.get_by_role("button", name="Let them write").click()
+    expect(page.get_by_text("List should have at least 1 item")).to_be_visible()  # refused: it is still not sent
+    data.click()
+    question = page.get_by_role("dialog", name="Leave without saving?")
+    question.get_by_role("button", name="Stay").click()
+    expect(question).to_have_count(0)
+    expect(prompt).to_have_value("typed")
+    prompt.fill("given")
+    data.click()
+    page.wait_for_url("**/data")
+
+
 def test_a_prompt_is_answered_side_by_side(studio: Studio, page: Page) -> None:
     other: dict[str, Any] = TINY | {"algorithm": "copg", "beta": 0.3, "reward": {"kind": "gold"}, "seed": 3}
     first = studio.post("/runs", {"name": "the first", "config": TINY})["id"]

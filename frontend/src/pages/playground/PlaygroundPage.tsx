@@ -13,6 +13,7 @@ import { Ago } from '../../components/Ago';
 import { Offers } from '../../components/offers';
 import { Copy, Failure } from '../../components/parts';
 import { usePageTitle } from '../../components/title';
+import { useUnsaved } from '../../components/unsaved';
 import { Answers } from './Answers';
 import { promptOf, useTrial, useTrialForm, useTrials, useTry } from './queries';
 import './playground.css';
@@ -53,11 +54,13 @@ function Form({ schema, before }: { schema: JsonSchema; before?: Trial }) {
   const navigate = useNavigate();
   const models = useModels();
   const fields = useMemo(() => fieldsOf(schema), [schema]);
-  const [values, setValues] = useState<Record<string, unknown>>(() => startOf(schema, before, query));
+  const [begun] = useState(() => startOf(schema, before, query));
+  const [values, setValues] = useState(begun);
   const [problems, setProblems] = useState<ReadonlyMap<string, string[]>>(new Map());
   const [none, setNone] = useState<{ run: string; why: string } | null>(null);
   const runs = values.runs as string[];
-  const asking = useTry((trial) => void navigate(`/playground/${trial.id}`));
+  const letGo = useUnsaved(JSON.stringify(values) !== JSON.stringify(begun));
+  const asking = useTry((trial) => { letGo(); void navigate(`/playground/${trial.id}`); });
   const change = (path: readonly string[], value: unknown): void => {
     setValues((now) => setAt(now, path, value));
     setProblems((now) => new Map([...now].filter(([one]) => one !== '' && one !== path[0])));
