@@ -51,6 +51,12 @@ def test_a_file_becomes_a_data_set_and_a_runs_source(studio: Studio, page: Page,
     expect(rows).not_to_contain_text("tokens")
     page.get_by_test_id("count-tokens").click()
     expect(rows.get_by_text(re.compile(r"\d+ characters, \d+ tokens")).first).to_be_visible()
+    page.route("**/tokens", lambda route: route.fulfill(status=503))
+    page.get_by_test_id("count-tokens").click()
+    counted = page.get_by_test_id("truncation")
+    expect(counted.get_by_role("alert")).to_contain_text("this is the count before: The server answered 503.")
+    expect(counted).to_contain_text("cut at 512 and 128")
+    page.unroute_all()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert serious_faults(page) == []
     page.get_by_test_id("use-button").click()

@@ -40,16 +40,18 @@ def test_a_run_that_is_deleted_meanwhile_takes_no_typed_text_with_it(studio: Stu
     expect(page.get_by_label("Batch size", exact=True)).to_have_value("8")  # the clone’s, not the paper’s
 
 
+def uploaded(studio: Studio, name: str) -> str:
+    rows = "".join(json.dumps({"prompt": f"{name} {i}", "chosen": "good", "rejected": "bad"}) + "\n" for i in range(9))
+    sent = httpx.post(
+        f"{studio.url}/api/v1/datasets/upload", params={"filename": f"{name}.jsonl"}, content=rows, timeout=60
+    )
+    assert sent.status_code == 201, sent.text
+    return str(sent.json()["id"])
+
+
 def test_the_form_shows_what_it_sends(studio: Studio, page: Page) -> None:
-    for name in ("first", "second"):
-        rows = "".join(
-            json.dumps({"prompt": f"{name} {i}", "chosen": "good", "rejected": "bad"}) + "\n" for i in range(9)
-        )
-        sent = httpx.post(
-            f"{studio.url}/api/v1/datasets/upload", params={"filename": f"{name}.jsonl"}, content=rows, timeout=60
-        )
-        assert sent.status_code == 201, sent.text
-    page.goto(f"{studio.url}/launch?data={sent.json()['id']}")
+    uploaded(studio, "first")
+    page.goto(f"{studio.url}/launch?data={uploaded(studio, 'second')}")
     steps = page.get_by_label("Steps", exact=True)
     steps.fill("2,000")
     page.get_by_test_id("launch-button").click()
@@ -63,6 +65,55 @@ def test_the_form_shows_what_it_sends(studio: Studio, page: Page) -> None:
     expect(where).to_have_value("")
     page.get_by_text("Configuration as JSON").click()
     expect(page.locator("pre.json")).not_to_contain_text("split")
+
+
+def test_an_estimate_and_a_preview_stay_where_they_cannot_be_asked_for_again(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/launch?data={uploaded(studio, 'looked at')}&mode=sweep")
+    estimate, late = page.get_by_test_id("estimate"), page.get_by_test_id("estimate").get_by_test_id("late")
+    page.get_by_test_id("preview-button").click()
+    rows = page.get_by_test_id("preview").get_by_role("row")
+    expect(rows).to_have_count(6)
+    page.get_by_test_id("vary-values-0").fill("0.1, 1")
+    runs = page.get_by_test_id("sweep-preview")
+    expect(runs).to_have_attribute("data-total", "2")
+    verdict = page.get_by_test_id("verdict")
+    expect(verdict).to_be_visible()
+    expect(late).to_have_count(0)
+
+    for address in ("runs/estimate", "datasets/preview", "sweeps/preview"):
+        page.route(f"**/api/v1/{address}", lambda route: route.fulfill(status=503))
+    expect(late).to_contain_text("Not up to date: The server answered 503.")
+    expect(verdict).to_be_visible()
+    page.get_by_test_id("preview-button").click()
+    expect(page.get_by_test_id("preview-error")).to_contain_text("these rows were read before")
+    expect(rows).to_have_count(6)
+    steps = page.get_by_label("Steps", exact=True)
+    steps.fill("77")  # of these settings nothing is known
+    expect(late).to_contain_text("the estimate of the settings before the last change")
+    expect(verdict).to_be_visible()
+    draft = page.get_by_test_id("sweep-draft")
+    expect(draft.get_by_role("alert")).to_contain_text("the runs of the settings before the last change")
+    expect(runs).to_have_attribute("data-total", "2")
+    assert serious_faults(page) == []
+    said: list[str] = page.evaluate(
+        """() => new Promise(done => {
+            const said = new Set(), look = () => said.add(document.querySelector('[data-testid=late]')?.textContent)
+            const timer = setInterval(look, 20)
+            setTimeout(() => { clearInterval(timer); done([...said]) }, 6000)
+        })"""
+    )
+    assert len(said) == 1, "it is asked for again meanwhile, and nothing flickers"
+
+    page.unroute_all()
+    expect(late).to_have_count(0)
+    page.get_by_test_id("preview-button").click()
+    expect(page.get_by_test_id("preview-error")).to_have_count(0)
+    page.route("**/api/v1/datasets/preview", lambda route: route.fulfill(status=503))
+    page.get_by_label("Training rows", exact=True).first.fill("train")
+    expect(rows).to_have_count(0)  # they were of another source
+    steps.fill("-1")
+    expect(estimate).to_contain_text("when the fields that are marked are corrected")
+    expect(verdict).to_have_count(0)
 
 
 def leave(page: Page, link: str) -> None:

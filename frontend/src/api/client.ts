@@ -23,6 +23,7 @@ export type DataSet = Schemas['DatasetOut'];
 export type DataSetList = Schemas['DatasetList'];
 export type DataSetDetail = Schemas['DatasetDetail'];
 export type RowTokens = Schemas['RowTokens'];
+export type TokenCounts = Schemas['TokensOut'];
 export type DataReport = Schemas['DatasetReport'];
 export type Upload = Schemas['UploadOut'];
 export type Sample = Schemas['SampleOut'];

@@ -9,6 +9,7 @@ vi.stubGlobal('addEventListener', () => undefined); // of a page that goes away
 vi.stubGlobal('window', { location: { href: 'http://here/samples' } });
 const { SamplesPage } = await import('./samples/SamplesPage');
 const { Storage } = await import('./system/Storage');
+const { DataFigure } = await import('./data/DataFigure');
 
 /** A page where a question got `data` and failed when it was asked again. */
 function shown(page: ReactNode, queryKey: QueryKey, data: unknown, address = '/'): string {
@@ -32,4 +33,12 @@ test('samples stay where they cannot be read again', () => {
   const seen = shown(createElement(SamplesPage), ['samples', asked.join(), 'rows', null, 'prompt', null], { pages: [page], pageParams: [undefined] }, address);
   expect(seen).toContain('It failed later.');
   expect(seen).toContain('0 of 5 prompts');
+});
+
+test('a figure of a data set stays where it cannot be asked for again', () => {
+  const figure = { title: 'How long completions are', figure: { data: [], layout: {} } };
+  const seen = shown(createElement(DataFigure, { id: 'a', name: 'lengths', version: 'ready 1' }), ['dataset', 'a', 'figure', 'lengths', 'ready 1'], figure);
+  expect(seen).toContain('Not up to date: It failed later.');
+  expect(seen).toContain('data-status="shown"');
+  expect(seen).not.toContain('It cannot be drawn');
 });

@@ -3,6 +3,7 @@ import { Skeleton, useComputedColorScheme } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useEffect, useRef } from 'react';
 import { api, data } from '../../api/client';
+import { lateness, useLast } from '../../api/last';
 import { Downloads } from '../../components/Downloads';
 import { Failure } from '../../components/parts';
 import { CONFIG, plotly, type PlotlyFigure, themed } from '../../components/plotly';
@@ -13,7 +14,9 @@ export function DataFigure({ id, name, version }: { id: string; name: string; ve
   const scheme = useComputedColorScheme('light') as Scheme;
   const path = { dataset_id: id, figure: name as never };
   const answer = useQuery({ queryKey: ['dataset', id, 'figure', name, version], staleTime: Infinity, queryFn: () => data(api.GET('/api/v1/figures/data/{dataset_id}/{figure}', { params: { path } })) as Promise<{ title: string; figure: unknown }> });
-  const figure = answer.data?.figure;
+  const last = useLast(version, answer);
+  const { title, figure } = last.answer ?? {};
+  const late = lateness(last, 'Of the analysis before');
   useEffect(() => {
     const element = place.current;
     if (!element || !figure) return;
@@ -22,14 +25,15 @@ export function DataFigure({ id, name, version }: { id: string; name: string; ve
   }, [figure, scheme]);
   useEffect(() => { const element = place.current; return () => { if (element) void plotly().then(({ purge }) => purge(element)); }; }, []);
   return (
-    <section className="panel figure" aria-label={answer.data?.title ?? 'Figure'} data-testid={`figure-${name}`} data-status={answer.isSuccess ? 'shown' : 'loading'}>
+    <section className="panel figure" aria-label={title ?? 'Figure'} data-testid={`figure-${name}`} data-status={figure ? 'shown' : 'loading'}>
       <div style={{ display: 'flex', alignItems: 'baseline', gap: 10 }}>
-        <h2>{answer.data?.title ?? <span className="muted">…</span>}</h2>
-        <Downloads title={answer.data?.title ?? name} file={name} csv={`/api/v1/figures/data/${id}/${name}?format=csv`} element={place} shown={answer.isSuccess} layout={() => (figure as PlotlyFigure | undefined)?.layout} />
+        <h2>{title ?? <span className="muted">…</span>}</h2>
+        {last.error && figure ? <span className="sub cut" role="status" title={late}>{late}</span> : null}
+        <Downloads title={title ?? name} file={name} csv={`/api/v1/figures/data/${id}/${name}?format=csv`} element={place} shown={figure !== undefined} layout={() => (figure as PlotlyFigure | undefined)?.layout} />
       </div>
       <div className="plot">
         <div ref={place} style={{ position: 'absolute', inset: 0 }} />
-        {answer.isError ? <Failure title="It cannot be drawn" error={answer.error} /> : !answer.data && <div className="cover"><Skeleton height="86%" /></div>}
+        {figure ? null : last.error ? <Failure title="It cannot be drawn" error={last.error} /> : <div className="cover"><Skeleton height="86%" /></div>}
       </div>
     </section>
   );

@@ -20,8 +20,8 @@ export function DataPage() {
     <>
       <div className="head"><h1>Data</h1></div>
       <May scope="launch"><Uploads limit={datasets.data?.upload_max_bytes} /></May>
-      {datasets.isError && <Failure title="The data sets cannot be listed" error={datasets.error} />}
-      {!items ? <Skeleton height={180} /> : (
+      {datasets.isError && <Failure title={items ? 'This list could not be refreshed' : 'The data sets cannot be listed'} error={datasets.error} />}
+      {!items ? !datasets.isError && <Skeleton height={180} /> : (
         <section className="panel sets" aria-label="Data sets">
           <div className="set titles" aria-hidden><span>Name</span><span>Understood as</span><span className="n">Rows</span><span className="n">Size</span><span className="n">Runs</span><span className="n">Added</span></div>
           {items.map((one) => <Row key={one.id ?? 'task'} one={one} />)}

@@ -37,6 +37,7 @@ export function DataSetPage() {
         <span className="sr" role="status">{stateOf(set)}</span>
         {!set.deleted_at && !deleting && <Actions set={set} isFile={isFile} />}
       </div>
+      {isError && <Failure title="What is shown here could not be refreshed" error={error} />}
       {set.deleted_at && <section className="panel box" style={{ marginBottom: 14 }}><p className="note"><b>Deleted {moment(set.deleted_at)}.</b> Its record stays because runs refer to it. The same file, uploaded again, can be told by its hash: <code>sha256 {set.content_hash}</code></p></section>}
       {set.state === 'unreadable' && <Failure title="This file cannot be read as it is" error={set.error}><p className="muted" style={{ marginTop: 6 }}>Say below how its columns are meant, or mend the file and upload it again.</p></Failure>}
       <Facts set={set} />

@@ -2,7 +2,7 @@
 import { Button, NumberInput, Select } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
-import { api, ApiError, data, type DataSetDetail, messageOf, type RowTokens } from '../../api/client';
+import { api, ApiError, data, type DataSetDetail, messageOf, type RowTokens, type TokenCounts } from '../../api/client';
 import { useDatasets, useModels } from '../../api/queries';
 import { number } from '../../format';
 
@@ -16,9 +16,13 @@ export function Truncation({ set, counted }: { set: DataSetDetail; counted: (row
   const typed = hub && !models.some((one) => one.title === hub) ? [{ value: JSON.stringify({ kind: 'hub', id: hub }), label: `${hub} (hub)` }] : [];
   const options = [...models.map((one) => ({ value: JSON.stringify(one.source), label: one.title })), ...typed];
   const chosen = model ?? options[0]?.value ?? null;
-  const count = useMutation({ mutationFn: () => data(api.POST('/api/v1/datasets/{dataset_id}/tokens', { params: { path: { dataset_id: set.id! } }, body: { policy: JSON.parse(chosen!), ...limits } as never })), onSuccess: (found) => counted(found.rows) });
+  const [seen, setSeen] = useState<{ found: TokenCounts; limits: typeof limits }>();
+  const count = useMutation({
+    mutationFn: async () => ({ found: await data(api.POST('/api/v1/datasets/{dataset_id}/tokens', { params: { path: { dataset_id: set.id! } }, body: { policy: JSON.parse(chosen!), ...limits } as never })), limits }),
+    onSuccess: (now) => { setSeen(now); counted(now.found.rows); },
+  });
+  const wrong = count.error instanceof ApiError && count.error.problem.errors[0] ? count.error.problem.errors[0].message : messageOf(count.error);
   const limit = (name: keyof typeof limits, label: string) => <NumberInput size="xs" label={label} min={1} max={1_000_000} w={130} value={limits[name]} onChange={(value) => typeof value === 'number' && setLimits({ ...limits, [name]: value })} />;
-  const seen = count.data;
   return (
     <section className="panel box tool" data-testid="truncation">
       <h2 style={{ margin: 0 }}>What a model’s limits cut</h2>
@@ -27,13 +31,13 @@ export function Truncation({ set, counted }: { set: DataSetDetail; counted: (row
         {limit('max_prompt_tokens', 'Prompt tokens')}{limit('max_completion_tokens', 'Completion tokens')}
         <Button size="xs" loading={count.isPending} disabled={!chosen} onClick={() => count.mutate()} data-testid="count-tokens">Count</Button>
       </div>
-      {count.isError && <p className="note" role="alert" style={{ color: 'var(--c-danger)' }}>{count.error instanceof ApiError && count.error.problem.errors[0] ? count.error.problem.errors[0].message : messageOf(count.error)}</p>}
+      {count.isError && <p className="note" role="alert" style={{ color: 'var(--c-danger)' }}>{seen ? `Not counted anew, so this is the count before: ${wrong}` : wrong}</p>}
       {seen && (
         <>
           <table className="parts num"><thead className="muted" style={{ fontSize: 12, textAlign: 'right' }}><tr><td /><td>median</td><td>95 %</td><td>longest</td><td>cut</td></tr></thead>
-            <tbody>{([['Prompts', seen.prompts], ['Completions', seen.completions]] as const).filter(([, one]) => one.n > 0).map(([name, one]) => <tr key={name}><td>{name}</td>{[one.p50, one.p95, one.max].map((value, index) => <td key={index} style={{ textAlign: 'right' }}>{number(value)}</td>)}<td><b style={{ color: one.truncated_share > 0.05 ? 'var(--c-warn)' : undefined }}>{percent(one.truncated_share)}</b></td></tr>)}</tbody>
+            <tbody>{([['Prompts', seen.found.prompts], ['Completions', seen.found.completions]] as const).filter(([, one]) => one.n > 0).map(([name, one]) => <tr key={name}><td>{name}</td>{[one.p50, one.p95, one.max].map((value, index) => <td key={index} style={{ textAlign: 'right' }}>{number(value)}</td>)}<td><b style={{ color: one.truncated_share > 0.05 ? 'var(--c-warn)' : undefined }}>{percent(one.truncated_share)}</b></td></tr>)}</tbody>
           </table>
-          <p className="note">Tokens of the first {number(seen.prompts.n)} rows, counted with {seen.tokenizer}; the rows shown below say theirs.</p>
+          <p className="note">Tokens of the first {number(seen.found.prompts.n)} rows, counted with {seen.found.tokenizer} and cut at {number(seen.limits.max_prompt_tokens)} and {number(seen.limits.max_completion_tokens)}; the rows shown below say theirs.</p>
         </>
       )}
       {!seen && !count.isError && <p className="note">Prompts lose their beginning and completions their end where they are longer. Tokens are counted by the model’s own tokenizer, where it is on this machine.</p>}
@@ -50,7 +54,7 @@ export function Overlap({ set }: { set: DataSetDetail }) {
     <section className="panel box tool" data-testid="overlap">
       <h2 style={{ margin: 0 }}>Prompts shared with another set</h2>
       <Select size="xs" label="Other data set, for example the validation rows" data={others.map((one) => ({ value: one.id!, label: one.name }))} value={other} onChange={setOther} placeholder={others.length ? 'Choose a data set' : 'There is no other data set with a file'} disabled={others.length === 0} />
-      {other !== null && found.isError && <p className="note" role="alert" style={{ color: 'var(--c-danger)' }}>{messageOf(found.error)}</p>}
+      {other !== null && found.isError && <p className="note" role="alert" style={{ color: 'var(--c-danger)' }}>{seen ? `Not up to date: ${messageOf(found.error)}` : messageOf(found.error)}</p>}
       {seen && (
         <dl className="finding" data-testid="overlap-found">
           <dt className={seen.prompts ? 'warn' : undefined}>{number(seen.prompts)}</dt><dd>different prompts stand in both{seen.one_of > 1 && `, estimated from one of ${seen.one_of}`}</dd>

@@ -1,10 +1,11 @@
 /** What the run of the form would cost, as the server says: memory by its parts beside what the device has, and time. */
 import { Select } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
-import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { IconAlertTriangle, IconCircleCheck } from '@tabler/icons-react';
 import { type CSSProperties, useState } from 'react';
 import { api, ApiError, data, type DeviceEstimate, DRAFT } from '../../api/client';
+import { lateness, useLast } from '../../api/last';
 
 const PAUSE = 400;
 const REFRESH = 5_000;
@@ -16,25 +17,28 @@ const COLOURS: Record<string, string> = {
 }; // prettier-ignore
 const colour = (name: string): CSSProperties => ({ background: `var(${COLOURS[name] ?? '--part-9'})` });
 
+const isWrong = (error: unknown): boolean => error instanceof ApiError && error.problem.status === 422;
+
 export function Estimate({ config }: { config: Record<string, unknown> }) {
   const [settled] = useDebouncedValue(config, PAUSE);
   const [wanted, setWanted] = useState<string | null>(null);
   const estimate = useQuery({
     queryKey: ['estimate', settled],
     queryFn: async () => (await data(api.POST('/api/v1/runs/estimate', { body: { config: settled } as never, headers: DRAFT }))).items,
-    placeholderData: keepPreviousData,
-    refetchInterval: ({ state }) => (state.error instanceof ApiError && state.error.problem.status === 422 ? false : REFRESH), // what is wrong stays so
+    refetchInterval: ({ state }) => (isWrong(state.error) ? false : REFRESH), // what is wrong stays so
     retry: false,
   });
-  const devices = estimate.data ?? [];
+  const last = useLast(settled, estimate);
+  const wrong = isWrong(last.error); // which is an answer: there is no estimate of such settings
+  const devices = last.answer ?? [];
   const seen = devices.find((one) => one.device === wanted) ?? devices[0];
   return (
     <section className="panel box estimate" aria-label="Estimate" aria-busy={estimate.isFetching} data-testid="estimate">
       <h2>What it takes</h2>
-      {estimate.isError && <p className="muted">{estimate.error instanceof ApiError && estimate.error.problem.status === 422 ? 'An estimate appears when the fields that are marked are corrected.' : `No estimate: ${estimate.error.message}`}</p>}
-      {!estimate.isError && !seen && <p className="muted">Estimating…</p>}
-      {!estimate.isError && seen && (
+      {wrong ? <p className="muted">An estimate appears when the fields that are marked are corrected.</p> : !seen && <p className="muted">{last.error ? `No estimate: ${last.error.message}` : 'Estimating…'}</p>}
+      {!wrong && seen && (
         <>
+          {last.error && <p className="muted" role="status" data-testid="late">{lateness(last, 'Shown is the estimate of the settings before the last change; those of now could not be estimated')}</p>}
           {devices.length > 1 && <Select size="xs" aria-label="Device" allowDeselect={false} data={[...new Set(devices.map((one) => one.device))]} value={seen.device} onChange={setWanted} />}
           <Verdict seen={seen} />
           {seen.parts.length > 0 && <Memory seen={seen} />}

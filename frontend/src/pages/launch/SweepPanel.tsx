@@ -1,9 +1,10 @@
 /** What varies: fields of the form and the values they take, how many runs that makes, and what they take together. */
 import { ActionIcon, Button, Chip, Group, Select, Switch, TextInput } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
-import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { IconPlus, IconTrash } from '@tabler/icons-react';
-import { type Algorithm, api, ApiError, data, DRAFT, messageOf, type SweepPreview } from '../../api/client';
+import { type Algorithm, api, ApiError, data, DRAFT, type SweepPreview } from '../../api/client';
+import { lateness, useLast } from '../../api/last';
 import type { Field } from '../../components/form/schema';
 import { algorithmName } from '../../components/parts';
 import { choices, problemsOf, type Varied } from './varying';
@@ -17,10 +18,12 @@ export function SweepPanel({ draft, change, fields, config, algorithm, algorithm
   const [settled] = useDebouncedValue(request, 400);
   const ready = draft.varied.some((one) => one.text.trim() || Object.values(one.of).some((text) => text.trim()));
   const preview = useQuery({
-    queryKey: ['sweep-preview', settled], enabled: ready, retry: false, placeholderData: keepPreviousData,
+    queryKey: ['sweep-preview', settled], enabled: ready, retry: false,
     queryFn: () => data(api.POST('/api/v1/sweeps/preview', { body: settled as never, headers: DRAFT })),
   }); // prettier-ignore
-  const problems = ready && preview.error instanceof ApiError ? problemsOf(preview.error.problem.errors) : { rows: new Map<string, string>(), rest: [] };
+  const last = useLast(settled, preview);
+  const wrong = last.error instanceof ApiError && (last.error.problem.status === 422 || last.error.problem.errors.length > 0); // which is an answer: such values make no runs
+  const problems = ready && last.error instanceof ApiError ? problemsOf(last.error.problem.errors) : { rows: new Map<string, string>(), rest: [] };
   const grouped = new Map<string, { value: string; label: string }[]>();
   for (const { group, value, label } of choices(fields, config)) grouped.set(group, [...(grouped.get(group) ?? []), { value, label }]);
   const options = [...grouped].map(([group, items]) => ({ group, items }));
@@ -48,8 +51,8 @@ export function SweepPanel({ draft, change, fields, config, algorithm, algorithm
         </div>
       )}
       <Switch size="xs" label="Stop hopeless runs early" description="From half of its steps on, a run is stopped where a paired test over the same prompts shows that it is far behind the best of its algorithm. It can be resumed." checked={draft.earlyStop} onChange={(event) => change({ ...draft, earlyStop: event.currentTarget.checked })} />
-      {ready && preview.isError && <p role="alert" className="help" style={{ color: 'var(--c-danger)' }}>{problems.rest.map((one) => `${one.field}: ${one.message}`).join('\n') || (problems.rows.size ? 'Correct the values that are marked.' : messageOf(preview.error))}</p>}
-      {ready && preview.data && !preview.isError && <Result preview={preview.data} />}
+      {ready && last.error && <p role="alert" className="help" style={{ color: 'var(--c-danger)' }}>{problems.rest.map((one) => `${one.field}: ${one.message}`).join('\n') || (problems.rows.size ? 'Correct the values that are marked.' : last.answer && !wrong ? lateness(last, 'Shown are the runs of the settings before the last change; those of now could not be counted') : last.error.message)}</p>}
+      {ready && last.answer && !wrong && <Result preview={last.answer} />}
     </section>
   );
 }
