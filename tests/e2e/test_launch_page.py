@@ -95,6 +95,8 @@ def test_an_estimate_and_a_preview_stay_where_they_cannot_be_asked_for_again(stu
     expect(draft.get_by_role("alert")).to_contain_text("the runs of the settings before the last change")
     expect(runs).to_have_attribute("data-total", "2")
     assert serious_faults(page) == []
+    page.set_viewport_size({"width": 360, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
     said: list[str] = page.evaluate(
         """() => new Promise(done => {
             const said = new Set(), look = () => said.add(document.querySelector('[data-testid=late]')?.textContent)
