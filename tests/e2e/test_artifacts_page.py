@@ -52,6 +52,16 @@ def test_export_pin_delete_and_free(studio: Studio, page: Page, tmp_path: Path) 
     kept.get_by_label("Unpin step 4").click()
     expect(kept.get_by_label("Delete step 4")).to_be_enabled()
 
+    page.route("**/checkpoints", lambda route: route.fulfill(status=503))
+    kept.get_by_label("Pin step 4").click()
+    expect(kept.get_by_role("alert")).to_contain_text("It could not be listed anew")
+    expect(kept.get_by_role("listitem")).to_have_count(1)  # and stays
+    page.unroute_all()
+    kept.get_by_label("Pin step 4").click()  # it is so already
+    kept.get_by_label("Unpin step 4").click()
+    expect(kept.get_by_role("alert")).to_have_count(0)
+    expect(kept.get_by_label("Delete step 4")).to_be_enabled()
+
     page.get_by_test_id("delete-button").click()
     page.get_by_test_id("confirm-button").click()
     page.wait_for_url("**/runs")

@@ -6,6 +6,7 @@ import { IconChevronDown, IconDownload, IconFileZip, IconPackageExport, IconPin,
 import { type ReactNode, useCallback, useRef, useState } from 'react';
 import { type Artifact, api, type Checkpoint, type CheckpointList, data, messageOf, type RunDetail } from '../../api/client';
 import { useKept } from '../../api/deleting';
+import { type Last, useLast } from '../../api/last';
 import { useMay } from '../../api/session';
 import { copy } from '../../components/copying';
 import { Copy, Failure } from '../../components/parts';
@@ -19,10 +20,12 @@ const place = (run: RunDetail) => ({ params: { path: { run_id: run.id } } });
 
 /** Where the run waits to be deleted (`stays` is not so), its files can be taken away and nothing else. */
 export function ArtifactsTab({ run, stays }: { run: RunDetail; stays: boolean }) {
-  const artifacts = useQuery({ queryKey: ['run', run.id, 'artifacts', run.state, run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/artifacts', place(run))), placeholderData: (before) => before });
+  const files = useQuery({ queryKey: ['run', run.id, 'artifacts', run.state, run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/artifacts', place(run))) });
+  const artifacts = listed(useLast(run.id, files));
   const kept = useKept();
   const select = useCallback((list: CheckpointList) => ({ ...list, items: kept(list.items, (one) => [deletedAs(run, one.step)]) }), [kept, run.id]);
-  const checkpoints = useQuery({ queryKey: ['run', run.id, 'checkpoints', run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/checkpoints', place(run))), select, placeholderData: (before) => before });
+  const steps = useQuery({ queryKey: ['run', run.id, 'checkpoints', run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/checkpoints', place(run))), select });
+  const checkpoints = listed(useLast(run.id, steps));
   const all = artifacts.data?.artifacts ?? [];
   return (
     <div className="cols kept">
@@ -53,11 +56,15 @@ export function ArtifactsTab({ run, stays }: { run: RunDetail; stays: boolean })
   );
 }
 
-function Panel({ title, testId, query, children }: { title: string; testId?: string; query: { isError: boolean; error: unknown; data?: unknown }; children: ReactNode }) {
+/** What is listed is of the run, whichever of its states it was asked in. */
+const listed = <A,>({ answer, same, error }: Last<A>) => ({ data: same ? answer : undefined, error });
+
+function Panel({ title, testId, query, children }: { title: string; testId?: string; query: { error: unknown; data?: unknown }; children: ReactNode }) {
   return (
     <section className="panel box" data-testid={testId} tabIndex={-1} style={{ outline: 'none' }}>
       <h2>{title}</h2>
-      {query.isError ? <Failure title="It cannot be listed" error={query.error} /> : query.data === undefined ? <Skeleton height={60} /> : children}
+      {query.error ? <Failure title={query.data === undefined ? 'It cannot be listed' : 'It could not be listed anew'} error={query.error} /> : query.data === undefined && <Skeleton height={60} />}
+      {query.data !== undefined && children}
     </section>
   );
 }
