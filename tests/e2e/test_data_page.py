@@ -125,6 +125,7 @@ def test_a_file_goes_on_while_another_page_is_shown(studio: Studio, page: Page, 
     expect(page.get_by_test_id("upload")).to_have_attribute("data-state", "sending")
     expect(page.get_by_role("button", name="Stop the upload of slow.jsonl")).to_be_visible()
     navigation.get_by_role("link", name="Sweeps").click()
+    expect(page.get_by_role("heading", name="Sweeps")).to_be_visible()  # the page of the files has gone
     held[0].abort()
     expect(page.get_by_role("alert").filter(has_text="slow.jsonl: The connection broke")).to_be_visible()
     navigation.get_by_role("link", name="Data").click()
