@@ -145,7 +145,7 @@ def length(data: RunData) -> go.Figure:
             algorithm=data.algorithm, source="metric", colour=NEUTRAL, dash="dot", width=1, axis="y2",
         ),
     ]  # fmt: skip
-    drawn = figure(traces, "Tokens, EOS included", second_y="Without EOS", rangemode="tozero")
+    drawn = figure(traces, "Tokens, EOS included", second_y="Without EOS", hoverformat=",.1~f", rangemode="tozero")
     drawn.update_layout(yaxis2={"range": [-0.02, 1.02]} | _PERCENT)
     return drawn
 
@@ -164,6 +164,8 @@ def throughput(data: RunData) -> go.Figure:
     # Before the first step nobody knows; after it, steps without a share mean that there is no known peak.
     known = bool(shares) or not values
     share.showlegend = known
-    drawn = figure([trace, share], "Tokens per second", second_y="FLOP utilisation", rangemode="tozero")
+    drawn = figure(
+        [trace, share], "Tokens per second", second_y="FLOP utilisation", hoverformat=",.0f", rangemode="tozero"
+    )
     drawn.update_layout(yaxis2={"range": [0, 1.02], "visible": known} | _PERCENT)
     return drawn

@@ -19,6 +19,7 @@ from copg_core.wording import number, with_error
 
 BETA, FACTOR = "Beta", 5
 ROOM = 0.14  # of the axis, between two named ticks
+_X = "%{x:.6~g}"  # with a format of its own: otherwise hovering takes a tick's text, and not every tick has one
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def final_reward(
                          point.error_over]
                         for point in points
                     ],
-                    hovertemplate=f"<b>{label}</b><br>{x_title} %{{x}}: %{{customdata[0]}}<extra></extra>", **common,
+                    hovertemplate=f"<b>{label}</b><br>{x_title} {_X}: %{{customdata[0]}}<extra></extra>", **common,
                 )
             )  # fmt: skip
         single = [one for one in own if one.finished] if any(point.seeds > 1 for point in points) else []

@@ -39,8 +39,8 @@ NEUTRAL = "#808080"
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # what tells curves of one colour apart
 # Ends of viridis that are legible on white and on black; the page takes the one of its ground.
 _SCALE = {"light": (0.0, 0.78), "dark": (0.3, 1.0)}
-# How hovering writes a number, near to `copg_core.wording.number`: significant digits without zeros at the end, and no exponent, which
-# d3-format has from 1e-6 down and from 10,000 up or not at all. It is given to axes: there plotly.js writes a real minus, in a template
+# How hovering writes a number: four significant digits without zeros at the end, also of what has more before its point, and no exponent,
+# which d3-format has from 1e-6 down and from 10,000 up or not at all. It is given to axes: there plotly.js writes a real minus, in a template
 # (`%{y:…}`) it would write a hyphen.
 HOVER = ",.4~r"
 HOVER_SHARE = ".3~p"
@@ -98,7 +98,7 @@ def figure(traces: Sequence[go.Scatter], y_title: str, *, second_y: str | None =
     drawn.update_layout(
         template=TEMPLATE,
         xaxis={"title": {"text": "Optimizer step"}, "hoverformat": ",d"},
-        yaxis={"title": {"text": y_title}, "hoverformat": HOVER, **y_axis},
+        yaxis={"title": {"text": y_title}, "hoverformat": HOVER} | y_axis,
         uirevision="keep",  # zoom and hidden traces survive a redraw
     )
     if second_y is not None:

@@ -13,10 +13,12 @@ from backend.comparisons import compare
 from backend.figures import bandit, grounds
 from backend.figures.catalogue import FIGURES, as_json
 from backend.figures.compare import Look, draw
+from backend.figures.final_reward import final_reward
 from copg_core.bandit import BanditConfig
 from copg_core.bandit_result import run_bandit
 from tests.backend.test_compare import member, point
 from tests.backend.test_figures import data, row
+from tests.backend.test_sweep_figure import result
 
 pytestmark = pytest.mark.e2e
 REWARDS = (0.00042, -1234.5, -0.5)
@@ -57,7 +59,7 @@ def regret(scale: Any) -> dict[str, Any]:
         (compared("frontier"), "way", ("0.000042", "−123.5", "−0.05")),
         (run("reward", reward_mean=list(REWARDS), reward_stderr=[None] * 3), "reward", ("0.00042", "−1,235", "−0.5")),
         (run("length", length_mean=[1234.5, 8.0, 0.5], unfinished_share=[0.0004, 1.0, 0.0]), "unfinished", ("0.04%", "100%", "0%")),
-        (run("length", length_mean=[1234.5, 8.0, 0.5], unfinished_share=[0.0004, 1.0, 0.0]), "length", ("1,235", "8", "0.5")),
+        (run("length", length_mean=[12_345.6, 8.0, 0.5], unfinished_share=[0.0004, 1.0, 0.0]), "length", ("12,345.6", "8", "0.5")),
     ],
     ids=["curves", "many curves", "ways", "reward of a run", "shares", "lengths"],
 )  # fmt: skip
@@ -78,6 +80,14 @@ def test_a_small_regret_is_told_on_either_axis(page: Page, scale: str) -> None:
     figure["data"][place] |= {"y": [0.00042, 0.5, 12.0], "x": [0, 1, 20_000]}
     assert "0.00042" in hovered(page, figure, place, 0)
     assert "20,000" in hovered(page, figure, place, 2)
+
+
+def test_a_beta_whose_tick_has_no_room_for_its_name_is_told(page: Page) -> None:
+    betas = (0.001, 0.01, 0.011, 0.1, 0.95, 1.0)
+    figure = as_json(final_reward([result(beta, 1.0) for beta in betas], "Beta", None))
+    opened(page)
+    for place, beta in enumerate(betas):
+        assert f"Beta {beta:g}:" in hovered(page, figure, role(figure, "final"), place)
 
 
 def opened(page: Page) -> None:
