@@ -75,8 +75,8 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
 
 
 def tell_left_out(studio: Studio, chosen: dict[str, Any]) -> None:
-    """Say which of the runs are not compared. To the standard error: a picture or a file of numbers has no room for it."""
-    if (told := studio.get("/compare", **chosen)["left_out"]) is not None:
+    """Say which of the runs are not compared, before the others are. To the standard error: a picture or a file of numbers has no room for it."""
+    if (told := studio.get("/compare/left-out", **chosen)["left_out"]) is not None:
         click.echo(told, err=True)
 
 

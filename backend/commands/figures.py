@@ -87,14 +87,14 @@ def figure(
         if BELONG[option] != asked.of:
             raise click.ClickException(f"--{option} is for the figures of {BELONG[option]}, and {name} is none")
     query = {"format": form, **asked.query, **given}
-    if target is None:
-        studio.download(asked.path, sys.stdout.buffer, asked.body, **query)
-    else:
-        with whole_file(target) as file:
-            studio.download(asked.path, file, asked.body, **query)
-        click.echo(target, err=True)
     if asked.of == OF_SEVERAL:
         tell_left_out(studio, asked.query)
+    if target is None:
+        studio.download(asked.path, sys.stdout.buffer, asked.body, **query)
+        return
+    with whole_file(target) as file:
+        studio.download(asked.path, file, asked.body, **query)
+    click.echo(target, err=True)
 
 
 def _format(form: str | None, target: Path | None) -> str:

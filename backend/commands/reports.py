@@ -49,10 +49,10 @@ def report(
     query: dict[str, Any] = {key: value for key, value in look.items() if value is not None}
     chosen: dict[str, Any] = {"sweep": sweep} if sweep is not None else {"run": list(run)}
     query |= chosen
+    tell_left_out(studio, chosen)
     if target is None:
         studio.download("/compare/report", sys.stdout.buffer, **query)
-    else:
-        with whole_file(target) as file:
-            studio.download("/compare/report", file, **query)
-        click.echo(target, err=True)
-    tell_left_out(studio, chosen)
+        return
+    with whole_file(target) as file:
+        studio.download("/compare/report", file, **query)
+    click.echo(target, err=True)

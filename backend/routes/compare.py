@@ -25,7 +25,7 @@ from backend.report.figures import Shown
 from backend.routes.context import Context, Studio
 from backend.routes.figure_answers import RESPONSES, Format, file
 from backend.routes.system import VERSION
-from backend.schemas.compare import CompareOut
+from backend.schemas.compare import CompareOut, LeftOut
 from backend.schemas.figures import FigureOut, FigureTails, TraceTail
 from backend.statistics import Band
 
@@ -81,6 +81,14 @@ def compare_runs(
     """Groups of runs that differ only by seed, with paired differences to a baseline over the same prompts."""
     state, comparison = _seen(context, run, sweep)
     return Response(_table(context, state, comparison, measure, baseline), media_type="application/json")
+
+
+@router.get("/left-out", response_model=LeftOut)
+def get_left_out(context: Context, run: Runs = None, sweep: SweepId = None) -> LeftOut:
+    """Which of the chosen runs are not compared, without reading what they measured: for whoever downloads a file of the others."""
+    with context.database.snapshot() as session:
+        names = [one.name for one in _chosen(session, run, sweep) if one.algorithm == SCORERS]
+    return LeftOut(left_out=comparison_table.left_out(names))
 
 
 @router.get(

@@ -85,11 +85,14 @@ class AboutOut(BaseModel):
     smoothing: str = Field(description="What `smoothing` draws.")
 
 
-class CompareOut(BaseModel):
-    summary: str = Field(description="How many runs are compared, in how many groups, and what a group is.")
+class LeftOut(BaseModel):
     left_out: str | None = Field(
         description="Which of the chosen runs are not compared and why, in a sentence; null where all of them are."
     )
+
+
+class CompareOut(LeftOut):
+    summary: str = Field(description="How many runs are compared, in how many groups, and what a group is.")
     measure: Measure
     has_gold: bool
     kl_title: str = Field(description="What `kl` is called: of greedy completions a log-ratio is no estimate of KL.")

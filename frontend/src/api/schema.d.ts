@@ -144,6 +144,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/compare/left-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get left out
+         * @description Which of the chosen runs are not compared, without reading what they measured: for whoever downloads a file of the others.
+         */
+        get: operations["get_left_out"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/compare/report": {
         parameters: {
             query?: never;
@@ -2345,15 +2365,15 @@ export interface components {
         /** CompareOut */
         CompareOut: {
             /**
-             * Summary
-             * @description How many runs are compared, in how many groups, and what a group is.
-             */
-            summary: string;
-            /**
              * Left Out
              * @description Which of the chosen runs are not compared and why, in a sentence; null where all of them are.
              */
             left_out: string | null;
+            /**
+             * Summary
+             * @description How many runs are compared, in how many groups, and what a group is.
+             */
+            summary: string;
             /**
              * Measure
              * @enum {string}
@@ -4191,6 +4211,14 @@ export interface components {
             count: number;
             /** Bytes */
             bytes: number;
+        };
+        /** LeftOut */
+        LeftOut: {
+            /**
+             * Left Out
+             * @description Which of the chosen runs are not compared and why, in a sentence; null where all of them are.
+             */
+            left_out: string | null;
         };
         /**
          * LengthReport
@@ -7834,6 +7862,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CompareOut"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+            /** @description Any other error, in the one shape of all (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_left_out: {
+        parameters: {
+            query?: {
+                /** @description Id of a run; given once for each, at most 100 times. */
+                run?: string[] | null;
+                /** @description Id of a sweep, in the place of its runs. */
+                sweep?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LeftOut"];
                 };
             };
             401: components["responses"]["Unauthenticated"];
