@@ -77,7 +77,7 @@ def test_a_run_that_is_deleted_meanwhile_takes_no_words(studio: Studio, page: Pa
     notes.fill("what took an hour")
     assert httpx.delete(f"{studio.url}/api/v1/runs/{run}", timeout=30).status_code < 300
     told = page.get_by_role("alert").filter(has_text="This run cannot be shown")
-    expect(told).to_contain_text("What you typed is not saved")
+    expect(told).to_contain_text("can be saved no more")
     expect(notes).to_have_value("what took an hour")
     expect(notes).to_be_focused()
     page.keyboard.press("Control+Enter")
@@ -85,7 +85,7 @@ def test_a_run_that_is_deleted_meanwhile_takes_no_words(studio: Studio, page: Pa
     expect(notes).to_have_value("what took an hour")
     page.get_by_test_id("edit-run").get_by_role("button", name="Cancel").click()
     expect(notes).to_have_count(0)
-    expect(told).not_to_contain_text("What you typed")
+    expect(told).not_to_contain_text("saved no more")
 
 
 def test_a_lost_login_takes_no_words_and_none_are_typed_into_what_is_being_saved(studio: Studio, page: Page) -> None:

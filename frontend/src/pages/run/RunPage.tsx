@@ -36,7 +36,7 @@ export function RunPage() {
   usePageTitle(run?.name);
   // What is being typed stands in every state of the page: by its key React takes the form for the same.
   const form = shown && <EditRun key={id} {...shown} onClose={close} />;
-  if (isError && (!run || isGone(error))) return <><Failure title="This run cannot be shown" error={error}><p>{form && 'What you typed is not saved, and stays until you leave. '}<Link to="/runs">All runs</Link></p></Failure>{form}</>;
+  if (isError && (!run || isGone(error))) return <><Failure title="This run cannot be shown" error={error}><p>{form && 'What stands below stays until you leave, and can be saved no more. '}<Link to="/runs">All runs</Link></p></Failure>{form}</>;
   if (!run) return <><div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>{form}</>;
   const stays = !late;
   const cloned = `/launch?algorithm=${run.algorithm}&from=${run.id}`;

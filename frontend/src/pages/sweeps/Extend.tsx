@@ -13,7 +13,8 @@ export function Extend({ sweep, gone, opened, onClose }: { sweep: Sweep; gone: E
   const known = [...new Set([...Object.keys(sweep.spec.grid ?? {}), ...(sweep.spec.bases ?? []).flatMap((base) => Object.keys(base.grid ?? {})), 'seed', 'beta'])];
   const [path, setPath] = useState(known[0]!);
   const [values, setValues] = useState('');
-  useUnsaved(opened && values.trim() !== '');
+  const typed = values.trim() !== '';
+  useUnsaved(opened && typed);
   const client = useQueryClient();
   const attempt = useAttempt();
   const extend = useMutation({
@@ -31,7 +32,7 @@ export function Extend({ sweep, gone, opened, onClose }: { sweep: Sweep; gone: E
     },
   });
   return (
-    <Modal opened={opened} onClose={onClose} title={<Text fw={600}>Extend the sweep</Text>}>
+    <Modal opened={opened} onClose={onClose} closeOnEscape={!typed} closeOnClickOutside={!typed} title={<Text fw={600}>Extend the sweep</Text>}>
       <form onSubmit={(event) => { event.preventDefault(); extend.mutate(); }} style={{ display: 'grid', gap: 12 }}>
         {gone && <Failure title="This sweep cannot be extended any more" error={gone} />}
         <Autocomplete label="Field" description="Its path in the configuration." data={known} value={path} onChange={setPath} comboboxProps={{ shadow: 'md' }} />

@@ -1,7 +1,7 @@
 /** One sweep: where it stands, what it costs, reward against beta, and its runs by what differs. */
 import { ActionIcon, Button, Group, Modal, Skeleton, Text } from '@mantine/core';
 import { IconChartLine, IconPencil, IconPlayerPlay, IconPlayerStop, IconPlus, IconTrash } from '@tabler/icons-react';
-import { type ReactNode, useState } from 'react';
+import { type ReactNode, useEffect, useState } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
 import { isGone, type Sweep } from '../../api/client';
 import { useOpenedLate } from '../../api/deleting';
@@ -33,13 +33,14 @@ export function SweepPage() {
   const { shown, pencil, edit, close } = useOpened<Sweep, Field>(id, readSweep);
   const undoable = useOpenedLate([id]);
   const [extending, setExtending] = useState<string | null>(null);
+  useEffect(() => () => setExtending(null), [id]);
   usePageTitle(sweep.data?.name);
   const seen = sweep.data;
   const failure = sweep.isError && (!seen || isGone(sweep.error)) ? sweep.error : null;
   // What is being typed stands in every state of the page: by their keys React takes the forms for the same.
   const form = shown && <EditSweep key={`edit ${id}`} {...shown} onClose={close} />;
   const extend = seen && <Extend key={`extend ${id}`} sweep={seen} gone={failure} opened={extending === id} onClose={() => setExtending(null)} />;
-  if (failure) return <><Failure title="This sweep cannot be shown" error={failure}><p>{form && 'What you typed is not saved, and stays until you leave. '}<Link to="/sweeps">All sweeps</Link></p></Failure>{form}{extend}</>;
+  if (failure) return <><Failure title="This sweep cannot be shown" error={failure}><p>{form && 'What stands below stays until you leave, and can be saved no more. '}<Link to="/sweeps">All sweeps</Link></p></Failure>{form}{extend}</>;
   if (!seen) return <><div style={{ display: 'grid', gap: 16 }} aria-busy="true"><Skeleton height={36} width="40%" /><Skeleton height={62} /><Skeleton height={420} /></div>{form}</>;
   const stays = !undoable && !seen.deleting;
   return (
