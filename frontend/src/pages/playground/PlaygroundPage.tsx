@@ -1,7 +1,7 @@
 /** Type a prompt, and finished runs answer it side by side. The form is made from the request's schema; a worker writes. */
 import { Button, MultiSelect, Select, Skeleton } from '@mantine/core';
 import { IconPencil } from '@tabler/icons-react';
-import { useMemo, useState } from 'react';
+import { useMemo, useRef, useState } from 'react';
 import { Link, useNavigate, useParams, useSearchParams } from 'react-router';
 import { isLost, titleOf } from '../../api/attempt';
 import { ApiError, isGone, messageOf, type Trial, type TrialRequest } from '../../api/client';
@@ -60,7 +60,9 @@ function Form({ schema, before }: { schema: JsonSchema; before?: Trial }) {
   const [none, setNone] = useState<{ run: string; why: string } | null>(null);
   const runs = values.runs as string[];
   const letGo = useUnsaved(JSON.stringify(values) !== JSON.stringify(begun));
-  const asking = useTry((trial) => { letGo(); void navigate(`/playground/${trial.id}`); });
+  const newest = useRef(values); // what was typed since it was sent is asked about
+  newest.current = values;
+  const asking = useTry((trial, asked) => { if (JSON.stringify(newest.current) === JSON.stringify(asked)) letGo(); void navigate(`/playground/${trial.id}`); });
   const change = (path: readonly string[], value: unknown): void => {
     setValues((now) => setAt(now, path, value));
     setProblems((now) => new Map([...now].filter(([one]) => one !== '' && one !== path[0])));

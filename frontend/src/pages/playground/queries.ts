@@ -31,15 +31,15 @@ export async function promptOf(run: string): Promise<string | null> {
   return items.length ? items[Math.floor(Math.random() * items.length)]!.prompt : null;
 }
 
-export function useTry(onMade: (trial: Trial) => void) {
+export function useTry(onMade: (trial: Trial, asked: TrialRequest) => void) {
   const client = useQueryClient();
   const attempt = useAttempt();
   return useMutation({
     mutationFn: (body: TrialRequest) => attempt(body, (header) => data(api.POST('/api/v1/trials', { params: { header }, body }))),
-    onSuccess: (trial) => {
+    onSuccess: (trial, asked) => {
       client.setQueryData(['trial', trial.id], trial);
       void client.invalidateQueries({ queryKey: ['trials'] });
-      onMade(trial);
+      onMade(trial, asked);
     },
   });
 }
