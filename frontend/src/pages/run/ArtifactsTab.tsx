@@ -3,8 +3,8 @@ import { ActionIcon, Button, Group, Menu, Modal, Skeleton, Text, Tooltip } from 
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { IconChevronDown, IconDownload, IconFileZip, IconPackageExport, IconPin, IconPinnedFilled, IconTrash } from '@tabler/icons-react';
-import { type ReactNode, useCallback, useRef, useState } from 'react';
-import { type Artifact, api, type Checkpoint, type CheckpointList, data, messageOf, type RunDetail } from '../../api/client';
+import { type ReactNode, useRef, useState } from 'react';
+import { type Artifact, api, type Checkpoint, data, messageOf, type RunDetail } from '../../api/client';
 import { useKept } from '../../api/deleting';
 import { type Last, useLast } from '../../api/last';
 import { useMay } from '../../api/session';
@@ -23,9 +23,9 @@ export function ArtifactsTab({ run, stays }: { run: RunDetail; stays: boolean })
   const files = useQuery({ queryKey: ['run', run.id, 'artifacts', run.state, run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/artifacts', place(run))) });
   const artifacts = listed(useLast(run.id, files));
   const kept = useKept();
-  const select = useCallback((list: CheckpointList) => ({ ...list, items: kept(list.items, (one) => [deletedAs(run, one.step)]) }), [kept, run.id]);
-  const steps = useQuery({ queryKey: ['run', run.id, 'checkpoints', run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/checkpoints', place(run))), select });
+  const steps = useQuery({ queryKey: ['run', run.id, 'checkpoints', run.checkpoint_step], queryFn: () => data(api.GET('/api/v1/runs/{run_id}/checkpoints', place(run))) });
   const checkpoints = listed(useLast(run.id, steps));
+  const shown = checkpoints.data && kept(checkpoints.data.items, (one) => [deletedAs(run, one.step)]);
   const all = artifacts.data?.artifacts ?? [];
   return (
     <div className="cols kept">
@@ -35,9 +35,9 @@ export function ArtifactsTab({ run, stays }: { run: RunDetail; stays: boolean })
           : <Model run={run} path={artifacts.data.path} items={artifacts.data.items} output={all.find((one) => one.kind === 'output')} />)}
       </Panel>
       <Panel title="Checkpoints" testId="checkpoints" query={checkpoints}>
-        {checkpoints.data && (checkpoints.data.items.length === 0
+        {shown && (shown.length === 0
           ? <p className="muted note">None. While a run trains, the newest one is what Resume goes on from.</p>
-          : <ul className="list">{checkpoints.data.items.toReversed().map((one) => <CheckpointRow key={`${one.step}${one.path}`} run={run} stays={stays} one={one} artifact={all.find((other) => other.kind === 'checkpoint' && other.step === one.step)} />)}</ul>)}
+          : <ul className="list">{shown.toReversed().map((one) => <CheckpointRow key={`${one.step}${one.path}`} run={run} stays={stays} one={one} artifact={all.find((other) => other.kind === 'checkpoint' && other.step === one.step)} />)}</ul>)}
       </Panel>
       {all.some((one) => one.kind === 'log' || one.kind === 'spool') && (
         <Panel title="Logs and events" query={artifacts}>
