@@ -89,10 +89,10 @@ def test_an_estimate_and_a_preview_stay_where_they_cannot_be_asked_for_again(stu
     expect(rows).to_have_count(6)
     steps = page.get_by_label("Steps", exact=True)
     steps.fill("77")  # of these settings nothing is known
-    expect(late).to_contain_text("the estimate of the settings before the last change")
+    expect(late).to_contain_text("the estimate of earlier settings")
     expect(verdict).to_be_visible()
     draft = page.get_by_test_id("sweep-draft")
-    expect(draft.get_by_role("alert")).to_contain_text("the runs of the settings before the last change")
+    expect(draft.get_by_role("alert")).to_contain_text("the runs of earlier settings")
     expect(runs).to_have_attribute("data-total", "2")
     assert serious_faults(page) == []
     page.set_viewport_size({"width": 360, "height": 900})

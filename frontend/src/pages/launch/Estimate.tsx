@@ -38,7 +38,7 @@ export function Estimate({ config }: { config: Record<string, unknown> }) {
       {wrong ? <p className="muted">An estimate appears when the fields that are marked are corrected.</p> : !seen && <p className="muted">{last.error ? `No estimate: ${last.error.message}` : 'Estimating…'}</p>}
       {!wrong && seen && (
         <>
-          {last.error && <p className="muted" role="status" data-testid="late">{lateness(last, 'Shown is the estimate of the settings before the last change; those of now could not be estimated')}</p>}
+          {last.error && <p className="muted" role="status" data-testid="late">{lateness(last, 'Shown is the estimate of earlier settings; those of now could not be estimated')}</p>}
           {devices.length > 1 && <Select size="xs" aria-label="Device" allowDeselect={false} data={[...new Set(devices.map((one) => one.device))]} value={seen.device} onChange={setWanted} />}
           <Verdict seen={seen} />
           {seen.parts.length > 0 && <Memory seen={seen} />}

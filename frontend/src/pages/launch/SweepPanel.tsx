@@ -51,7 +51,7 @@ export function SweepPanel({ draft, change, fields, config, algorithm, algorithm
         </div>
       )}
       <Switch size="xs" label="Stop hopeless runs early" description="From half of its steps on, a run is stopped where a paired test over the same prompts shows that it is far behind the best of its algorithm. It can be resumed." checked={draft.earlyStop} onChange={(event) => change({ ...draft, earlyStop: event.currentTarget.checked })} />
-      {ready && last.error && <p role="alert" className="help" style={{ color: 'var(--c-danger)' }}>{problems.rest.map((one) => `${one.field}: ${one.message}`).join('\n') || (problems.rows.size ? 'Correct the values that are marked.' : last.answer && !wrong ? lateness(last, 'Shown are the runs of the settings before the last change; those of now could not be counted') : last.error.message)}</p>}
+      {ready && last.error && <p role="alert" className="help" style={{ color: 'var(--c-danger)' }}>{problems.rest.map((one) => `${one.field}: ${one.message}`).join('\n') || (problems.rows.size ? 'Correct the values that are marked.' : last.answer && !wrong ? lateness(last, 'Shown are the runs of earlier settings; those of now could not be counted') : last.error.message)}</p>}
       {ready && last.answer && !wrong && <Result preview={last.answer} />}
     </section>
   );
