@@ -17,9 +17,9 @@ export function PausedBanner() {
   const steer = useSteer();
   if (!queue.data?.paused) return null;
   return (
-    <div className="alert quiet paused" role="status">
+    <div className="alert quiet paused">
       <IconPlayerPause size={18} aria-hidden />
-      <div><strong>The queue is paused</strong><p>since <Ago at={queue.data.paused_since} />, by {queue.data.paused_by}. Runs that train go on; no other starts.</p></div>
+      <div><strong role="status">The queue is paused</strong><p>since <Ago at={queue.data.paused_since} />, by {queue.data.paused_by}. Runs that train go on; no other starts.</p></div>
       <May scope="admin"><Offers group="Queue" offers={[{ id: 'resume', label: 'Resume the queue', act: () => { if (!steer.isPending) steer.mutate('resume'); } }]} /><Button className="push" size="xs" variant="default" leftSection={<IconPlayerPlay size={14} />} loading={steer.isPending} onClick={() => steer.mutate('resume')}>Resume</Button></May>
     </div>
   );
