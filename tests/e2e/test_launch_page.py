@@ -96,7 +96,7 @@ def test_an_estimate_and_a_preview_stay_where_they_cannot_be_asked_for_again(stu
     expect(runs).to_have_attribute("data-total", "2")
     assert serious_faults(page) == []
     page.set_viewport_size({"width": 360, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    expect(page.locator("html")).to_have_js_property("scrollWidth", 360)
     said: list[str] = page.evaluate(
         """() => new Promise(done => {
             const said = new Set(), look = () => said.add(document.querySelector('[data-testid=late]')?.textContent)
