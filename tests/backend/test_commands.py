@@ -58,6 +58,17 @@ def launch(copg: Copg, file: Path, *options: str) -> str:
     return copg("launch", str(file), *options).output.split()[0]
 
 
+def two_betas(copg: Copg, file: Path, worker: Bench) -> list[str]:
+    """Two runs that were launched by the command and have been evaluated at their beginning and their end."""
+    runs = []
+    for beta in (0.1, 1.0):
+        file.write_text(f"beta = {beta}\n{RUN}")
+        runs.append(launch(copg, file))
+    for run in runs:
+        worker.record(worker.claim(run), evaluation(0), evaluation(100, reward=1.0))
+    return runs
+
+
 def test_the_same_key_makes_one_run(copg: Copg, file: Path) -> None:
     first = launch(copg, file, "--name", "mine", "--tag", "paper", "--priority", "3", "--key", "once")
     assert launch(copg, file, "--name", "mine", "--tag", "paper", "--priority", "3", "--key", "once") == first

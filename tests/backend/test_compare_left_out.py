@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from backend.comparison_table import left_out
-from tests.backend.studio_bench import API, Bench, evaluation
-from tests.backend.test_commands import RUN, Copg, address, copg, file, launch, worker
+from tests.backend.studio_bench import API, Bench
+from tests.backend.test_commands import Copg, address, copg, file, launch, two_betas, worker
 from tests.backend.test_compare import trained
 from tests.backend.test_compare_report import report
 
@@ -61,12 +61,7 @@ def test_many_are_counted() -> None:
 
 
 def test_commands_say_it_beside_what_they_write(copg: Copg, file: Path, worker: Bench, tmp_path: Path) -> None:
-    runs = []
-    for beta in (0.1, 1.0):
-        file.write_text(f"beta = {beta}\n{RUN}")
-        runs.append(launch(copg, file))
-    for run in runs:
-        worker.record(worker.claim(run), evaluation(0), evaluation(100, reward=1.0))
+    runs = two_betas(copg, file, worker)
     file.write_text('algorithm = "reward_model"')
     model = launch(copg, file, "--name", "judge")
     told = f"Not compared: 'judge' {WHY}\n"

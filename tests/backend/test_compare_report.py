@@ -23,7 +23,7 @@ from backend.report.words import with_error
 from copg_core import events
 from tests.backend.studio_bench import API, Bench, evaluation, problem
 from tests.backend.test_colours import palette
-from tests.backend.test_commands import RUN, Copg, address, copg, file, launch, worker
+from tests.backend.test_commands import Copg, address, copg, file, two_betas, worker
 from tests.backend.test_compare import trained
 
 __all__ = ["address", "copg", "file", "worker"]
@@ -237,12 +237,7 @@ def test_both_grounds_have_the_colours_of_the_page(bench: Bench) -> None:
 
 
 def test_the_command_writes_a_report(copg: Copg, file: Path, worker: Bench, tmp_path: Path) -> None:
-    runs = []
-    for beta in (0.1, 1.0):
-        file.write_text(f"beta = {beta}\n{RUN}")
-        runs.append(launch(copg, file))
-    for run in runs:
-        worker.record(worker.claim(run), evaluation(0), evaluation(100, reward=1.0))
+    runs = two_betas(copg, file, worker)
     target = tmp_path / "report.html"
     assert str(target) in copg("report", *runs, "-o", str(target), "--band", "ci95", "--baseline", "reference").output
     read = Read(target.read_text())

@@ -20,7 +20,7 @@ from backend.figures.catalogue import FIGURES
 from backend.figures.compare import TITLES
 from copg_core import events
 from tests.backend.studio_bench import API, Bench, evaluation, problem
-from tests.backend.test_commands import RUN, Copg, address, copg, file, launch, worker
+from tests.backend.test_commands import Copg, address, copg, file, launch, two_betas, worker
 from tests.conftest import missing
 
 __all__ = ["address", "copg", "file", "worker"]
@@ -134,12 +134,7 @@ def test_the_command_writes_a_figure_of_one_run_and_of_several(
 
 def test_the_command_draws_as_the_page_does(copg: Copg, file: Path, worker: Bench) -> None:
     """Every choice of the page, and every name in its help."""
-    runs = []
-    for beta in (0.1, 1.0):
-        file.write_text(f"beta = {beta}\n{RUN}")
-        runs.append(launch(copg, file))
-    for run in runs:
-        worker.record(worker.claim(run), evaluation(0), evaluation(100, reward=1.0))
+    runs = two_betas(copg, file, worker)
 
     def rows(name: str, *options: str) -> str:
         return copg("figure", name, *runs, "--format", "csv", *options).stdout
