@@ -18,7 +18,7 @@ export function changed(query: URLSearchParams, changes: Changes): URLSearchPara
 /**
  * The query of the address, and a function that changes it in its place in the history.
  *
- * The page is drawn before the address is another one (`flushSync`). The router's way is a transition: until it is over a
+ * With the address the page is drawn, in one step (`flushSync`). The router's way is a transition: until it is over a
  * switch shows its old side, and a click on it there, which takes the change back, is no change at all and is lost.
  */
 export function useAddress(): [URLSearchParams, (changes: Changes) => void] {
