@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.e2e.accessibility import serious_faults
+from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.conftest import TINY, Studio
 
 pytestmark = pytest.mark.e2e
@@ -116,22 +116,42 @@ def test_the_log_goes_on_where_it_was_and_follows_only_whoever_is_at_its_end(stu
     log.focus()
     page.keyboard.press("PageUp")
     expect(follow).not_to_be_checked()
-    page.wait_for_timeout(500)  # it glides there
+    still = "log => log.scrollTop === window.place || (window.place = log.scrollTop, false)"
+    page.wait_for_function(
+        f"() => ({still})(document.querySelector('[data-testid=log]'))", polling=300
+    )  # it glides there
     seen, count = log.evaluate("log => log.scrollTop"), len(asked)
     page.wait_for_timeout(2500)  # and not until(), in which no request is answered
     assert len(asked) > count
     assert log.evaluate("log => log.scrollTop") == seen
     page.keyboard.press("End")
     expect(follow).to_be_checked()
-    page.keyboard.press("Home")
-    expect(follow).not_to_be_checked()
+
+    # A key glides, and a line comes just then: neither is it left short of the new end nor pulled back.
+    held: list[Route] = []
+    page.unroute_all()
+    page.route(f"**/api/v1/runs/{run}/log?*", lambda route: held.append(route))
+    arrived = """([key, more]) => {
+        const { scrollHeight, clientHeight, scrollTop, textContent } = document.querySelector('[data-testid=log]');
+        const away = key === 'Home' ? scrollTop : scrollHeight - clientHeight - scrollTop;
+        return away < 4 && textContent.split('more').length > more;
+    }"""
+    for key in ("Home", "End") * 4 + ("Home",):
+        with page.expect_request(f"**/api/v1/runs/{run}/log?*"):
+            pass
+        page.keyboard.press(key)
+        answer(held.pop())
+        page.wait_for_function(arrived, arg=[key, len(asked) - 1])
+        expect(follow).to_be_checked(checked=key == "End")
+    page.unroute_all()
+    page.route(f"**/api/v1/runs/{run}/log?*", answer)
 
     studio.post(f"/runs/{run}/cancel", status=200)
     expect(page.get_by_test_id("run-state")).to_have_attribute("data-state", "cancelled", timeout=60_000)
     page.wait_for_timeout(1500)
     assert asked.count("tail") == 1
     expect(log).to_contain_text("line 0\n")
-    assert log.evaluate("log => log.scrollTop") == 0
+    expect(log).to_have_js_property("scrollTop", 0)
     with page.expect_download() as download:
         page.get_by_role("button", name="Save", exact=True).click()
     assert download.value.suggested_filename == f"{run}-log.txt"
@@ -194,4 +214,4 @@ def test_a_narrow_table_is_sorted_selected_and_shows_rewards(studio: Studio, tra
     expect(page.get_by_text(re.compile(r"^\d+ selected$"))).to_be_visible()
     expect(row).to_have_attribute("aria-selected", "true")
     assert serious_faults(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    expect_fitting(page)

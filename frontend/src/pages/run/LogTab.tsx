@@ -1,12 +1,13 @@
 /** The end of the log; it follows while the run is at work. */
 import { Button, Group, Switch } from '@mantine/core';
-import { useEffect, useLayoutEffect, useRef, useState } from 'react';
+import { type KeyboardEvent, useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { api, data, messageOf, type RunDetail } from '../../api/client';
 import { Copy, Failure } from '../../components/parts';
 import { bytes } from '../../format';
 
 const CHUNK = 131_072;
 const AT_END = 4; // px: a scaled screen stops at fractions
+const UPWARD = new Set(['Home', 'PageUp', 'ArrowUp']);
 
 function save(text: string, name: string): void {
   const url = URL.createObjectURL(new Blob([text], { type: 'text/plain' }));
@@ -57,6 +58,12 @@ export function LogTab({ run }: { run: RunDetail }) {
   // With the text, or a scroll event in between would see the old place as one that somebody chose.
   useLayoutEffect(() => { if (follow && box.current) box.current.scrollTop = box.current.scrollHeight; }, [text, follow]);
 
+  // A key glides: a line that comes before the first scroll event must not pull it back, nor one that comes later leave it short of the new end.
+  const pressed = ({ key, currentTarget }: KeyboardEvent): void => {
+    if (key === 'End') setFollow(true);
+    if (UPWARD.has(key) && currentTarget.scrollTop > 0) setFollow(false);
+  };
+
   return (
     <div className="panel" style={{ overflow: 'hidden' }}>
       <Group p={10} gap={14} style={{ borderBottom: '1px solid var(--c-border)' }}>
@@ -68,7 +75,7 @@ export function LogTab({ run }: { run: RunDetail }) {
         </div>
       </Group>
       {problem && !text ? <div style={{ padding: 14 }}><Failure title="The log cannot be read" error={problem} /></div>
-        : <pre className="log" ref={box} tabIndex={0} aria-label="Log" data-testid="log" onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => setFollow(scrollHeight - scrollTop - clientHeight < AT_END)}>{text || <span className="muted">{size === null ? 'Reading…' : 'Nothing was written yet.'}</span>}</pre>}
+        : <pre className="log" ref={box} tabIndex={0} aria-label="Log" data-testid="log" onKeyDown={pressed} onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => setFollow(scrollHeight - scrollTop - clientHeight < AT_END)}>{text || <span className="muted">{size === null ? 'Reading…' : 'Nothing was written yet.'}</span>}</pre>}
     </div>
   );
 }
