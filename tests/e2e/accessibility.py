@@ -1,11 +1,11 @@
-"""What axe says of a page."""
+"""What axe says of a page, and whether it fits its window."""
 
 from __future__ import annotations
 
 import time
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 _SETTLED = """() => Promise.allSettled(
   document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished))"""
@@ -24,6 +24,12 @@ def serious_faults(page: Page) -> list[str]:
         page.wait_for_timeout(_STAYS_MS)
         found = _asked(page)
     return found
+
+
+def expect_fitting(page: Page) -> None:
+    """Nothing is wider than the window (WCAG 1.4.10). A page that was just narrowed is laid out anew in a moment."""
+    assert page.viewport_size
+    expect(page.locator("html")).to_have_js_property("scrollWidth", page.viewport_size["width"])
 
 
 def _asked(page: Page) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.backend.webhook_bench import receiving
-from tests.e2e.accessibility import serious_faults
+from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.conftest import Studio, start_studio, stop_studio
 
 pytestmark = pytest.mark.e2e
@@ -52,7 +52,7 @@ def test_tokens_and_webhooks(open_studio: Studio, page: Page) -> None:
         expect(page.get_by_test_id("replaced-secret")).to_contain_text("whsec_")
         expect(page.get_by_test_id("replaced-secret")).to_be_focused()
         expect(row).to_contain_text("Signed with the old secret too until")
-        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
+        expect_fitting(page)
         page.get_by_test_id("replaced-secret").get_by_role("button", name="Done").click()
         row.get_by_role("button", name="Test").click()
         expect(row.locator("[data-status='delivered']")).to_have_count(2)
@@ -80,7 +80,7 @@ def test_tokens_and_webhooks(open_studio: Studio, page: Page) -> None:
     assert serious_faults(page) == []
     for width in (360, 1440):
         page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        expect_fitting(page)
     tokens.get_by_role("button", name="Revoke nightly").click()
     page.get_by_test_id("confirm-revoke").click()
     expect(tokens.locator("li.over")).to_contain_text("nightly")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.accessibility import expect_fitting
 from tests.e2e.conftest import Studio
 
 pytestmark = pytest.mark.e2e
@@ -145,6 +146,6 @@ def test_a_narrow_screen_keeps_the_curve_in_sight(studio: Studio, page: Page, sc
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{studio.url}/bandit?epochs=5")
     drawn(page, "epochs=5")
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    expect_fitting(page)
     page.get_by_test_id("dial-mu1-1").scroll_into_view_if_needed()
     expect(page.get_by_test_id("figure-regret")).to_be_in_viewport()

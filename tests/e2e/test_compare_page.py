@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Response, expect
 
-from tests.e2e.accessibility import serious_faults
+from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.conftest import Studio
 from tests.e2e.test_keyboard import perform
 
@@ -99,7 +99,7 @@ def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> 
             page.set_viewport_size({"width": width, "height": 900})
             page.reload()
             expect(page.get_by_test_id("figure-compare-reward")).to_have_attribute("data-status", "shown")
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            expect_fitting(page)
             assert serious_faults(page) == []
 
     page.goto(f"{studio.url}/runs?sweep={made['id']}")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
-from tests.e2e.accessibility import serious_faults
+from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.conftest import Studio, until
 
 pytestmark = pytest.mark.e2e
@@ -57,7 +57,7 @@ def test_a_file_becomes_a_data_set_and_a_runs_source(studio: Studio, page: Page,
     expect(counted.get_by_role("alert")).to_contain_text("this is the count before: The server answered 503.")
     expect(counted).to_contain_text("cut at 512 and 128")
     page.unroute_all()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    expect_fitting(page)
     assert serious_faults(page) == []
     page.get_by_test_id("use-button").click()
     expect(page.locator("#field-data-id")).to_have_value(f"{name} · 30 rows")
@@ -159,7 +159,7 @@ def test_deleted_data_sets_are_taken_back_one_by_one_and_the_rest_goes_with_the_
     page.get_by_test_id("confirm-delete").click()
     expect(rows["gone"]).to_have_count(0)
     expect(page.get_by_role("button", name="Undo")).to_have_count(2)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    expect_fitting(page)
     assert serious_faults(page) == []
     page.get_by_role("alert").filter(has_text="Deleted: kept").get_by_role("button", name="Undo").press("Enter")
     expect(rows["kept"]).to_be_visible()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.e2e.accessibility import serious_faults
+from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.conftest import Studio
 
 pytestmark = pytest.mark.e2e
@@ -96,7 +96,7 @@ def test_an_estimate_and_a_preview_stay_where_they_cannot_be_asked_for_again(stu
     expect(runs).to_have_attribute("data-total", "2")
     assert serious_faults(page) == []
     page.set_viewport_size({"width": 360, "height": 900})
-    expect(page.locator("html")).to_have_js_property("scrollWidth", 360)
+    expect_fitting(page)
     said: list[str] = page.evaluate(
         """() => new Promise(done => {
             const said = new Set(), look = () => said.add(document.querySelector('[data-testid=late]')?.textContent)

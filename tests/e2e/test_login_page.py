@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.accessibility import serious_faults
+from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.conftest import Studio, start_studio, stop_studio
 
 pytestmark = pytest.mark.e2e
@@ -122,4 +122,4 @@ def test_login_is_readable_for_everybody(guarded: Studio, page: Page, tmp_path: 
             page.goto(f"{guarded.url}/login")
             expect(page.get_by_test_id("token-input")).to_be_focused()
             assert serious_faults(page) == []
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            expect_fitting(page)

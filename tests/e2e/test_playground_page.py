@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.accessibility import serious_faults
+from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.conftest import Studio
 from tests.e2e.test_artifacts_page import TINY
 from tests.e2e.test_keyboard import perform
@@ -104,4 +104,4 @@ def test_a_prompt_is_answered_side_by_side(studio: Studio, page: Page) -> None:
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("my boss hid my zebra . should i sue ? TL;DR:")
     expect(answers).to_have_count(2)
     page.set_viewport_size({"width": 360, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    expect_fitting(page)

@@ -14,7 +14,7 @@ from backend.database import Database
 from backend.settings import Settings
 from copg_core import events
 from tests.backend.studio_bench import API, COPG, Bench, evaluation, served
-from tests.e2e.accessibility import serious_faults
+from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.test_keyboard import perform
 
 pytestmark = pytest.mark.e2e
@@ -72,7 +72,7 @@ def test_a_downloaded_report_needs_nobody(compared: str, page: Page, browser: Br
     assert again.value.url == started.value.url
     page.set_viewport_size({"width": 360, "height": 900})
     expect(page.get_by_role("link", name="Download report")).to_be_in_viewport()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    expect_fitting(page)
 
     pictures = os.environ.get("COPG_TEST_SCREENSHOTS")
     if pictures:
@@ -95,7 +95,7 @@ def test_a_downloaded_report_needs_nobody(compared: str, page: Page, browser: Br
             expect(drawn).to_have_count(len(names))
             assert {one.strip() for one in alone.locator(".figure h2").all_text_contents()} == names
             expect(alone.locator(".xtick text").first).to_have_css("fill", muted)
-            assert alone.evaluate("document.documentElement.scrollWidth") <= width
+            expect_fitting(alone)
             widths = alone.locator(".plot .main-svg").evaluate_all("all => all.map((one) => one.clientWidth)")
             assert max(widths) < width
             if pictures:
@@ -122,7 +122,7 @@ def test_a_downloaded_report_needs_nobody(compared: str, page: Page, browser: Br
     assert page.locator("body").evaluate("one => getComputedStyle(one).color") == "rgb(23, 26, 31)"
     assert page.locator(".plot .main-svg").evaluate_all("all => Math.max(...all.map((one) => one.clientWidth))") == 680
     page.set_viewport_size({"width": 718, "height": 900})  # A4
-    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    expect_fitting(page)
     overflow = "all => all.map((one) => one.scrollWidth - one.clientWidth)"
     assert max(page.locator(".scroll").evaluate_all(overflow)) <= 0, "no paper scrolls"
     if pictures:

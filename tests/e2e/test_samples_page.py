@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.accessibility import serious_faults
+from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.conftest import Studio
 from tests.e2e.test_keyboard import perform
 
@@ -83,7 +83,7 @@ def test_completions_stand_side_by_side(studio: Studio, page: Page) -> None:
             tops = rows.first.locator(".cell").evaluate_all("all => all.map((one) => one.getBoundingClientRect().top)")
             assert len(tops) == 2
             assert tops[0] == tops[1], "on a phone they are swiped, not stacked"
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            expect_fitting(page)
             assert serious_faults(page) == []
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from backend import gpu_history, nodes
 from backend.database import NOW, Database
 from backend.nodes import GpuReading
-from tests.e2e.accessibility import serious_faults
+from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.conftest import Studio
 from tests.e2e.test_sweeps_page import TINY
 
@@ -132,7 +132,7 @@ def test_gpus_over_time_and_what_the_queue_waits_for(
             page.get_by_test_id("figure-gpu_memory").scroll_into_view_if_needed()
             expect(figure).to_have_attribute("data-status", "shown")
             assert serious_faults(page) == [], (width, scheme)
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            expect_fitting(page)
             page.evaluate("window.scrollTo(0, 0)")
             page.screenshot(path=tmp_path / f"system-{width}-{scheme}.png", full_page=True)
 
