@@ -70,7 +70,7 @@ def test_the_curve_follows_the_slider_and_the_address_the_experiment(studio: Stu
     drawn(page, f"beta={beta:g}")
     moved = page.evaluate(LAST_REGRET, "copg")
     assert moved == pytest.approx(end(studio.post("/bandit/figures", {"beta": beta}, status=200), "copg"))
-    assert page.get_by_test_id("number-beta").input_value() == f"{beta:g}"
+    expect(page.get_by_test_id("number-beta")).to_have_value(f"{beta:g}")
 
     page.reload()
     drawn(page, f"beta={beta:g}")
@@ -78,7 +78,7 @@ def test_the_curve_follows_the_slider_and_the_address_the_experiment(studio: Stu
     page.go_back()
     drawn(page, "")
     assert page.evaluate(LAST_REGRET, "copg") == pytest.approx(paper)
-    assert page.get_by_test_id("number-beta").input_value() == "0.5"
+    expect(page.get_by_test_id("number-beta")).to_have_value("0.5")
 
 
 def test_sliders_of_a_distribution_move_together_and_by_keyboard(studio: Studio, page: Page) -> None:
@@ -88,7 +88,7 @@ def test_sliders_of_a_distribution_move_together_and_by_keyboard(studio: Studio,
     page.keyboard.press("Home")
     page.wait_for_url("**mu1=*")
     assert page.url.endswith("?mu1=0.3333,0.6667,0&epochs=5")
-    assert page.get_by_test_id("number-mu1-1").input_value() == "0.3333"
+    expect(page.get_by_test_id("number-mu1-1")).to_have_value("0.3333")
     drawn(page, "mu1=0.3333,0.6667,0&epochs=5")
 
 

@@ -55,11 +55,13 @@ def test_a_sweep_is_compared_and_a_selection_too(studio: Studio, page: Page) -> 
     expect(reached).to_have_value("")
     assert "target=-" not in page.url
     page.get_by_role("slider", name="Smoothing").fill("6")
-    roles = "plot => plot.data.filter((trace) => trace.meta.role === 'measured').length"
     reward = page.get_by_test_id("figure-compare-reward")
     plot = reward.locator(".js-plotly-plot")
     expect(reward).to_contain_text("smoothed (± 6), thin: measured")
-    assert plot.evaluate(roles) == 2, "what was measured stays visible"
+    page.wait_for_function(  # what was measured stays visible
+        """() => document.querySelector('[data-testid=figure-compare-reward] .js-plotly-plot').data
+            .filter((trace) => trace.meta.role === 'measured').length === 2"""
+    )
     entry = reward.get_by_role("button", name="CoPG β = 0.1")
     entry.press("Enter")
     expect(entry).to_have_attribute("aria-pressed", "false")

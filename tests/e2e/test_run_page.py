@@ -116,10 +116,13 @@ def test_the_log_goes_on_where_it_was_and_follows_only_whoever_is_at_its_end(stu
     log.focus()
     page.keyboard.press("PageUp")
     expect(follow).not_to_be_checked()
-    still = "log => log.scrollTop === window.place || (window.place = log.scrollTop, false)"
-    page.wait_for_function(
-        f"() => ({still})(document.querySelector('[data-testid=log]'))", polling=300
-    )  # it glides there
+    rested = """() => {
+        const { scrollHeight, clientHeight, scrollTop } = document.querySelector('[data-testid=log]');
+        const before = window.place;
+        window.place = scrollTop;
+        return before === scrollTop && scrollHeight - clientHeight - scrollTop > clientHeight / 2;
+    }"""
+    page.wait_for_function(rested, polling=300)  # it glides there
     seen, count = log.evaluate("log => log.scrollTop"), len(asked)
     page.wait_for_timeout(2500)  # and not until(), in which no request is answered
     assert len(asked) > count
@@ -175,7 +178,7 @@ def test_the_step_of_samples_is_where_the_hand_is(studio: Studio, page: Page) ->
     for route in held:
         route.continue_()
     expect(table).to_have_attribute("data-step", "6")
-    assert slider.input_value() == "3"
+    expect(slider).to_have_value("3")
     page.unroute("**/samples?step=*")
 
     table.get_by_role("button", name="Tokens").click()
@@ -204,7 +207,7 @@ def test_a_narrow_table_is_sorted_selected_and_shows_rewards(studio: Studio, tra
     page.goto(f"{studio.url}/runs")
     row = page.locator(f"[data-run-id='{trained}']")
     expect(row).to_contain_text("trained")
-    assert row.locator(".c-reward").is_visible()
+    expect(row.locator(".c-reward")).to_be_visible()
     page.get_by_role("combobox", name="Sort by").click()
     page.get_by_role("option", name="Name").click()
     page.wait_for_url("**/runs?sort=-name")
