@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from backend.placement import Place, Plan, Wish, plan
 from backend.queue import node_queue
 from backend.settings import Settings
 from backend.states import OWNED, RunState
+from copg_core.config import CONFIG_SCHEMA
 
 _LOCK = 0x436F5051  # "CoPQ"
 _AHEAD = 200  # runs of a line that one turn looks at
@@ -98,6 +100,13 @@ def living_places(session: Session, settings: Settings) -> list[Place]:
             )
         )
     return places
+
+
+def obstacle(session: Session, settings: Settings, gpus: int | None) -> str | None:
+    """Why none of the workers that are here could train a new run with so many GPUs, whatever else waits; None where one could."""
+    wish = Wish(0, "", settings.queue, gpus, CONFIG_SCHEMA)
+    [decision] = plan([wish], living_places(session, settings), paused=False, reserve_seconds=math.inf).decisions
+    return None if decision.place is not None or decision.lacks_room else decision.reason
 
 
 def read_line(session: Session, settings: Settings, limit: int, *where: ColumnElement[bool]) -> list[Wish]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend import store
+from backend import dispatch, store
 from backend.database import NOW
 from backend.models import Node, Run
 from backend.schemas.body import Body
@@ -28,6 +28,9 @@ class EstimateRequest(Body):
         None, max_length=200, description="Name of a device to estimate for, as its driver says it."
     )
     device_bytes: int | None = Field(None, ge=1, description="Its memory. Empty: the devices of the workers.")
+    gpus: int | None = Field(
+        None, ge=0, le=64, description="What the run would ask of the queue, as when it is launched."
+    )
 
 
 class EstimatedPart(BaseModel):
@@ -67,6 +70,9 @@ class DeviceEstimate(BaseModel):
 
 class EstimateOut(BaseModel):
     items: list[DeviceEstimate] = Field(description="One for each kind of device, GPUs before processors.")
+    obstacle: str | None = Field(
+        description="Why none of the workers that are here could train it, in the words of the queue; null where one could."
+    )
 
 
 def machines(session: Session, lease_seconds: float) -> list[Machine]:
@@ -153,4 +159,7 @@ def estimates(session: Session, request: EstimateRequest, settings: Settings) ->
     else:
         asked = machines(session, settings.lease_seconds) or [Machine(NOBODY, None)]
     found = lookup(session, settings.data_path)
-    return EstimateOut(items=[answer(estimate_run(request.config, machine, found)) for machine in asked])
+    return EstimateOut(
+        items=[answer(estimate_run(request.config, machine, found)) for machine in asked],
+        obstacle=dispatch.obstacle(session, settings, request.gpus),
+    )

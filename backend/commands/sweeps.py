@@ -96,6 +96,8 @@ def _preview(preview: dict[str, Any], *, as_json: bool) -> None:
     for estimate in preview["estimates"]:
         took = estimate["wall_duration"] or f"time unknown: {'; '.join(estimate['unknown'])}"
         click.echo(f"on {estimate['slots']} x {estimate['device']}: {took}")
+    if preview["obstacle"]:
+        click.echo(f"no worker could take them: {preview['obstacle']}", err=True)
 
 
 @click.group()

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend import idempotency, sweep_deletion, sweep_plan, sweep_views, sweeps
+from backend import dispatch, idempotency, sweep_deletion, sweep_plan, sweep_views, sweeps
 from backend.data_checks import DataChecks
 from backend.early_stop import EarlyStop
 from backend.errors import Conflict
@@ -52,6 +52,7 @@ def preview_sweep(body: SweepCreate, context: Context) -> SweepPreview:
     with context.database.snapshot() as session:
         sweep_plan.check_references(session, planned.runs)
         estimates = sweep_estimates(session, planned, context.settings)
+        obstacle = dispatch.obstacle(session, context.settings, body.gpus)
     differing = varying(one.overrides for one in planned.members)
 
     def shown(one: PlannedRun) -> PlannedMember:
@@ -66,6 +67,7 @@ def preview_sweep(body: SweepCreate, context: Context) -> SweepPreview:
         parents=[shown(one) for one in planned.parents],
         members=[shown(one) for one in planned.members[:_SHOWN]],
         estimates=estimates,
+        obstacle=obstacle,
     )
 
 

@@ -140,6 +140,9 @@ class SweepPreview(BaseModel):
     parents: list[PlannedMember]
     members: list[PlannedMember] = Field(description="At most the first 200.")
     estimates: list[SweepEstimate]
+    obstacle: str | None = Field(
+        description="Why none of the workers that are here could train its runs, in the words of the queue; null where one could."
+    )
 
 
 class Final(BaseModel):

@@ -167,7 +167,9 @@ def test_nothing_chosen_and_unwritable_files_get_a_sentence(copg: Copg, recorded
 
 def test_a_sweep_from_a_file_and_what_varies(copg: Copg, file: Path) -> None:
     vary = ("--vary", "beta=0.1, 0.3", "--vary", "seed=0..2")
-    assert "6 runs" in copg("sweep", str(file), *vary, "--dry-run").output
+    planned = copg("sweep", str(file), *vary, "--dry-run").output
+    assert "6 runs" in planned
+    assert "no worker could take them: no worker serves the queue 'default'" in planned
     made = copg("sweep", str(file), *vary, "--name", "mine", "--key", "k").output.split()[0]
     assert copg("sweep", str(file), *vary, "--name", "mine", "--key", "k").output.split()[0] == made
     assert "mine" in copg("sweeps", "list").output

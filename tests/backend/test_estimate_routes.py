@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backend import nodes
+from backend.nodes import GpuReading
 from tests.backend.studio_bench import API, Bench, problem
 
 LLAMA = {"kind": "hub", "id": "meta-llama/Llama-2-7b-hf"}
@@ -26,11 +27,13 @@ def ask(bench: Bench, config: dict[str, Any], **more: Any) -> list[dict[str, Any
     return list(answer.json()["items"])
 
 
-def register(bench: Bench, name: str, *devices: dict[str, Any]) -> None:
+def register(bench: Bench, name: str, *devices: dict[str, Any], draining: bool = False) -> None:
+    gpus = [GpuReading(index, one["uuid"], one["name"]) for index, one in enumerate(devices)]
     with bench.database.transaction() as session:
         nodes.register(
-            session, name, host=name, pid=1, queue="default", slots=1, version="1", devices=[PROCESSOR, *devices]
-        )
+            session, name, host=name, pid=1, queue="default", slots=1, version="1", devices=[PROCESSOR, *devices], gpus=gpus,
+            draining=draining,
+        )  # fmt: skip
 
 
 def test_the_devices_of_the_workers_are_asked_gpus_first(bench: Bench) -> None:
@@ -72,6 +75,26 @@ def test_a_planned_parent_tells_its_shape(bench: Bench) -> None:
     assert child["total_bytes"] == own["total_bytes"]
     [lost] = ask(bench, {**PAPER, "policy": {"kind": "run", "run": "nowhere"}})
     assert "nowhere" in lost["unknown"][0]
+
+
+def test_what_no_worker_could_take_is_told_in_the_words_of_the_queue(bench: Bench) -> None:
+    def told(gpus: int | None) -> Any:
+        one = bench.client.post(f"{API}/runs/estimate", json={"config": PAPER, "gpus": gpus}).json()["obstacle"]
+        sweep = {"config": PAPER, "grid": {"beta": [0.1, 1]}, "gpus": gpus}
+        assert bench.client.post(f"{API}/sweeps/preview", json=sweep).json()["obstacle"] == one
+        return one
+
+    assert told(None) == "no worker serves the queue 'default'"
+    register(bench, "laptop")
+    assert (told(None), told(0)) == (None, None)
+    assert told(2) == "waits for 2 GPUs; the largest worker has none"
+    register(bench, "server", H200, {**H200, "uuid": "GPU-2"})
+    for _ in range(3):  # others wait too: that is a matter of time
+        bench.launch()
+    assert told(2) is None
+    assert told(3) == "waits for 3 GPUs; the largest worker has 2"
+    register(bench, "server", H200, {**H200, "uuid": "GPU-2"}, draining=True)
+    assert told(2) == "waits for 2 GPUs; the largest worker has none"
 
 
 def test_a_wrong_field_is_a_problem(bench: Bench) -> None:

@@ -188,3 +188,18 @@ def test_an_answer_that_is_lost_launches_once(studio: Studio, page: Page) -> Non
     mine = [run["id"] for run in studio.get("/runs")["items"] if run["name"] == "launched once"]
     assert mine == [page.url.rpartition("/")[2]]
     studio.post(f"/runs/{mine[0]}/cancel", status=200)
+
+
+def test_gpus_that_no_worker_has_are_told_while_the_form_is_filled_in(studio: Studio, page: Page) -> None:
+    page.goto(f"{studio.url}/launch")
+    expect(page.get_by_test_id("verdict")).to_be_visible()
+    obstacle = page.get_by_test_id("obstacle")
+    expect(obstacle).to_have_count(0)
+    page.get_by_text("Advanced: GPUs, priority, time limit").click()
+    page.get_by_label("GPUs", exact=True).fill("64")
+    expect(obstacle).to_contain_text("No worker could take it: waits for 64 GPUs; the largest worker has ")
+    assert serious_faults(page) == []
+    page.set_viewport_size({"width": 360, "height": 900})
+    expect_fitting(page)
+    page.get_by_label("GPUs", exact=True).fill("")
+    expect(obstacle).to_have_count(0)

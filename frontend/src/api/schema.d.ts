@@ -3387,6 +3387,11 @@ export interface components {
              * @description One for each kind of device, GPUs before processors.
              */
             items: components["schemas"]["DeviceEstimate"][];
+            /**
+             * Obstacle
+             * @description Why none of the workers that are here could train it, in the words of the queue; null where one could.
+             */
+            obstacle: string | null;
         };
         /** EstimateRequest */
         EstimateRequest: {
@@ -3402,6 +3407,11 @@ export interface components {
              * @description Its memory. Empty: the devices of the workers.
              */
             device_bytes?: number | null;
+            /**
+             * Gpus
+             * @description What the run would ask of the queue, as when it is launched.
+             */
+            gpus?: number | null;
         };
         /** EstimatedPart */
         EstimatedPart: {
@@ -6456,6 +6466,11 @@ export interface components {
             members: components["schemas"]["PlannedMember"][];
             /** Estimates */
             estimates: components["schemas"]["SweepEstimate"][];
+            /**
+             * Obstacle
+             * @description Why none of the workers that are here could train its runs, in the words of the queue; null where one could.
+             */
+            obstacle: string | null;
         };
         /**
          * SweepSpec

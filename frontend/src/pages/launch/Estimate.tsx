@@ -3,7 +3,7 @@ import { Select } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { IconAlertTriangle, IconCircleCheck } from '@tabler/icons-react';
-import { type CSSProperties, useState } from 'react';
+import { type CSSProperties, useMemo, useState } from 'react';
 import { api, ApiError, data, type DeviceEstimate, DRAFT } from '../../api/client';
 import { lateness, useLast } from '../../api/last';
 
@@ -19,18 +19,19 @@ const colour = (name: string): CSSProperties => ({ background: `var(${COLOURS[na
 
 const isWrong = (error: unknown): boolean => error instanceof ApiError && error.problem.status === 422;
 
-export function Estimate({ config }: { config: Record<string, unknown> }) {
-  const [settled] = useDebouncedValue(config, PAUSE);
+export function Estimate({ config, gpus }: { config: Record<string, unknown>; gpus: number | undefined }) {
+  const asked = useMemo(() => ({ config, gpus }), [config, gpus]);
+  const [settled] = useDebouncedValue(asked, PAUSE);
   const [wanted, setWanted] = useState<string | null>(null);
   const estimate = useQuery({
     queryKey: ['estimate', settled],
-    queryFn: async () => (await data(api.POST('/api/v1/runs/estimate', { body: { config: settled } as never, headers: DRAFT }))).items,
+    queryFn: () => data(api.POST('/api/v1/runs/estimate', { body: settled as never, headers: DRAFT })),
     refetchInterval: ({ state }) => (isWrong(state.error) ? false : REFRESH), // what is wrong stays so
     retry: false,
   });
   const last = useLast(settled, estimate);
   const wrong = isWrong(last.error); // which is an answer: there is no estimate of such settings
-  const devices = last.answer ?? [];
+  const devices = last.answer?.items ?? [];
   const seen = devices.find((one) => one.device === wanted) ?? devices[0];
   return (
     <section className="panel box estimate" aria-label="Estimate" aria-busy={estimate.isFetching} data-testid="estimate">
@@ -41,6 +42,7 @@ export function Estimate({ config }: { config: Record<string, unknown> }) {
           {last.error && <p className="muted" role="status" data-testid="late">{lateness(last, 'Shown is the estimate of earlier settings; those of now could not be estimated')}</p>}
           {devices.length > 1 && <Select size="xs" aria-label="Device" allowDeselect={false} data={[...new Set(devices.map((one) => one.device))]} value={seen.device} onChange={setWanted} />}
           <Verdict seen={seen} />
+          {last.answer?.obstacle && <p className="verdict bad" role="status" data-testid="obstacle"><IconAlertTriangle size={16} aria-hidden /><span>No worker could take it: {last.answer.obstacle}.</span></p>}
           {seen.parts.length > 0 && <Memory seen={seen} />}
           {seen.duration && <Time seen={seen} />}
           {seen.unknown.map((what) => <p key={what} className="muted">Not known: {what}.</p>)}

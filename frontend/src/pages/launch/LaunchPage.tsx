@@ -150,7 +150,7 @@ function Form({ algorithms, origin, set }: { algorithms: Algorithm[]; origin?: R
           </section>
           {sweeping && <SweepPanel draft={draft} change={(next) => setSweepDrafts((before) => ({ ...before, [algorithm.algorithm]: next }))} fields={fields} config={config} algorithm={algorithm} algorithms={algorithms} request={request} />}
           <Scheduling asked={asked} many={sweeping} change={setAsked} />
-          <Estimate config={config} />
+          <Estimate config={config} gpus={asked.gpus} />
           <details className="panel">
             <summary style={{ padding: '12px 16px', cursor: 'pointer', fontWeight: 600, fontSize: 14 }}>Configuration as JSON</summary>
             <div style={{ padding: '0 14px 8px' }}><Copy text={json} /></div>
