@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.accessibility import expect_fitting, serious_faults
-from tests.e2e.conftest import Studio, start_studio, stop_studio
+from tests.e2e.conftest import PATIENCE_MS, Studio, start_studio, stop_studio
 
 pytestmark = pytest.mark.e2e
 ADMIN = secrets.token_hex(32)
@@ -39,7 +39,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """A window in which the page's policy holds, as in everybody's browser."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     opened = context.new_page()
-    opened.set_default_timeout(20_000)
+    opened.set_default_timeout(PATIENCE_MS)
     yield opened
     context.close()
 
