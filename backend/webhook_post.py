@@ -138,7 +138,8 @@ def post(url: str, body: bytes, headers: dict[str, str], *, private: bool, timeo
             text = answer.read(MOST_READ).decode("utf-8", "replace").replace("\x00", "")
             return Answer(answer.status, text)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Answer(None, f"no answer within {timeout:g} s" if late.is_set() else f"no answer: {_words(error)}")
+        given_up = late.is_set() or isinstance(error, TimeoutError)  # whichever of the two clocks was first
+        return Answer(None, f"no answer within {timeout:g} s" if given_up else f"no answer: {_words(error)}")
     finally:
         watchdog.cancel()
         connection.close()
