@@ -28,6 +28,8 @@ from copg_core import events
 from copg_core.recipe import Checkpoints
 from tests.backend.studio_bench import API, COPG, LOCAL, Bench, problem
 
+pytestmark = pytest.mark.usefixtures("own_removals")
+
 FILES = {"model.safetensors": b"0123456789" * 100, "tokenizer/tokenizer.json": b"{}", "empty": b""}
 
 

@@ -166,7 +166,7 @@ def test_kill_9_of_the_top_leaves_nothing_running_and_the_run_goes_on_at_the_nex
 
 
 def test_a_worker_that_died_or_froze_is_replaced_and_its_run_goes_on(start: Callable[..., Up], tmp_path: Path) -> None:
-    up = start(COPG_LEASE_SECONDS="4")
+    up = start(COPG_LEASE_SECONDS="15")
     uid = up.start_training(tmp_path)
     os.kill(up.main_of("-A worker.app worker"), signal.SIGKILL)
     until(lambda: up.get(f"/runs/{uid}")["attempt"] == 2)

@@ -24,7 +24,7 @@ def sent() -> list[tuple[str, str]]:
 
 
 def loop(database: Database, sent: list[tuple[str, str]], lease: float = 1000, tick: float = 1000) -> Reconciler:
-    settings = Settings(lease_seconds=lease, tick_seconds=tick)
+    settings = Settings(lease_seconds=lease, tick_seconds=tick, retry_seconds=600)
     return Reconciler(database, settings, lambda uid, queue: sent.append((uid, queue)))
 
 

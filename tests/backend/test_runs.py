@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend import claims, runs
+from backend.backoff import Backoff
 from backend.database import Database
 from backend.models import Checkpoint, Evaluation, MetricPoint, Run, Sample
 from backend.moves import move
@@ -202,7 +203,7 @@ def test_the_reaper_requeues_until_the_attempts_are_used_and_backs_off(database:
         assert claim.attempt == attempt
         assert do(database, claims.reap) == 0  # the lease is fresh
         expire(database, run)
-        assert do(database, claims.reap) == 1
+        assert do(database, lambda s: claims.reap(s, Backoff(600))) == 1
         assert do(database, lambda s: claims.claim(s, run.uid, "w", LEASE)) is None  # backs off, or has ended
         due_now(database, run)
     after = now(database, run)

@@ -96,14 +96,16 @@ def test_docs_need_no_network(bench: Bench) -> None:
         assert bench.client.get(f"/docs-assets/{asset}").status_code == 200
 
 
-def test_health_says_what_is_missing(bench: Bench) -> None:
+def test_health_says_what_is_missing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.routes.system.PATIENCE", 60.0)
     health = bench.get("/health")
     assert (health["status"], health["database"], health["broker"], health["workers"]) == ("degraded", "ok", "down", 0)
     assert "COPG_BROKER_URL" in health["detail"]
     assert "no worker" in health["detail"]
 
 
-def test_healthy(settings: Settings, database: Database, redis_url: str) -> None:
+def test_healthy(settings: Settings, database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.routes.system.PATIENCE", 60.0)
     register(database, "w")
     whole = Settings(data_dir=settings.data_dir, database_url=settings.database_url, broker_url=redis_url)
     app = create_app(whole)

@@ -20,6 +20,8 @@ from copg_core import events
 from tests.backend.studio_bench import API, Bench, problem
 from tests.backend.test_artifact_routes import finished, saved
 
+pytestmark = pytest.mark.usefixtures("own_removals")
+
 
 def aged(path: Path, hours: float = 48) -> Path:
     path.mkdir(parents=True, exist_ok=True)

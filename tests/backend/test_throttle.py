@@ -58,6 +58,7 @@ def test_memory_is_bounded() -> None:
 def test_guessing_gets_429_with_the_time_to_wait(guarded: Guarded) -> None:
     guess = {"Authorization": "Bearer copg_000000000000_" + "x" * 43}
     right = {"Authorization": f"Bearer {guarded.token('fresh', Scope.READ)}"}
+    guarded.app.state.doorkeeper._throttle = Throttle(clock=Clock())
     for _ in range(FREE):
         problem(guarded.client.get(f"{API}/runs", headers=guess), 401)
     answer = guarded.client.get(f"{API}/runs", headers=guess)
@@ -81,6 +82,7 @@ def test_behind_a_proxy_each_client_is_counted_for_itself(settings: Settings, da
     behind = replace(settings, trusted_proxies="10.0.0.1", admin_token="x" * 40)
     guess, right = {"Authorization": "Bearer y"}, {"Authorization": f"Bearer {'x' * 40}"}
     with TestClient(create_app(behind), LOCAL, client=("10.0.0.1", 5)) as client:
+        client.app.state.doorkeeper._throttle = Throttle(clock=Clock())
         for _ in range(FREE + 1):
             client.get(f"{API}/runs", headers={**guess, "x-forwarded-for": "192.0.2.1"})
         problem(client.get(f"{API}/runs", headers={**right, "x-forwarded-for": "192.0.2.1"}), 429)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,7 +19,7 @@ from copg_core.trial_config import TRIAL_SCHEMA
 from tests.backend.studio_bench import API, Bench, problem
 from tests.backend.test_feed import watching
 from tests.backend.test_trials import trained, tried, write
-from tests.backend.webhook_bench import hook, receiving
+from tests.backend.webhook_bench import deliveries, hook, receiving
 
 
 def test_it_stands_before_runs_and_in_none_of_their_lists(bench: Bench) -> None:
@@ -68,6 +69,10 @@ def test_no_viewer_and_no_webhook_is_told(bench: Bench) -> None:
         hook(bench.database, receiver.url)
         asyncio.run(scenario())
         WebhookSender(bench.database, Settings(database_url=bench.database.url)).turn()
+        deadline = time.monotonic() + 30
+        while any(one.status == "pending" for one in deliveries(bench.database)):  # the application sends too
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         told = [json.loads(body)["data"]["run"]["algorithm"] for _, body in receiver.got]
     assert told == ["copg"]
 

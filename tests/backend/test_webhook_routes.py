@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -222,3 +223,9 @@ def test_the_application_sends_by_itself_and_one_that_hangs_holds_up_nobody_else
             ("run.queued", uid),
             ("run.cancelled", uid),
         ]
+        hanging.hold.set()
+        while any(
+            one.name == "webhook" for one in threading.enumerate()
+        ):  # nobody else waits for it, and it writes yet
+            assert time.monotonic() < deadline + 30
+            time.sleep(0.05)

@@ -82,8 +82,9 @@ def test_only_what_is_asked_for_and_what_happens_afterwards_is_told(
 
 
 def test_a_refused_message_is_sent_again_as_it_was(
-    database: Database, sender: WebhookSender, receiver: Receiver
+    database: Database, sender: WebhookSender, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(webhook_sender, "WAITS", (600.0, *WAITS[1:]))
     hook(database, receiver.url)
     finished(database, made(database))
     receiver.answers = [(500, {}, b"out of order"), (302, {"Location": receiver.url + "&elsewhere=1"}, b"")]
