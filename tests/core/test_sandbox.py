@@ -48,12 +48,14 @@ os.write(w, b"x")
 time.sleep(0.2)
 def f(x): return x
 """
-    assert box.run(code, ["assert f(1) == 1"], limits=SHORT) == [True]  # it got nowhere, and the harness still answers
+    assert box.run(code, ["assert f(1) == 1"]) == [True]  # it got nowhere, and the harness still answers
 
 
 def test_a_test_that_spoils_things_spoils_them_for_itself_only(box: Sandbox) -> None:
     code = "seen = []\ndef f(x):\n    seen.append(x)\n    return len(seen)"
-    assert box.run(code, ["while True: pass", "assert f(1) == 1", "assert f(1) == 1"], limits=SHORT) == [
+    assert box.run(
+        code, ["while True: pass", "assert f(1) == 1", "assert f(1) == 1"], limits=Limits(seconds=9.0, memory=256)
+    ) == [
         False,
         True,
         True,

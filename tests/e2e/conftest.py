@@ -75,12 +75,23 @@ class Studio:
         pytest.fail(f"run {run} is {seen['state']} (step {seen['step']}), not {states}: {seen['error']}\n{tail}")
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for what the page has no sign of."""
+def until(condition: Callable[[], bool], seconds: float = 60, page: Page | None = None) -> None:
+    """Wait for what the page has no sign of. Given the page, its requests are routed meanwhile."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
+        if page is None:
+            time.sleep(0.1)
+        else:
+            page.wait_for_timeout(20)
+
+
+def make_lasting(page: Page, *milliseconds: int) -> None:
+    """Timers of these lengths are of ten minutes: what vanishes by itself stays until the test has seen it."""
+    page.add_init_script(f"""{{
+        const later = window.setTimeout, lasting = {list(milliseconds)};
+        window.setTimeout = (act, ms, ...rest) => later(act, lasting.includes(ms) ? 600_000 : ms, ...rest);
+    }}""")
 
 
 def free_port() -> int:

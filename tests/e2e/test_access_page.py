@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.backend.webhook_bench import receiving
 from tests.e2e.accessibility import expect_fitting, serious_faults
-from tests.e2e.conftest import Studio, start_studio, stop_studio
+from tests.e2e.conftest import Studio, make_lasting, start_studio, stop_studio
 
 pytestmark = pytest.mark.e2e
 
@@ -117,6 +117,7 @@ def test_a_first_token_is_shown_though_its_browser_cannot_be_logged_in(open_stud
 
 def test_what_is_shown_once_can_be_copied_over_plain_http(open_studio: Studio, page: Page) -> None:
     page.add_init_script("Object.defineProperty(Navigator.prototype, 'clipboard', { get: () => undefined })")
+    make_lasting(page, 1000)  # for which the button says that it has copied
     page.goto(f"{open_studio.url}/access")
     name = page.get_by_label("Who or what will carry it")
     name.fill("copied")

@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from tests.e2e.accessibility import expect_fitting, serious_faults
-from tests.e2e.conftest import Studio
+from tests.e2e.conftest import Studio, until
 from tests.e2e.test_keyboard import perform
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 STACKS = ["services"]
 
 BASE: dict[str, Any] = {
@@ -122,7 +122,7 @@ def test_each_algorithm_has_its_own_figure_of_betas(studio: Studio, page: Page) 
         figure = page.get_by_test_id(f"figure-compare-reward-{algorithm}")
         expect(figure).to_contain_text(f"Reward against step, {name}")
         expect(figure).to_have_attribute("data-status", "shown", timeout=240_000)
-        expect(figure.get_by_role("list", name="Legend").get_by_role("listitem")).to_have_count(2)
+        expect(figure.get_by_role("list", name="Legend").get_by_role("listitem")).to_have_count(2, timeout=240_000)
     expect(page.get_by_test_id("figure-compare-reward")).to_have_count(0)
     assert all("algorithm=" in url for url in asked)
     assert {url for url in asked if "/points?" not in url} != set(asked), "they grow by their ends as any curve does"
@@ -154,11 +154,7 @@ def test_a_growing_curve_asks_for_what_is_new_alone(studio: Studio, page: Page) 
     expect(page.get_by_test_id("compared")).to_have_attribute("data-active", "false", timeout=240_000)
     plot = figure.locator(".js-plotly-plot")
     drawn = "plot => plot.data.find((trace) => trace.meta.role === 'mean').x.length"
-    for _ in range(100):  # what came last is drawn within seconds
-        if plot.evaluate(drawn) == 81:
-            break
-        page.wait_for_timeout(200)
-    assert plot.evaluate(drawn) == 81
+    until(lambda: plot.evaluate(drawn) == 81, page=page)  # what came last is drawn within seconds
     assert answers
     told = [answer.json() for answer in answers]
     assert all("/points?" in answer.url for answer in answers)

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.e2e import conftest
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import Studio, start_studio, stop_studio
+from tests.e2e.conftest import Studio, start_studio, stop_studio, until
 
 pytestmark = pytest.mark.e2e
 
@@ -64,6 +64,7 @@ def test_figures_stay_as_they_are_while_the_server_is_away(
         again = start_studio(mortal.data_dir)
     try:
         expect(live).to_have_attribute("data-connected", "true")
+        until(lambda: len(refused) >= 3, page=page)
         page.wait_for_timeout(5000)
         assert len(refused) == 3  # as often as a question is tried
         assert page.evaluate(RANGE) == zoomed
@@ -80,6 +81,7 @@ def test_a_page_that_cannot_be_loaded_says_so_beside_the_header(mortal: Studio, 
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Bandit").click()
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("This page cannot be shown")
+    until(lambda: len(loads) >= 2, page=page)
     page.wait_for_timeout(1500)
     expect(alert).to_contain_text("This page cannot be shown")
     # Loaded again once, and not for ever.

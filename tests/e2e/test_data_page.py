@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.e2e.accessibility import expect_fitting, serious_faults
-from tests.e2e.conftest import Studio, until
+from tests.e2e.conftest import Studio, make_lasting, until
 
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded"]
@@ -151,6 +151,7 @@ def test_deleted_data_sets_are_taken_back_one_by_one_and_the_rest_goes_with_the_
     made = {name: sent(studio, pairs(tmp_path / f"{name}.jsonl", prompt=name))["id"] for name in ("kept", "gone")}
     rows = {name: page.locator(f"[data-dataset='{uid}']") for name, uid in made.items()}
     page.set_viewport_size({"width": 360, "height": 800})
+    make_lasting(page, 3000, 20_000)
     delete(page, studio, made["kept"])
     page.wait_for_url("**/data")
     expect(rows["kept"]).to_have_count(0)

@@ -18,7 +18,7 @@ from tests.e2e.conftest import Studio, start_studio, stop_studio
 from tests.e2e.test_artifacts_page import TINY
 from tests.e2e.test_data_page import pairs
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 WIDTHS = [1440, 360]
 SHIFTS = """

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import TINY, Studio, until
+from tests.e2e.conftest import TINY, Studio, make_lasting, until
 from tests.e2e.test_data_page import pairs
 
 pytestmark = pytest.mark.e2e
@@ -121,6 +121,7 @@ def test_what_is_printed_is_drawn_before(studio: Studio, page: Page) -> None:
     run = studio.post("/runs", {"name": "to be printed", "config": TINY})["id"]
     studio.wait_for(run, {"succeeded"}, 180)
     page.set_viewport_size({"width": 360, "height": 500})
+    make_lasting(page, 5000)  # after which it is printed as it is
     page.goto(f"{studio.url}/runs/{run}")
     figures = page.locator(".figure[data-status]")
     expect(figures.first).to_have_attribute("data-status", "shown")
@@ -255,7 +256,7 @@ def test_single_keys_are_switched_off_and_on_again(studio: Studio, page: Page) -
 
 
 def test_the_focus_is_never_lost_nor_behind_the_header(studio: Studio, page: Page) -> None:
-    run = studio.post("/runs", {"name": "focused", "config": TINY})["id"]
+    run = studio.post("/runs", {"name": "focused", "config": TINY, "gpus": 64})["id"]
     page.goto(f"{studio.url}/runs")
     page.locator(f"[data-run-id='{run}'] a.name").click()
     expect(page.get_by_role("heading", name="focused")).to_be_visible()

@@ -13,7 +13,7 @@ from tests.e2e.conftest import Studio
 from tests.e2e.test_artifacts_page import TINY
 from tests.e2e.test_keyboard import perform
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 STACKS = ["services"]
 
 

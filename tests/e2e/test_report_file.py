@@ -34,7 +34,7 @@ def compared(sqlite_url: str, tmp_path: Path) -> Iterator[str]:
                 for seed in (0, 1):
                     config = {**COPG, "algorithm": algorithm, "beta": beta, "seed": seed}
                     body = {"name": f"{NAME} {seed}", "notes": "<img src=http://127.0.0.1:9/x>", "config": config}
-                    run = httpx.post(f"{address}{API}/runs", json=body).json()["id"]
+                    run = httpx.post(f"{address}{API}/runs", json=body, timeout=30).json()["id"]
                     claim = worker.claim(run)
                     rewards = [
                         (10 * step, gain * (1 - 0.8**step) / (1 + beta) + 0.05 * ((step * 7 + 3 * seed) % 5))

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.accessibility import expect_fitting, serious_faults
-from tests.e2e.conftest import TINY, Studio
+from tests.e2e.conftest import TINY, Studio, make_lasting, until
 
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded"]
@@ -25,6 +25,7 @@ def test_what_waits_to_be_deleted_offers_the_way_back_alone(studio: Studio, page
     run = studio.post("/runs", {"name": "mistake", "config": TINY})["id"]
     studio.post(f"/runs/{run}/cancel", status=200)
     studio.wait_for(run, {"cancelled"}, 60)
+    make_lasting(page, 20_000)
     page.goto(f"{studio.url}/runs/{run}")
     page.get_by_test_id("delete-button").click()
     page.get_by_test_id("confirm-button").click()
@@ -57,6 +58,7 @@ def test_a_sweep_that_waits_to_be_deleted_offers_the_way_back_alone(studio: Stud
     studio.post(f"/sweeps/{sweep}/cancel", status=200)
     for one in studio.get(f"/sweeps/{sweep}/members")["items"]:
         studio.wait_for(one["run"]["id"], {"cancelled", "succeeded"}, 60)
+    make_lasting(page, 20_000)
     page.goto(f"{studio.url}/sweeps/{sweep}")
     row = page.get_by_test_id("members").locator("tbody tr").first
     expect(row.get_by_role("button")).to_be_visible()
@@ -123,8 +125,7 @@ def test_the_log_goes_on_where_it_was_and_follows_only_whoever_is_at_its_end(stu
     }"""
     page.wait_for_function(rested, polling=300)  # it glides there
     seen, count = log.evaluate("log => log.scrollTop"), len(asked)
-    page.wait_for_timeout(2500)  # and not until(), in which no request is answered
-    assert len(asked) > count
+    until(lambda: len(asked) > count + 1, page=page)
     assert log.evaluate("log => log.scrollTop") == seen
     page.keyboard.press("End")
     expect(follow).to_be_checked()
@@ -139,8 +140,7 @@ def test_the_log_goes_on_where_it_was_and_follows_only_whoever_is_at_its_end(stu
         return away < 4 && textContent.split('more').length > more;
     }"""
     for key in ("Home", "End") * 4 + ("Home",):
-        with page.expect_request(f"**/api/v1/runs/{run}/log?*"):
-            pass
+        until(lambda: bool(held), page=page)
         page.keyboard.press(key)
         answer(held.pop())
         page.wait_for_function(arrived, arg=[key, len(asked) - 1])
@@ -174,6 +174,7 @@ def test_the_step_of_samples_is_where_the_hand_is(studio: Studio, page: Page) ->
         page.keyboard.press("ArrowRight")
     expect(slider).to_have_value("3")
     expect(table).to_have_attribute("data-step", "0")  # nothing is answered yet
+    until(lambda: any("step=6" in route.request.url for route in held), page=page)
     for route in held:
         route.continue_()
     expect(table).to_have_attribute("data-step", "6")

@@ -12,7 +12,7 @@ from tests.e2e.accessibility import expect_fitting, serious_faults
 from tests.e2e.conftest import Studio
 from tests.e2e.test_keyboard import perform
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 STACKS = ["services"]
 
 CONFIG: dict[str, Any] = {

@@ -51,12 +51,14 @@ def test_a_sweep_from_the_page_to_its_end(studio: Studio, page: Page) -> None:
     page.keyboard.type("extend")
     expect(page.get_by_role("option", name="Extend")).to_contain_text("This sweep")
     page.keyboard.press("Enter")
+    studio.post("/queue/pause", status=200)  # or it has ended before it is cancelled
     page.get_by_test_id("extend-values").fill("10, 100")
     page.get_by_test_id("extend-button").click()
     expect(page.get_by_test_id("members").locator("[data-run-id]")).to_have_count(3)
     page.get_by_test_id("cancel-sweep").click()
     page.get_by_test_id("confirm-button").click()
     expect(page.get_by_test_id("sweep-state")).to_have_attribute("data-active", "false", timeout=60_000)
+    studio.post("/queue/resume", status=200)
     row = page.locator(f"[data-sweep-id='{sweep}']")
     for taken_back in (True, False):
         page.get_by_test_id("delete-sweep").click()
@@ -138,7 +140,10 @@ def test_name_notes_and_early_stop_are_edited_and_two_who_do_lose_nothing(studio
 
     pencil.click()
     notes.fill("only mine")
-    assert httpx.post(f"{studio.url}/api/v1/sweeps/{sweep}/extend", json={"grid": {"beta": [2]}}).status_code == 200
+    assert (
+        httpx.post(f"{studio.url}/api/v1/sweeps/{sweep}/extend", json={"grid": {"beta": [2]}}, timeout=30).status_code
+        == 200
+    )
     form.get_by_role("button", name="Save", exact=True).click()
     expect(form).to_be_hidden()  # an extension touches nobody's text
     assert studio.get(f"/sweeps/{sweep}")["notes"] == "only mine"

@@ -56,11 +56,11 @@ def an_hour(database: Database) -> None:
                 gpu_history.record(session, now - ago, PERIOD, "gpu-box", gpus(ago))
 
 
-@pytest.mark.timeout(600)
 def legend(figure: Locator) -> Locator:
     return figure.get_by_role("list", name="Legend").get_by_role("listitem")
 
 
+@pytest.mark.timeout(600)
 def test_gpus_over_time_and_what_the_queue_waits_for(
     studio: Studio, page: Page, database: Database, tmp_path: Path
 ) -> None:

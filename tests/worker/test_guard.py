@@ -74,7 +74,7 @@ def close(guarded: Guarded) -> None:
 
 @pytest.mark.parametrize("end", ["eof", "freeze", "quick"])
 def test_nothing_of_the_tree_survives(tmp_path: Path, end: str) -> None:
-    guarded = Guarded(tmp_path, TREE, freeze=3 if end == "freeze" else 0)
+    guarded = Guarded(tmp_path, TREE, freeze=8 if end == "freeze" else 0)
     guarded.wait_for("launcher", "rank", "daemon")
     assert len(guarded.survivors()) == 4  # guard, launcher, rank, daemon
     if end == "eof":
@@ -127,7 +127,7 @@ def test_one_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path) -> N
 
 
 def test_pulses_keep_it_alive(tmp_path: Path) -> None:
-    guarded = Guarded(tmp_path, "import time; time.sleep(2)", freeze=1)
+    guarded = Guarded(tmp_path, "import time; time.sleep(6)", freeze=4)
     while guarded.process.poll() is None:
         guarded.tell(b".")
         time.sleep(0.1)

@@ -188,7 +188,7 @@ def test_a_model_that_the_store_does_not_take_is_kept_until_it_does(
     """Nothing is trained twice, and whoever reads the run's error learns what to put right."""
     name = f"late-{uuid.uuid4().hex}" if why == "bucket" else s3.bucket()
     url = f"s3://{name}/copg"
-    impatient = Machines(bench, tmp_path, artifacts_url=url, artifacts_patience_seconds=0.1)
+    impatient = Machines(bench, tmp_path, artifacts_url=url, artifacts_patience_seconds=3.0)
     if why == "key":
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "OLD")
     elif why == "down":

@@ -44,7 +44,7 @@ def booked(stack: Stack) -> list[int]:
 
 def test_two_processes_train_one_run_and_give_their_devices_back(stack: Stack) -> None:
     stack.worker()
-    run, behind = new(stack, 12, gpus=2), new(stack, 6, gpus=1)
+    run, behind = new(stack, 60, gpus=2), new(stack, 6, gpus=1)
     stack.until(lambda: booked(stack) == [0, 1])
     stack.until(lambda: stack.now(run).step >= 1)
     children = [pid for pid in processes(run) if b"worker.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -54,7 +54,7 @@ def test_two_processes_train_one_run_and_give_their_devices_back(stack: Stack) -
     }  # fmt: skip
     assert all(b"CUDA_VISIBLE_DEVICES=GPU-fake-0,GPU-fake-1" in one for one in seen)
     run = stack.ended(run)
-    assert {step for _, step in stack.recorded(run)["points"]} == set(range(1, 13))
+    assert {step for _, step in stack.recorded(run)["points"]} == set(range(1, 61))
     assert stack.ended(behind).state == "succeeded"
     assert booked(stack) == []
     assert processes(run) == []
@@ -75,9 +75,9 @@ def test_a_run_on_two_devices_is_handed_over_with_a_checkpoint_when_its_worker_i
 
 def test_a_process_that_is_killed_takes_the_others_along_and_the_run_starts_again(stack: Stack) -> None:
     stack.worker()
-    run = new(stack, 40, gpus=2)
+    run = new(stack, 100, gpus=2)
     stack.until(lambda: (stack.now(run).checkpoint_step or 0) >= 5)
     second = next(pid for pid in processes(run) if b"RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes())
     os.kill(second, signal.SIGKILL)
     run = stack.ended(run)
-    assert (run.attempt, run.step) == (2, 40)
+    assert (run.attempt, run.step) == (2, 100)

@@ -182,7 +182,7 @@ def test_a_supervisor_that_lost_its_lease_stops_its_process_and_writes_nothing(b
 
 
 def test_a_database_that_is_away_does_not_end_a_training(bench: Bench) -> None:
-    run = bench.new(60, seconds=0.05)
+    run = bench.new(200, seconds=0.05)
     thread = bench.start(run)
     bench.until(run, lambda r: r.step >= 3)
     with locked(bench.database):
@@ -192,7 +192,7 @@ def test_a_database_that_is_away_does_not_end_a_training(bench: Bench) -> None:
     thread.join(60)
     run = bench.now(run)
     assert (run.state, run.attempt) == ("succeeded", 1)
-    assert bench.steps(run) == list(range(1, 61))
+    assert bench.steps(run) == list(range(1, 201))
 
 
 @contextmanager

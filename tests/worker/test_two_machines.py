@@ -28,8 +28,8 @@ def test_a_run_and_its_child_go_on_bit_for_bit_on_a_machine_that_never_saw_their
 ) -> None:
     first = stack.worker(data_dir=str(tmp_path / "one"))
     base = stack.ended(stack.new(sft(10)))
-    alone = stack.ended(stack.new(copg(base, 40), "left alone"))
-    moved = stack.new(copg(base, 40), "moved")
+    alone = stack.ended(stack.new(copg(base, 100), "left alone"))
+    moved = stack.new(copg(base, 100), "moved")
     stack.until(lambda: (stack.now(moved).checkpoint_step or 0) >= 10)
     first.send_signal(signal.SIGKILL)
     first.wait()

@@ -116,7 +116,7 @@ def test_a_run_that_waits_can_be_cancelled(bench: Bench, machines: Machines) -> 
     bench.until(run, lambda now: now.state == "running")
     with bench.database.transaction() as session:
         runs.cancel(session, runs.get(session, run.uid))
-    thread.join(20)
+    thread.join(60)
     assert bench.now(run).state == "cancelled"
 
 
@@ -143,7 +143,7 @@ def test_a_file_that_never_comes_or_is_gone_is_explained(
         while dataset(bench, uid).stored_url is None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    assert bench.execute(run, trainer(bench, machines, "two")).state == "succeeded"
+    assert bench.execute(run, trainer(bench, Machines(bench, tmp_path), "two")).state == "succeeded"
 
 
 def test_many_attempts_fetch_one_file_once(bench: Bench, machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
