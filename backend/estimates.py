@@ -29,7 +29,10 @@ class EstimateRequest(Body):
     )
     device_bytes: int | None = Field(None, ge=1, description="Its memory. Empty: the devices of the workers.")
     gpus: int | None = Field(
-        None, ge=0, le=64, description="What the run would ask of the queue, as when it is launched."
+        None,
+        ge=0,
+        le=64,
+        description="What the run would ask of the queue, as when it is launched. Changes `obstacle` alone.",
     )
 
 

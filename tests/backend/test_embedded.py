@@ -10,15 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from backend.processes import Restarts
+from tests import waiting
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks for survivors in /proc")]
 COPG = Path(sys.executable).with_name("copg")
+until = partial(waiting.until, seconds=120)
 
 RUN = """
 algorithm = "sft"
@@ -29,13 +32,6 @@ data = {kind = "task", train_size = 64, validation_size = 16}
 evaluation = {every = 1000, prompts = 4}
 checkpoints = {every = 5}
 """
-
-
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 class Up:

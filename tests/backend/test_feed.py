@@ -110,7 +110,6 @@ def test_run_that_appears_while_deletions_are_counted_is_told(bench: Bench, monk
     before = bench.launch()
     feed._changes()
     appeared: list[str] = []
-
     here = threading.get_ident()
 
     def recent(session: Session, statement: Any, *args: Any, **options: Any) -> Any:

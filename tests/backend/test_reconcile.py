@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -16,6 +14,7 @@ from backend.models import Run
 from backend.reconcile import Reconciler, is_outage
 from backend.settings import Settings
 from copg_core.config import SFTConfig
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -39,13 +38,6 @@ def lost_run(database: Database) -> Run:
 def state(database: Database, run: Run) -> str:
     with database.snapshot() as session:
         return runs.get(session, run.uid).state
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_owners_get_one_full_lease_after_a_start_and_after_an_outage(

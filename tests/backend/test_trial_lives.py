@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,6 +19,7 @@ from tests.backend.studio_bench import API, Bench, problem
 from tests.backend.test_feed import watching
 from tests.backend.test_trials import trained, tried, write
 from tests.backend.webhook_bench import deliveries, hook, receiving
+from tests.waiting import until
 
 
 def test_it_stands_before_runs_and_in_none_of_their_lists(bench: Bench) -> None:
@@ -69,10 +69,8 @@ def test_no_viewer_and_no_webhook_is_told(bench: Bench) -> None:
         hook(bench.database, receiver.url)
         asyncio.run(scenario())
         WebhookSender(bench.database, Settings(database_url=bench.database.url)).turn()
-        deadline = time.monotonic() + 30
-        while any(one.status == "pending" for one in deliveries(bench.database)):  # the application sends too
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        # The application sends too.
+        until(lambda: all(one.status != "pending" for one in deliveries(bench.database)))
         told = [json.loads(body)["data"]["run"]["algorithm"] for _, body in receiver.got]
     assert told == ["copg"]
 

@@ -53,13 +53,8 @@ def f(x): return x
 
 def test_a_test_that_spoils_things_spoils_them_for_itself_only(box: Sandbox) -> None:
     code = "seen = []\ndef f(x):\n    seen.append(x)\n    return len(seen)"
-    assert box.run(
-        code, ["while True: pass", "assert f(1) == 1", "assert f(1) == 1"], limits=Limits(seconds=9.0, memory=256)
-    ) == [
-        False,
-        True,
-        True,
-    ]
+    tests = ["while True: pass", "assert f(1) == 1", "assert f(1) == 1"]
+    assert box.run(code, tests, limits=Limits(seconds=9.0, memory=256)) == [False, True, True]
 
 
 # Each of these would count as a success if output, exit status or the absence of an exception were believed.

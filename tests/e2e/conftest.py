@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,17 +73,6 @@ class Studio:
         log = self.data_dir / "runs" / run / "log.txt"
         tail = log.read_text()[-3000:] if log.exists() else "(no log)"
         pytest.fail(f"run {run} is {seen['state']} (step {seen['step']}), not {states}: {seen['error']}\n{tail}")
-
-
-def until(condition: Callable[[], bool], seconds: float = 60, page: Page | None = None) -> None:
-    """Wait for what the page has no sign of. Given the page, its requests are routed meanwhile."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        if page is None:
-            time.sleep(0.1)
-        else:
-            page.wait_for_timeout(20)
 
 
 def make_lasting(page: Page, *milliseconds: int) -> None:

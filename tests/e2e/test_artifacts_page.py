@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import Studio, until
+from tests.e2e.conftest import Studio
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 STACKS = ["embedded"]

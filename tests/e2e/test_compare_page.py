@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from tests.e2e.accessibility import expect_fitting, serious_faults
-from tests.e2e.conftest import Studio, until
+from tests.e2e.conftest import Studio
 from tests.e2e.test_keyboard import perform
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 STACKS = ["services"]

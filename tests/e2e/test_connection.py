@@ -10,7 +10,8 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.e2e import conftest
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import Studio, start_studio, stop_studio, until
+from tests.e2e.conftest import Studio, start_studio, stop_studio
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.e2e.accessibility import expect_fitting, serious_faults
-from tests.e2e.conftest import Studio, make_lasting, until
+from tests.e2e.conftest import Studio, make_lasting
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded"]
@@ -78,11 +79,7 @@ def test_a_file_that_is_sent_while_the_list_is_on_its_way_is_in_the_list(
 
     page.route("**/api/v1/datasets", hold)
     page.goto(f"{studio.url}/data")
-    for _ in range(1500):
-        if held:
-            break
-        page.wait_for_timeout(20)
-    assert held, "the server has read its list, without the file that comes"
+    until(lambda: held, page=page)  # the server has read its list, without the file that comes
     with page.expect_response(lambda answer: answer.request.method == "POST"):
         page.get_by_test_id("file-input").set_input_files(pairs(tmp_path / "early.jsonl", prompt="early"))
     route, answer = held[0]

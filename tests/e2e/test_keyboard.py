@@ -9,8 +9,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.accessibility import serious_faults
-from tests.e2e.conftest import TINY, Studio, make_lasting, until
+from tests.e2e.conftest import TINY, Studio, make_lasting
 from tests.e2e.test_data_page import pairs
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Studio, until
+from tests.e2e.conftest import Studio
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded", "services"]
@@ -72,12 +72,6 @@ def _until_step(studio: Studio, run: str, step: int) -> None:
         time.sleep(0.1)
 
 
-def _seconds_to_stop(studio: Studio, run: str) -> float:
-    """From the last question to stop until it was cancelled, as the server saw it."""
-    at = {one["target"]: datetime.fromisoformat(one["at"]) for one in studio.get(f"/runs/{run}")["events"]}
-    return (at["cancelled"] - at["cancelling"]).total_seconds()
-
-
 def test_a_run_is_cancelled_resumed_cloned_and_deleted(studio: Studio, page: Page) -> None:
     run = studio.post("/runs", {"config": LONG_RUN})["id"]
     page.goto(f"{studio.url}/runs/{run}")
@@ -85,8 +79,8 @@ def test_a_run_is_cancelled_resumed_cloned_and_deleted(studio: Studio, page: Pag
     _until_step(studio, run, 5)
     page.get_by_test_id("cancel-button").click()
     page.get_by_test_id("confirm-button").click()
-    expect(state).to_have_attribute("data-state", "cancelled")
-    assert _seconds_to_stop(studio, run) < 5  # the bar of the main job
+    # The bar of the main job: stopped within five seconds of being asked.
+    expect(state).to_have_attribute("data-state", "cancelled", timeout=5_000)
     stopped = studio.get(f"/runs/{run}")
     assert 0 < stopped["step"] < 100_000
     assert stopped["checkpoint_step"] == stopped["step"]
@@ -99,8 +93,7 @@ def test_a_run_is_cancelled_resumed_cloned_and_deleted(studio: Studio, page: Pag
     assert losses == list(range(1, losses[-1] + 1))
     page.get_by_test_id("cancel-button").click()
     page.get_by_test_id("confirm-button").click()
-    expect(state).to_have_attribute("data-state", "cancelled")
-    assert _seconds_to_stop(studio, run) < 5
+    expect(state).to_have_attribute("data-state", "cancelled", timeout=5_000)
 
     page.get_by_role("link", name="Clone").or_(page.get_by_role("button", name="Clone")).first.click()
     page.wait_for_url(f"**/launch?algorithm=sft&from={run}")

@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.accessibility import expect_fitting, serious_faults
-from tests.e2e.conftest import TINY, Studio, make_lasting, until
+from tests.e2e.conftest import TINY, Studio, make_lasting
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 STACKS = ["embedded"]

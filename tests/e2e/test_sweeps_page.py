@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.accessibility import expect_fitting, serious_faults
-from tests.e2e.conftest import Studio, until
+from tests.e2e.conftest import Studio
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 STACKS = ["services"]
@@ -140,10 +141,7 @@ def test_name_notes_and_early_stop_are_edited_and_two_who_do_lose_nothing(studio
 
     pencil.click()
     notes.fill("only mine")
-    assert (
-        httpx.post(f"{studio.url}/api/v1/sweeps/{sweep}/extend", json={"grid": {"beta": [2]}}, timeout=30).status_code
-        == 200
-    )
+    studio.post(f"/sweeps/{sweep}/extend", {"grid": {"beta": [2]}}, status=200)
     form.get_by_role("button", name="Save", exact=True).click()
     expect(form).to_be_hidden()  # an extension touches nobody's text
     assert studio.get(f"/sweeps/{sweep}")["notes"] == "only mine"

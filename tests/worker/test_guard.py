@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from worker import guard, orphans
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for survivors in /proc")
@@ -57,13 +57,6 @@ class Guarded:
 
     def survivors(self) -> list[int]:
         return [pid for pid, mark in orphans._marked() if mark.get(orphans.RUN) == f"{self.uid}:1"]
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def close(guarded: Guarded) -> None:

@@ -3409,7 +3409,7 @@ export interface components {
             device_bytes?: number | null;
             /**
              * Gpus
-             * @description What the run would ask of the queue, as when it is launched.
+             * @description What the run would ask of the queue, as when it is launched. Changes `obstacle` alone.
              */
             gpus?: number | null;
         };
